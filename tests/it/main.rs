@@ -1,0 +1,14 @@
+//! The integration tests of the whole product, in one binary: each module is one concern.
+//!
+//! They need Postgres, which `make test` starts and names in `NIGHTSHIFT_TEST_POSTGRES`; a test
+//! that needs a server of its own (to kill it) starts one itself.
+
+mod bad_input;
+mod bus;
+mod cli;
+mod conformance;
+mod crash;
+mod host;
+mod layering;
+mod settings;
+mod walking_skeleton;
