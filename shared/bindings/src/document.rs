@@ -56,15 +56,19 @@ impl Entry {
             Kind::Number | Kind::Boolean => self.text.clone(),
             Kind::Text => {
                 let cut: String = self.text.chars().take(SHOWN_CHARS).collect();
-                let dots = if cut.len() < self.text.len() { "…" } else { "" };
+                let dots = if cut.len() < self.text.len() {
+                    "…"
+                } else {
+                    ""
+                };
                 format!("{cut:?}{dots}")
             }
         }
     }
 }
 
-/// A parsed file. Paths are given with `.` between members, ignore case, and number the elements
-/// of arrays like members: `bindings.0.type`.
+/// A parsed file. Paths are given with `:` between members (a member's name may hold a dot), ignore
+/// case, and number the elements of arrays like members: `bindings:0:type`.
 #[derive(Debug, Clone)]
 pub struct Document {
     file: PathBuf,
@@ -76,71 +80,126 @@ impl Document {
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigProblems> {
         let fail = |place: Place, what: String| {
             let file = file.to_path_buf();
-            ConfigProblems(vec![ConfigProblem { file, place, path: String::new(), what }])
+            ConfigProblems(vec![ConfigProblem {
+                file,
+                place,
+                path: String::new(),
+                what,
+            }])
         };
         if text.len() > MAX_FILE_BYTES {
-            let what = format!("is {} bytes, above the limit of {MAX_FILE_BYTES}", text.len());
+            let what = format!(
+                "is {} bytes, above the limit of {MAX_FILE_BYTES}",
+                text.len()
+            );
             return Err(fail(Place::Absent, what));
         }
-        let brackets = text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+        let brackets = text
+            .bytes()
+            .filter(|byte| matches!(byte, b'{' | b'['))
+            .count();
         if brackets > MAX_BRACKETS {
-            let what = format!("has {brackets} objects and arrays, above the limit of {MAX_BRACKETS}");
+            let what =
+                format!("has {brackets} objects and arrays, above the limit of {MAX_BRACKETS}");
             return Err(fail(Place::Absent, what));
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let options = ParseOptions { allow_loose_object_property_names: false, ..Default::default() };
+        let options = ParseOptions {
+            allow_loose_object_property_names: false,
+            ..Default::default()
+        };
         let parsed = parse_to_ast(text, &CollectOptions::default(), &options).map_err(|error| {
             let place = place_of(text, error.range().start);
-            fail(place, format!("is not valid JSON: {}", lower_first(&error.kind().to_string())))
+            fail(
+                place,
+                format!(
+                    "is not valid JSON: {}",
+                    lower_first(&error.kind().to_string())
+                ),
+            )
         })?;
         let Some(value @ Value::Object(_)) = parsed.value else {
-            return Err(fail(Place::Text { line: 1, column: 1 }, "expected a JSON object".to_owned()));
+            return Err(fail(
+                Place::Text { line: 1, column: 1 },
+                "expected a JSON object".to_owned(),
+            ));
         };
-        let mut document = Self { file: file.to_path_buf(), entries: BTreeMap::new() };
+        let mut document = Self {
+            file: file.to_path_buf(),
+            entries: BTreeMap::new(),
+        };
         document.flatten(text, String::new(), String::new(), &value);
         Ok(document)
     }
 
     /// An empty document, for a file that does not exist and may be absent.
     pub fn empty(file: &Path) -> Self {
-        Self { file: file.to_path_buf(), entries: BTreeMap::new() }
+        Self {
+            file: file.to_path_buf(),
+            entries: BTreeMap::new(),
+        }
     }
 
     /// Lets the setting `name`, whose path is written with `__` between members, override a value.
     pub fn override_with(&mut self, name: &str, path: &str, text: String) {
-        let shown = path.replace("__", ".");
-        let key = shown.to_lowercase();
+        let names: Vec<&str> = path.split("__").collect();
+        let place = Place::Setting(name.to_owned());
         // A parent that the file does not have begins to exist.
-        for (dot, _) in key.match_indices('.') {
-            let (parent, shown) = (key[..dot].to_owned(), shown[..dot].to_owned());
-            let place = Place::Setting(name.to_owned());
-            let container = Entry { shown, kind: Kind::Object, text: String::new(), place };
-            let entry = self.entries.entry(parent).or_insert_with(|| container.clone());
+        for depth in 1..names.len() {
+            let (text, place) = (String::new(), place.clone());
+            let container = Entry {
+                shown: names[..depth].join("."),
+                kind: Kind::Object,
+                text,
+                place,
+            };
+            let parent = names[..depth].join(":").to_lowercase();
+            let entry = self
+                .entries
+                .entry(parent)
+                .or_insert_with(|| container.clone());
             if !matches!(entry.kind, Kind::Object | Kind::Array) {
                 *entry = container;
             }
         }
-        let place = Place::Setting(name.to_owned());
-        self.entries.insert(key, Entry { shown, kind: Kind::Text, text, place });
+        let key = names.join(":").to_lowercase();
+        self.entries.insert(
+            key,
+            Entry {
+                shown: names.join("."),
+                kind: Kind::Text,
+                text,
+                place,
+            },
+        );
     }
 
     /// The value at `path`; one that is `null` counts as absent, as it does for the real host.
     pub(crate) fn get(&self, path: &str) -> Option<&Entry> {
-        self.entries.get(&path.to_lowercase()).filter(|entry| entry.kind != Kind::Null)
+        self.entries
+            .get(&path.to_lowercase())
+            .filter(|entry| entry.kind != Kind::Null)
     }
 
-    /// The names of the direct members (or numbers of the elements) of `path`, as spelt.
+    /// The names, in lower case, of the direct members (or numbers of the elements) of `path`.
     pub(crate) fn members(&self, path: &str) -> Vec<String> {
-        let prefix = if path.is_empty() { String::new() } else { path.to_lowercase() + "." };
+        let prefix = if path.is_empty() {
+            String::new()
+        } else {
+            path.to_lowercase() + ":"
+        };
         let mut members: Vec<(&str, &Entry)> = self
             .entries
             .range(prefix.clone()..)
             .take_while(|(key, _)| key.starts_with(&prefix))
             .filter_map(|(key, entry)| Some((key.strip_prefix(&prefix)?, entry)))
-            .filter(|(rest, _)| !rest.is_empty() && !rest.contains('.'))
+            .filter(|(rest, _)| !rest.is_empty() && !rest.contains(':'))
             .collect();
         members.sort_by_key(|(rest, _)| rest.parse::<u32>().unwrap_or(u32::MAX));
-        members.into_iter().map(|(rest, _)| rest.to_owned()).collect()
+        members
+            .into_iter()
+            .map(|(rest, _)| rest.to_owned())
+            .collect()
     }
 
     /// A problem of the value at `path`, which may be absent.
@@ -149,7 +208,7 @@ impl Document {
         ConfigProblem {
             file: self.file.clone(),
             place: entry.map_or(Place::Absent, |entry| entry.place.clone()),
-            path: entry.map_or_else(|| path.to_owned(), |entry| entry.shown.clone()),
+            path: entry.map_or_else(|| path.replace(':', "."), |entry| entry.shown.clone()),
             what: what.into(),
         }
     }
@@ -164,38 +223,68 @@ impl Document {
             Value::Array(_) => (Kind::Array, String::new()),
         };
         let join = |name: &str| {
-            if key.is_empty() { name.to_lowercase() } else { format!("{key}.{}", name.to_lowercase()) }
+            if key.is_empty() {
+                name.to_lowercase()
+            } else {
+                format!("{key}:{}", name.to_lowercase())
+            }
         };
         match value {
             Value::Object(object) => {
                 for property in &object.properties {
                     let name = property.name.as_str();
                     let dot = if shown.is_empty() { "" } else { "." };
-                    self.flatten(text, join(name), format!("{shown}{dot}{name}"), &property.value);
+                    self.flatten(
+                        text,
+                        join(name),
+                        format!("{shown}{dot}{name}"),
+                        &property.value,
+                    );
                 }
             }
             Value::Array(array) => {
                 for (index, element) in array.elements.iter().enumerate() {
-                    self.flatten(text, join(&index.to_string()), format!("{shown}[{index}]"), element);
+                    self.flatten(
+                        text,
+                        join(&index.to_string()),
+                        format!("{shown}[{index}]"),
+                        element,
+                    );
                 }
             }
             _ => {}
         }
         let place = place_of(text, value.start());
-        self.entries.insert(key, Entry { shown, kind, text: scalar, place });
+        self.entries.insert(
+            key,
+            Entry {
+                shown,
+                kind,
+                text: scalar,
+                place,
+            },
+        );
     }
 }
 
 fn place_of(text: &str, offset: usize) -> Place {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
     Place::Text { line, column }
 }
 
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(chars).collect()
+    })
 }
 
 #[cfg(test)]
@@ -209,11 +298,17 @@ mod tests {
     #[test]
     fn paths_ignore_case_and_comments_are_allowed() {
         let document = parse("{ // why\n \"A\": {\"b\": [1, \"x\",], \"n\": null} }").unwrap();
-        assert_eq!(document.get("a.B.1").unwrap().text, "x");
-        assert_eq!(document.get("a.b.1").unwrap().shown, "A.b[1]");
-        assert_eq!(document.get("a.b.1").unwrap().place, Place::Text { line: 2, column: 17 });
-        assert!(document.get("a.n").is_none());
-        assert_eq!(document.members("A.b"), ["0", "1"]);
+        assert_eq!(document.get("a:B:1").unwrap().text, "x");
+        assert_eq!(document.get("a:b:1").unwrap().shown, "A.b[1]");
+        assert_eq!(
+            document.get("a:b:1").unwrap().place,
+            Place::Text {
+                line: 2,
+                column: 17
+            }
+        );
+        assert!(document.get("a:n").is_none());
+        assert_eq!(document.members("A:b"), ["0", "1"]);
     }
 
     #[test]
@@ -221,9 +316,12 @@ mod tests {
         let mut document = parse(r#"{"a": {"b": 1}}"#).unwrap();
         document.override_with("P__a__b", "a__b", "2".to_owned());
         document.override_with("P__a__C__0", "a__C__0", "3".to_owned());
-        assert_eq!(document.get("a.b").unwrap().text, "2");
-        assert_eq!(document.members("a.c"), ["0"]);
-        assert_eq!(document.problem("a.b", "x").to_string(), "host.json (setting P__a__b): a.b: x");
+        assert_eq!(document.get("a:b").unwrap().text, "2");
+        assert_eq!(document.members("a:c"), ["0"]);
+        assert_eq!(
+            document.problem("a:b", "x").to_string(),
+            "host.json (setting P__a__b): a.b: x"
+        );
     }
 
     #[test]
@@ -231,8 +329,14 @@ mod tests {
         let cases = [
             ("", "host.json:1:1: expected a JSON object"),
             ("[1]", "host.json:1:1: expected a JSON object"),
-            ("{\n \"a\": }", "host.json:2:7: is not valid JSON: unexpected close brace"),
-            ("{\"a\": 1", "host.json:1:1: is not valid JSON: unterminated object"),
+            (
+                "{\n \"a\": }",
+                "host.json:2:7: is not valid JSON: unexpected close brace",
+            ),
+            (
+                "{\"a\": 1",
+                "host.json:1:1: is not valid JSON: unterminated object",
+            ),
         ];
         for (text, message) in cases {
             assert_eq!(parse(text).unwrap_err().to_string(), message, "{text}");
@@ -242,9 +346,19 @@ mod tests {
     #[test]
     fn deep_and_large_files_are_refused_before_they_are_parsed() {
         let deep = "[".repeat(1_000_000);
-        assert!(parse(&deep).unwrap_err().to_string().contains("above the limit"));
+        assert!(
+            parse(&deep)
+                .unwrap_err()
+                .to_string()
+                .contains("above the limit")
+        );
         let deep = "[".repeat(MAX_BRACKETS + 1);
-        assert!(parse(&deep).unwrap_err().to_string().contains("objects and arrays"));
+        assert!(
+            parse(&deep)
+                .unwrap_err()
+                .to_string()
+                .contains("objects and arrays")
+        );
         assert!(parse(&"[".repeat(MAX_BRACKETS)).is_err());
     }
 }

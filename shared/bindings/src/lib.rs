@@ -11,5 +11,6 @@ pub mod function_json;
 pub mod host_json;
 pub mod invocation;
 pub mod problem;
+mod reader;
 pub mod substitution;
 pub mod time_span;

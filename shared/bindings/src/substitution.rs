@@ -17,7 +17,11 @@ pub fn resolve_names(
     text: &str,
     lookup: impl Fn(&str) -> Option<String>,
 ) -> Result<String, UnresolvedName> {
-    replace(text, |name| lookup(name).ok_or_else(|| UnresolvedName { name: name.to_owned() }))
+    replace(text, |name| {
+        lookup(name).ok_or_else(|| UnresolvedName {
+            name: name.to_owned(),
+        })
+    })
 }
 
 /// `text` with every `%NAME%` replaced by its setting, or removed where there is none.
@@ -66,8 +70,14 @@ mod tests {
 
     #[test]
     fn known_names_are_replaced_and_lone_percent_signs_stay() {
-        assert_eq!(resolve_names("a-%QUEUE%-%QUEUE%", lookup).unwrap(), "a-orders-orders");
-        assert_eq!(resolve_names("100% of %%", lookup).unwrap_err().name, " of ");
+        assert_eq!(
+            resolve_names("a-%QUEUE%-%QUEUE%", lookup).unwrap(),
+            "a-orders-orders"
+        );
+        assert_eq!(
+            resolve_names("100% of %%", lookup).unwrap_err().name,
+            " of "
+        );
         assert_eq!(resolve_names("100%", lookup).unwrap(), "100%");
         assert_eq!(resolve_names("%%é", lookup).unwrap(), "%%é");
     }

@@ -80,13 +80,26 @@ mod tests {
             ("01:30", 5_400_000),
             (" 00:00:00 ", 0),
         ] {
-            assert_eq!(parse_time_span(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                parse_time_span(text),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_span_is_refused() {
-        for text in ["", ":", "5m", "1:2:3:4", "+1:00", "00:00:00.12345678", "99999999999:00", "é:00"] {
+        for text in [
+            "",
+            ":",
+            "5m",
+            "1:2:3:4",
+            "+1:00",
+            "00:00:00.12345678",
+            "99999999999:00",
+            "é:00",
+        ] {
             assert_eq!(parse_time_span(text), Err(TimeSpanError::Shape), "{text}");
         }
         assert_eq!(parse_time_span("24:00:00"), Err(TimeSpanError::OutOfRange));

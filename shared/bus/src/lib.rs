@@ -1,1 +1,66 @@
-//! (being written)
+//! Our client for Azure Service Bus and for brokers that speak like it, over AMQP 1.0.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use nightshift_bus::{ClientOptions, ConnectionString, Message, ReceiverOptions, ServiceBusClient};
+//!
+//! let connection_string: ConnectionString = "Endpoint=sb://localhost;SharedAccessKeyName=n;\
+//!     SharedAccessKey=k;UseDevelopmentEmulator=true".parse()?;
+//! let client = ServiceBusClient::connect(&connection_string, ClientOptions::default()).await?;
+//!
+//! let sender = client.create_sender("orders").await?;
+//! sender.send_message(Message::new("{}").with_message_id("1")).await?;
+//!
+//! let receiver = client.create_receiver("orders", ReceiverOptions::default()).await?;
+//! for message in receiver.receive_messages(10, Duration::from_secs(5)).await? {
+//!     receiver.complete_message(&message).await?;
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! The names and shapes follow the official Rust client under development, so that it can take
+//! this crate's place once it is published with what is needed here (connection strings, any host
+//! and port, batches, dead letters).
+//!
+//! How it is built:
+//!
+//! - One task per connection (`driver`) owns the socket and the protocol engine of
+//!   `nightshift-amqp`. Callers talk to it through a channel (`connection`) and wait for answers;
+//!   the task works in rounds, with all commands and all input of a round answered by one write.
+//! - Messages are encoded and decoded in the callers' tasks, not in the driver.
+//! - Every wait is bounded by [`ClientOptions::try_timeout`]. Every answer is registered before
+//!   the bytes that provoke it leave, so an answer cannot come too early.
+//! - Dropping any future is safe: a receive call takes messages only in the poll that returns
+//!   them; a send call leaves its message either unsent or complete on the wire; a link whose
+//!   owner is gone is detached, and its unread messages go back to the broker.
+//! - A lost connection is not repaired behind the caller's back: pending calls fail at once with
+//!   [`BusError::ConnectionLost`], and the owner decides when to connect again.
+
+mod authorization;
+mod batch;
+mod cbs;
+mod client;
+mod connection;
+mod connection_string;
+mod decode;
+mod driver;
+mod encode;
+mod error;
+mod inbox;
+mod message;
+mod outcome;
+mod property;
+mod received_message;
+mod receiver;
+mod sas;
+mod sender;
+
+pub use client::{ClientOptions, ServiceBusClient};
+pub use connection_string::{ConnectionString, ConnectionStringError};
+pub use error::BusError;
+pub use message::Message;
+pub use property::PropertyValue;
+pub use received_message::{BodyKind, ReceivedMessage};
+pub use receiver::{ReceiveMode, Receiver, ReceiverOptions, SubQueue};
+pub use sender::Sender;

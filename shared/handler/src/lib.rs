@@ -1,1 +1,25 @@
-//! (being written)
+//! The custom-handler process: the side of the Functions host's wire on which the work is done.
+//!
+//! The host starts this process, waits until it answers on `127.0.0.1` and then posts one request
+//! per invocation to `/<function name>`. [`Handler::serve`] binds at once and connects to nothing until it
+//! must. A request becomes messages ([`nightshift_bindings::invocation`]), messages become
+//! members with a key and a decoded payload (`member`), and a batch of members becomes one
+//! transaction that holds claim, effect and outcome (`batch`). The answer says "fine" only after
+//! the commit; whatever happens before, the broker delivers again and the claim sorts it out.
+//!
+//! The process is crash-only: hosts end it with SIGKILL, so nothing depends on its last words. It
+//! never exits with code 0, which the real host takes for "done, do not restart".
+
+mod batch;
+mod call;
+mod member;
+mod registry;
+mod server;
+mod settings;
+mod shutdown;
+
+pub use call::{Call, InvocationFailed};
+pub use registry::{Registry, RegistryError};
+pub use server::{Handler, ServeError};
+pub use settings::HandlerSettings;
+pub use shutdown::EXIT_CODE_STOPPED;

@@ -1,1 +1,18 @@
-//! (being written)
+//! What a function is, independent of how it is called and of how its outcome is kept.
+//!
+//! A function is a type with constants and one async method, see [`BatchFunction`]. It gets typed
+//! input, the open transaction in which everything it does must happen, and a [`Cx`]; it says with
+//! an [`Outcome`] or a [`JobError`] how it went. Whether an error is worth another try is decided
+//! once, by [`Classify`], so that functions use plain `?`.
+
+mod classify;
+mod cx;
+mod function;
+mod key;
+mod outcome;
+
+pub use classify::{Classify, Disposition, JobError};
+pub use cx::Cx;
+pub use function::{BatchFunction, Item, Policy};
+pub use key::{BodyHash, JobKey};
+pub use outcome::{Outcome, Refusal};

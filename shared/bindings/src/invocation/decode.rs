@@ -39,7 +39,9 @@ pub enum DecodeError {
         source: serde_json::Error,
     },
     /// A body is not base64, although the binding says `"dataType": "binary"`.
-    #[error("body {index} of the invocation is not base64; does function.json say \"dataType\": \"binary\"?")]
+    #[error(
+        "body {index} of the invocation is not base64; does function.json say \"dataType\": \"binary\"?"
+    )]
     Base64 {
         /// The position in the batch, from 0.
         index: usize,
@@ -76,9 +78,15 @@ struct Envelope<'a> {
 /// `"dataType": "binary"`.
 pub fn decode_single(body: &[u8], name: &str) -> Result<TriggerMessage, DecodeError> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(DecodeError::Envelope)?;
-    let raw = envelope.data.get(name).ok_or_else(|| DecodeError::Missing(format!("Data.{name}")))?;
+    let raw = envelope
+        .data
+        .get(name)
+        .ok_or_else(|| DecodeError::Missing(format!("Data.{name}")))?;
     let text: String = twice(raw, name)?;
-    let metadata = Metadata { members: &envelope.metadata, suffix: "" };
+    let metadata = Metadata {
+        members: &envelope.metadata,
+        suffix: "",
+    };
     let body = decode_bodies(&[Cow::Owned(text)])?;
     let columns = Columns {
         message_id: vec![metadata.optional("MessageId")?],
@@ -99,16 +107,24 @@ pub fn decode_single(body: &[u8], name: &str) -> Result<TriggerMessage, DecodeEr
         application_properties: vec![metadata.optional("ApplicationProperties")?],
     };
     let mut messages = columns.into_messages(body)?;
-    messages.pop().ok_or_else(|| DecodeError::Missing(format!("Data.{name}")))
+    messages
+        .pop()
+        .ok_or_else(|| DecodeError::Missing(format!("Data.{name}")))
 }
 
 /// The messages of an invocation whose binding `name` has `"cardinality": "many"` and
 /// `"dataType": "binary"`, in the broker's order.
 pub fn decode_batch(body: &[u8], name: &str) -> Result<Vec<TriggerMessage>, DecodeError> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(DecodeError::Envelope)?;
-    let raw = envelope.data.get(name).ok_or_else(|| DecodeError::Missing(format!("Data.{name}")))?;
+    let raw = envelope
+        .data
+        .get(name)
+        .ok_or_else(|| DecodeError::Missing(format!("Data.{name}")))?;
     let bodies = decode_body_array(raw, name)?;
-    let metadata = Metadata { members: &envelope.metadata, suffix: "Array" };
+    let metadata = Metadata {
+        members: &envelope.metadata,
+        suffix: "Array",
+    };
     let count = bodies.len();
     let columns = Columns {
         message_id: metadata.column("MessageId", count)?,
@@ -132,7 +148,10 @@ pub fn decode_batch(body: &[u8], name: &str) -> Result<Vec<TriggerMessage>, Deco
 }
 
 fn decode_body_array(raw: &RawValue, name: &str) -> Result<Vec<Bytes>, DecodeError> {
-    let member = |source| DecodeError::Member { member: format!("Data.{name}"), source };
+    let member = |source| DecodeError::Member {
+        member: format!("Data.{name}"),
+        source,
+    };
     if raw.get().starts_with('"') {
         let text: Cow<'_, str> = Deserialize::deserialize(raw).map_err(member)?;
         let bodies: Vec<BorrowedText<'_>> = serde_json::from_str(&text).map_err(member)?;
@@ -168,7 +187,10 @@ fn decode_bodies(texts: &[Cow<'_, str>]) -> Result<Vec<Bytes>, DecodeError> {
 
 /// The value of `raw`, which is encoded as JSON text in a JSON string or plainly.
 fn twice<T: DeserializeOwned>(raw: &RawValue, member: &str) -> Result<T, DecodeError> {
-    let plain = |source| DecodeError::Member { member: member.to_owned(), source };
+    let plain = |source| DecodeError::Member {
+        member: member.to_owned(),
+        source,
+    };
     if raw.get().starts_with('"') {
         let text: Cow<'_, str> = Deserialize::deserialize(raw).map_err(plain)?;
         if let Ok(value) = serde_json::from_str(&text) {
@@ -209,7 +231,11 @@ impl Metadata<'_> {
         self.required(name)
     }
 
-    fn numbers<T: DeserializeOwned>(&self, name: &str, count: usize) -> Result<Vec<T>, DecodeError> {
+    fn numbers<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        count: usize,
+    ) -> Result<Vec<T>, DecodeError> {
         self.aligned(name, self.required::<Vec<T>>(name)?, count)
     }
 
@@ -230,7 +256,11 @@ impl Metadata<'_> {
             return Ok(column);
         }
         let member = self.name(name);
-        Err(DecodeError::Misaligned { member, expected: count, found: column.len() })
+        Err(DecodeError::Misaligned {
+            member,
+            expected: count,
+            found: column.len(),
+        })
     }
 }
 
@@ -256,7 +286,11 @@ struct Columns {
 
 impl Columns {
     fn into_messages(mut self, bodies: Vec<Bytes>) -> Result<Vec<TriggerMessage>, DecodeError> {
-        bodies.into_iter().enumerate().map(|(row, body)| self.take(row, body)).collect()
+        bodies
+            .into_iter()
+            .enumerate()
+            .map(|(row, body)| self.take(row, body))
+            .collect()
     }
 
     fn take(&mut self, row: usize, body: Bytes) -> Result<TriggerMessage, DecodeError> {
@@ -271,7 +305,9 @@ impl Columns {
             delivery_count: self.delivery_count[row],
             lock_token: self.lock_token[row],
             enqueued_time: parse_time("EnqueuedTimeUtc", &enqueued)?,
-            expires_at: expires.map(|text| parse_time("ExpiresAtUtc", &text)).transpose()?,
+            expires_at: expires
+                .map(|text| parse_time("ExpiresAtUtc", &text))
+                .transpose()?,
             session_id: self.session_id[row].take(),
             correlation_id: self.correlation_id[row].take(),
             content_type: self.content_type[row].take(),
@@ -293,7 +329,10 @@ fn parse_time(member: &str, text: &str) -> Result<DateTime<Utc>, DecodeError> {
     }
     NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f")
         .map(|time| time.and_utc())
-        .map_err(|_| DecodeError::Time { member: member.to_owned(), text: text.to_owned() })
+        .map_err(|_| DecodeError::Time {
+            member: member.to_owned(),
+            text: text.to_owned(),
+        })
 }
 
 #[cfg(test)]
@@ -313,7 +352,10 @@ mod tests {
         assert_eq!(message.body.as_ref(), b"hi there");
         assert_eq!(message.message_id.as_deref(), Some("m1"));
         assert_eq!((message.sequence_number, message.delivery_count), (12, 1));
-        assert_eq!(message.enqueued_time.to_rfc3339(), "2026-11-20T17:09:00+00:00");
+        assert_eq!(
+            message.enqueued_time.to_rfc3339(),
+            "2026-11-20T17:09:00+00:00"
+        );
         assert_eq!(message.session_id, None);
         assert_eq!(message.application_properties["kind"], "welcome");
     }
@@ -336,7 +378,10 @@ mod tests {
             "EnqueuedTimeUtcArray":"[\"2026-11-20T17:09:00.1234567Z\",\"2026-11-20T17:09:01Z\",\"2026-11-20T17:09:02Z\"]",
             "ApplicationPropertiesArray":"[{},{\"a\":1},{}]"}}"#;
         let messages = decode_batch(body.as_bytes(), "messages").unwrap();
-        let bodies: Vec<&[u8]> = messages.iter().map(|message| message.body.as_ref()).collect();
+        let bodies: Vec<&[u8]> = messages
+            .iter()
+            .map(|message| message.body.as_ref())
+            .collect();
         assert_eq!(bodies, [b"a".as_ref(), b"", b"b"]);
         assert_eq!(messages[1].message_id.as_deref(), Some("m2"));
         assert_eq!(messages[1].application_properties["a"], 1);
@@ -346,8 +391,14 @@ mod tests {
     #[test]
     fn each_fault_names_its_member() {
         let cases = [
-            ("[]", "the invocation is not a JSON object with the members Data and Metadata"),
-            (r#"{"Data":{},"Metadata":{}}"#, "the invocation has no member Data.messages"),
+            (
+                "[]",
+                "the invocation is not a JSON object with the members Data and Metadata",
+            ),
+            (
+                r#"{"Data":{},"Metadata":{}}"#,
+                "the invocation has no member Data.messages",
+            ),
             (
                 r#"{"Data":{"messages":"[\"YQ==\"]"},"Metadata":{}}"#,
                 "the invocation has no member Metadata.SequenceNumberArray",
@@ -362,7 +413,12 @@ mod tests {
             ),
         ];
         for (body, expected) in cases {
-            assert_eq!(decode_batch(body.as_bytes(), "messages").unwrap_err().to_string(), expected);
+            assert_eq!(
+                decode_batch(body.as_bytes(), "messages")
+                    .unwrap_err()
+                    .to_string(),
+                expected
+            );
         }
     }
 }

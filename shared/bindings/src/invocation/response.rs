@@ -48,13 +48,21 @@ impl Response {
     /// Reads the answer's body. Member names are matched without regard to case and unknown
     /// members are ignored, as the real host does.
     pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, ResponseError> {
-        let kind = content_type.unwrap_or("").split(';').next().unwrap_or("").trim();
+        let kind = content_type
+            .unwrap_or("")
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim();
         let is_json = ["application/json", "text/json"]
             .iter()
             .any(|accepted| kind.eq_ignore_ascii_case(accepted));
         let is_blank = body.trim_ascii().is_empty() || body.trim_ascii() == b"null";
-        if !is_json && !(body.is_empty() && content_type.is_none()) {
-            return Err(ResponseError::ContentType(content_type.unwrap_or("none").to_owned()));
+        let is_nothing = body.is_empty() && content_type.is_none();
+        if !is_json && !is_nothing {
+            return Err(ResponseError::ContentType(
+                content_type.unwrap_or("none").to_owned(),
+            ));
         }
         if is_blank {
             return Err(ResponseError::Empty);
@@ -107,9 +115,17 @@ mod tests {
         assert_eq!(parse(json, ""), Err(empty.to_owned()));
         assert_eq!(parse(None, ""), Err(empty.to_owned()));
         assert_eq!(parse(json, " null "), Err(empty.to_owned()));
-        assert!(parse(Some("text/html"), "<p>").unwrap_err().contains("text/html"));
+        assert!(
+            parse(Some("text/html"), "<p>")
+                .unwrap_err()
+                .contains("text/html")
+        );
         assert!(parse(None, "{}").unwrap_err().contains("none"));
         assert!(parse(json, "[]").unwrap_err().contains("not an object"));
-        assert!(parse(json, r#"{"Logs":[{}]}"#).unwrap_err().contains("not an object"));
+        assert!(
+            parse(json, r#"{"Logs":[{}]}"#)
+                .unwrap_err()
+                .contains("not an object")
+        );
     }
 }

@@ -1,0 +1,158 @@
+//! One message as the queue holds it.
+
+use std::sync::Arc;
+
+use super::token::LockToken;
+
+/// The instant of a message that never expires, in milliseconds.
+pub(crate) const NEVER_MS: i64 = i64::MAX;
+
+/// What a message costs beside its bytes, for the queue's size limit: the fixed fields, its place
+/// in the log and in the list of ready messages, and the allocator's share of both.
+pub(crate) const OVERHEAD_BYTES: usize = 192;
+
+/// Which half of a queue a message is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum SubQueue {
+    /// The queue proper.
+    Active,
+    /// Its `$DeadLetterQueue`.
+    DeadLetter,
+}
+
+/// The header fields that come back as they were sent.
+///
+/// `delivery-count` and `first-acquirer` are the broker's to tell; the rest is the sender's, and an
+/// absent field stays absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct KeptHeader {
+    pub(crate) durable: Option<bool>,
+    pub(crate) priority: Option<u8>,
+    pub(crate) ttl_ms: Option<u32>,
+}
+
+/// The sender's bytes: the entries of its message annotations, then the bare message with its
+/// footer, untouched.
+///
+/// They are copied out of the read buffer once, in one exact allocation, so that a message that
+/// stays for days does not keep alive the buffer in which it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    bytes: Arc<[u8]>,
+    annotation_entries: u32,
+    annotations_len: u32,
+}
+
+impl Content {
+    /// Keeps `bytes`, which start with `annotation_entries` encoded map entries (keys and values
+    /// counted separately) in `annotations_len` bytes.
+    pub(crate) fn new(bytes: &[u8], annotation_entries: u32, annotations_len: u32) -> Self {
+        Self { bytes: Arc::from(bytes), annotation_entries, annotations_len }
+    }
+
+    /// The encoded entries of the sender's message annotations, and how many values they are.
+    pub(crate) fn annotations(&self) -> (&[u8], u32) {
+        let end = self.split();
+        (&self.bytes[..end], self.annotation_entries)
+    }
+
+    /// The bare message and its footer.
+    pub(crate) fn bare(&self) -> &[u8] {
+        &self.bytes[self.split()..]
+    }
+
+    /// The size in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn split(&self) -> usize {
+        usize::try_from(self.annotations_len).map_or(0, |len| len.min(self.bytes.len()))
+    }
+}
+
+/// A message on its way into a queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Submission {
+    pub(crate) header: KeptHeader,
+    pub(crate) content: Content,
+}
+
+impl Submission {
+    /// What the message will count for against the queue's size limit.
+    pub(crate) fn cost(&self) -> usize {
+        self.content.len() + OVERHEAD_BYTES
+    }
+}
+
+/// A message in a queue.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) sequence: u64,
+    pub(crate) enqueued_at_ms: i64,
+    pub(crate) expires_at_ms: i64,
+    pub(crate) delivery_count: u32,
+    pub(crate) header: KeptHeader,
+    pub(crate) sub_queue: SubQueue,
+    pub(crate) state: State,
+    pub(crate) content: Content,
+}
+
+impl Message {
+    pub(crate) fn cost(&self) -> usize {
+        self.content.len() + OVERHEAD_BYTES
+    }
+
+    pub(crate) fn is_ready(&self, sub_queue: SubQueue) -> bool {
+        self.sub_queue == sub_queue && self.state == State::Ready
+    }
+
+    /// Whether the message is locked by `token` at `now_ms`. The lock ends at its last instant.
+    pub(crate) fn is_locked_by(&self, token: LockToken, now_ms: i64) -> bool {
+        matches!(self.state, State::Locked { until_ms, nonce }
+            if nonce == token.nonce && until_ms > now_ms)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn numbered(sequence: u64) -> Self {
+        Self {
+            sequence,
+            enqueued_at_ms: 0,
+            expires_at_ms: NEVER_MS,
+            delivery_count: 0,
+            header: KeptHeader::default(),
+            sub_queue: SubQueue::Active,
+            state: State::Ready,
+            content: Content::new(b"", 0, 0),
+        }
+    }
+}
+
+/// What a message in a queue is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It waits for a receiver.
+    Ready,
+    /// A receiver holds it until the given instant.
+    Locked { until_ms: i64, nonce: u64 },
+}
+
+/// A message on its way out.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) sequence: u64,
+    pub(crate) enqueued_at_ms: i64,
+    pub(crate) expires_at_ms: i64,
+    pub(crate) delivery_count: u32,
+    pub(crate) header: KeptHeader,
+    pub(crate) content: Content,
+    /// The lock under which it leaves, unless it left for good.
+    pub(crate) lock: Option<Lock>,
+}
+
+/// A peek-lock just given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lock {
+    pub(crate) token: LockToken,
+    pub(crate) until_ms: i64,
+}

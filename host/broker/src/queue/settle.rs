@@ -1,0 +1,169 @@
+//! What a receiver says about a message it holds, and what becomes of the message.
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    Queue,
+    amend::{Amendments, Unamendable},
+    message::{NEVER_MS, State, SubQueue},
+    millis,
+    token::LockToken,
+};
+
+/// The reason of a dead letter that failed too often.
+const TOO_MANY_DELIVERIES: &str = "MaxDeliveryCountExceeded";
+
+/// What to do with a locked message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Settlement {
+    /// It was processed: remove it.
+    Complete,
+    /// It failed: count the delivery and make it available again, with changed properties.
+    Abandon(Amendments),
+    /// It was not looked at: make it available again and do not count the delivery.
+    Release,
+    /// It can never be processed: keep it aside, with the reason among its properties.
+    DeadLetter(Amendments),
+}
+
+/// Why a settlement did not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotSettled {
+    /// The lock ended, was settled before, or never was.
+    LockLost,
+    /// The changed properties do not fit the message; the lock stands.
+    Unamendable(Unamendable),
+}
+
+impl Queue {
+    /// Settles the message locked by `token`.
+    pub(crate) fn settle(
+        &mut self,
+        now: DateTime<Utc>,
+        token: LockToken,
+        settlement: &Settlement,
+    ) -> Result<(), NotSettled> {
+        let now_ms = now.timestamp_millis();
+        let message = self.log.get(token.sequence).ok_or(NotSettled::LockLost)?;
+        if !message.is_locked_by(token, now_ms) {
+            return Err(NotSettled::LockLost);
+        }
+        let sequence = token.sequence;
+        match settlement {
+            Settlement::Complete => {
+                self.end_lock(sequence);
+                self.remove(sequence);
+            }
+            Settlement::Release => {
+                self.end_lock(sequence);
+                self.make_ready(sequence, now_ms);
+            }
+            Settlement::Abandon(amendments) => {
+                self.amend(sequence, amendments)?;
+                self.end_lock(sequence);
+                self.count_failure(sequence, now_ms);
+            }
+            Settlement::DeadLetter(amendments) => {
+                if message.sub_queue == SubQueue::DeadLetter {
+                    // It is where it should be; the settlement only changes its reason.
+                    self.amend(sequence, amendments)?;
+                    self.end_lock(sequence);
+                    self.make_ready(sequence, now_ms);
+                } else {
+                    self.amend(sequence, amendments)?;
+                    self.end_lock(sequence);
+                    self.bury(sequence);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the lock of `token` anew and says when it now ends, in milliseconds.
+    pub(crate) fn renew(&mut self, now: DateTime<Utc>, token: LockToken) -> Result<i64, NotSettled> {
+        let now_ms = now.timestamp_millis();
+        let until_ms = now_ms.saturating_add(millis(self.settings.lock_duration));
+        let message = self.log.get_mut(token.sequence).ok_or(NotSettled::LockLost)?;
+        if !message.is_locked_by(token, now_ms) {
+            return Err(NotSettled::LockLost);
+        }
+        message.state = State::Locked { until_ms, nonce: token.nonce };
+        self.locks.push(until_ms, token.sequence);
+        self.sweep_locks();
+        Ok(until_ms)
+    }
+
+    /// One more delivery failed: the message becomes available again, or a dead letter.
+    pub(super) fn count_failure(&mut self, sequence: u64, now_ms: i64) {
+        let Some(message) = self.log.get_mut(sequence) else { return };
+        message.delivery_count = message.delivery_count.saturating_add(1);
+        let tries = message.delivery_count;
+        let alive = message.sub_queue == SubQueue::Active;
+        if alive && tries >= self.settings.max_delivery_count {
+            let what = format!("Message could not be consumed after {tries} delivery attempts.");
+            self.bury_because(sequence, TOO_MANY_DELIVERIES, &what);
+        } else {
+            self.make_ready(sequence, now_ms);
+        }
+    }
+
+    /// Makes an unlocked message of no ready list available, unless its time is up.
+    fn make_ready(&mut self, sequence: u64, now_ms: i64) {
+        if self.expire_if_due(sequence, now_ms) {
+            return;
+        }
+        if let Some(message) = self.log.get(sequence) {
+            let sub_queue = message.sub_queue;
+            self.lane(sub_queue).ready.push(sequence);
+        }
+    }
+
+    /// Moves an unlocked message of no ready list to the dead letters, with the broker's reason.
+    pub(super) fn bury_because(&mut self, sequence: u64, reason: &str, description: &str) {
+        // A message that cannot carry the reason is better kept without it than lost.
+        let amendments = Amendments::dead_letter(Some(reason), Some(description));
+        if self.amend(sequence, &amendments).is_err() {
+            tracing::debug!(message.sequence = sequence, "a dead letter could not carry its reason");
+        }
+        self.bury(sequence);
+    }
+
+    fn bury(&mut self, sequence: u64) {
+        let Some(message) = self.log.get_mut(sequence) else { return };
+        message.sub_queue = SubQueue::DeadLetter;
+        // Dead letters do not expire.
+        let expires_at_ms = std::mem::replace(&mut message.expires_at_ms, NEVER_MS);
+        self.dead.ready.push(sequence);
+        self.forget_expiry(expires_at_ms);
+    }
+
+    fn amend(&mut self, sequence: u64, amendments: &Amendments) -> Result<(), NotSettled> {
+        if amendments.is_empty() {
+            return Ok(());
+        }
+        let message = self.log.get_mut(sequence).ok_or(NotSettled::LockLost)?;
+        let amended = amendments.apply(&message.content).map_err(NotSettled::Unamendable)?;
+        let before = message.cost();
+        message.content = amended;
+        self.bytes = self.bytes - before + message.cost();
+        Ok(())
+    }
+
+    pub(super) fn end_lock(&mut self, sequence: u64) {
+        let Some(message) = self.log.get_mut(sequence) else { return };
+        message.state = State::Ready;
+        let sub_queue = message.sub_queue;
+        self.lane(sub_queue).locked -= 1;
+        self.sweep_locks();
+    }
+
+    fn sweep_locks(&mut self) {
+        let live = self.active.locked + self.dead.locked;
+        let log = &self.log;
+        self.locks.sweep(live, |at_ms, sequence| {
+            log.get(sequence).is_some_and(
+                |m| matches!(m.state, State::Locked { until_ms, .. } if until_ms == at_ms),
+            )
+        });
+    }
+}

@@ -1,0 +1,94 @@
+//! Peek-locks: who holds a message, until when, and what a lost lock means.
+
+use super::*;
+
+#[test]
+fn a_locked_message_is_seen_by_nobody_else_until_it_is_settled() {
+    let mut bench = Bench::new(&QueueConfig::new("q"));
+    bench.send("a");
+    let delivery = bench.lock();
+    assert_eq!((text(&delivery).as_str(), delivery.delivery_count), ("a", 0));
+    assert!(bench.take(SubQueue::Active, ReceiveMode::PeekLock, 9).is_empty());
+    assert_eq!(bench.counts(), (0, 1, 0));
+    bench.settle(&delivery, &Settlement::Complete).unwrap();
+    assert_eq!(bench.counts(), (0, 0, 0));
+    assert_eq!(bench.queue.counts().bytes, 0);
+}
+
+#[test]
+fn a_lock_that_ends_counts_a_delivery_and_takes_its_token_with_it() {
+    let mut bench = Bench::new(&QueueConfig::new("q").lock_duration(Duration::from_secs(30)));
+    bench.send("a");
+    let first = bench.lock();
+    assert_eq!(bench.queue.next_deadline_ms(), Some(first.lock.unwrap().until_ms));
+    bench.pass(Duration::from_millis(29_999));
+    assert_eq!(bench.counts(), (0, 1, 0));
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(bench.counts(), (1, 0, 0));
+    assert_eq!(bench.settle(&first, &Settlement::Complete), Err(NotSettled::LockLost));
+    let second = bench.lock();
+    assert_eq!(second.delivery_count, 1);
+    assert_ne!(token(&first), token(&second));
+    assert_eq!(bench.settle(&first, &Settlement::Complete), Err(NotSettled::LockLost));
+    bench.settle(&second, &Settlement::Complete).unwrap();
+    assert_eq!(bench.settle(&second, &Settlement::Complete), Err(NotSettled::LockLost));
+}
+
+#[test]
+fn a_lock_is_over_at_its_instant_even_when_nobody_looked() {
+    let mut bench = Bench::new(&QueueConfig::new("q"));
+    bench.send("a");
+    let delivery = bench.lock();
+    bench.now += Duration::from_secs(60);
+    assert_eq!(bench.settle(&delivery, &Settlement::Complete), Err(NotSettled::LockLost));
+    assert_eq!(bench.lock().delivery_count, 1);
+}
+
+#[test]
+fn a_renewed_lock_starts_anew() {
+    let mut bench = Bench::new(&QueueConfig::new("q"));
+    bench.send("a");
+    let delivery = bench.lock();
+    for _ in 0..5 {
+        bench.pass(Duration::from_secs(45));
+        let until_ms = bench.queue.renew(bench.now, token(&delivery)).unwrap();
+        assert_eq!(until_ms, bench.now.timestamp_millis() + 60_000);
+    }
+    bench.settle(&delivery, &Settlement::Complete).unwrap();
+    assert_eq!(bench.queue.renew(bench.now, token(&delivery)), Err(NotSettled::LockLost));
+}
+
+#[test]
+fn abandoning_counts_and_releasing_does_not() {
+    let mut bench = Bench::new(&QueueConfig::new("q"));
+    bench.send("a");
+    let delivery = bench.lock();
+    bench.settle(&delivery, &Settlement::Release).unwrap();
+    let delivery = bench.lock();
+    assert_eq!(delivery.delivery_count, 0);
+    bench.abandon(&delivery);
+    assert_eq!(bench.lock().delivery_count, 1);
+}
+
+#[test]
+fn receive_and_delete_removes_at_once() {
+    let mut bench = Bench::new(&QueueConfig::new("q"));
+    bench.send("a");
+    let deliveries = bench.take(SubQueue::Active, ReceiveMode::ReceiveAndDelete, 5);
+    assert_eq!(texts(&deliveries), ["a"]);
+    assert!(deliveries[0].lock.is_none());
+    assert_eq!((bench.counts(), bench.queue.counts().removed), ((0, 0, 0), 1));
+}
+
+#[test]
+fn made_up_tokens_settle_nothing() {
+    let mut bench = Bench::new(&QueueConfig::new("q"));
+    bench.send("a");
+    let delivery = bench.lock();
+    for (nonce, sequence) in [(token(&delivery).nonce ^ 1, 1), (0, 0), (1, u64::MAX), (0, 2)] {
+        let forged = LockToken { nonce, sequence };
+        let settled = bench.queue.settle(bench.now, forged, &Settlement::Complete);
+        assert_eq!(settled, Err(NotSettled::LockLost));
+    }
+    assert_eq!(bench.counts(), (0, 1, 0));
+}

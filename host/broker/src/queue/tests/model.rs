@@ -1,0 +1,106 @@
+//! A long random life of a queue, compared step by step with the simplest model there is.
+
+use std::collections::BTreeMap;
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::*;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Ready,
+    Locked { until_ms: i64 },
+    Dead,
+}
+
+#[test]
+fn a_random_life_agrees_with_the_model() {
+    for seed in 0..20 {
+        live(seed);
+    }
+}
+
+fn live(seed: u64) {
+    const MAX_FAILURES: u32 = 4;
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut bench = Bench::new(&QueueConfig::new("q").max_delivery_count(MAX_FAILURES));
+    let mut model: BTreeMap<u64, (Place, u32)> = BTreeMap::new();
+    let mut held: Vec<Delivery> = Vec::new();
+    let mut sent = 0;
+    for _ in 0..3_000 {
+        match dice.random_range(0..10) {
+            0..3 => {
+                sent += 1;
+                bench.send(&sent.to_string());
+                model.insert(sent, (Place::Ready, 0));
+            }
+            3..6 => {
+                let taken = bench.take(SubQueue::Active, ReceiveMode::PeekLock, dice.random_range(1..4));
+                for delivery in taken {
+                    let lowest = model.iter().find(|(_, (place, _))| *place == Place::Ready);
+                    let (&sequence, &(_, failures)) = lowest.expect("the model has one too");
+                    assert_eq!((delivery.sequence, delivery.delivery_count), (sequence, failures));
+                    let until_ms = delivery.lock.unwrap().until_ms;
+                    model.insert(sequence, (Place::Locked { until_ms }, failures));
+                    held.push(delivery);
+                }
+            }
+            6..9 if !held.is_empty() => {
+                let delivery = held.swap_remove(dice.random_range(0..held.len()));
+                settle_one(&mut bench, &mut model, &delivery, dice.random_range(0..4), MAX_FAILURES);
+            }
+            _ => {
+                bench.pass(Duration::from_secs(dice.random_range(0..25)));
+                let now_ms = bench.now.timestamp_millis();
+                for (place, failures) in model.values_mut() {
+                    if matches!(place, Place::Locked { until_ms } if *until_ms <= now_ms) {
+                        *failures += 1;
+                        let dead = *failures >= MAX_FAILURES;
+                        *place = if dead { Place::Dead } else { Place::Ready };
+                    }
+                }
+            }
+        }
+        let count = |wanted: fn(&Place) -> bool| model.values().filter(|(p, _)| wanted(p)).count();
+        let expected = (
+            count(|place| *place == Place::Ready),
+            count(|place| matches!(place, Place::Locked { .. })),
+            count(|place| *place == Place::Dead),
+        );
+        assert_eq!(bench.counts(), expected, "seed {seed}");
+    }
+}
+
+fn settle_one(
+    bench: &mut Bench,
+    model: &mut BTreeMap<u64, (Place, u32)>,
+    delivery: &Delivery,
+    how: u32,
+    max_failures: u32,
+) {
+    let lock = delivery.lock.unwrap();
+    let settlement = match how {
+        0 => Settlement::Complete,
+        1 => Settlement::Abandon(Amendments::default()),
+        2 => Settlement::Release,
+        _ => Settlement::DeadLetter(Amendments::default()),
+    };
+    let settled = bench.settle(delivery, &settlement);
+    if lock.until_ms <= bench.now.timestamp_millis() {
+        assert_eq!(settled, Err(NotSettled::LockLost));
+        return;
+    }
+    settled.unwrap();
+    let failures = model[&delivery.sequence].1;
+    let place = match how {
+        0 => {
+            model.remove(&delivery.sequence);
+            return;
+        }
+        1 if failures + 1 >= max_failures => (Place::Dead, failures + 1),
+        1 => (Place::Ready, failures + 1),
+        2 => (Place::Ready, failures),
+        _ => (Place::Dead, failures),
+    };
+    model.insert(delivery.sequence, place);
+}

@@ -1,0 +1,208 @@
+//! Permission to use an entity: tokens put to the broker's `$cbs` node.
+//!
+//! Before a link to an entity is opened, a token for that entity is sent to `$cbs`, and the broker
+//! answers with a status code. The permission holds for the connection, so the senders and
+//! receivers of one entity share it: each holds a [`Grant`] of it. While one lives, a small
+//! task renews the token when three quarters of its life are over; with the last the task ends. A failed renewal is tried again every few seconds: the old token still has a quarter
+//! of its life, and if the broker really takes the permission away it detaches the links, which
+//! their owners see.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use nightshift_time::SharedClock;
+use secrecy::SecretString;
+use tokio::sync::OnceCell;
+use tokio::task::AbortHandle;
+
+use crate::cbs;
+use crate::client::ClientOptions;
+use crate::connection::{Attached, Command, Connection, LinkHandle, LinkRole, LinkSpec};
+use crate::connection_string::{ConnectionString, Credential};
+use crate::error::BusError;
+use crate::sas;
+
+/// How long to wait before a failed renewal is tried again.
+const RENEWAL_RETRY: Duration = Duration::from_secs(5);
+
+/// Keeps an entity's permission alive, and the means to renew it.
+pub(crate) struct Grant {
+    _permission: Arc<Permission>,
+    _putter: Arc<TokenPutter>,
+}
+
+/// The permission to use one entity.
+#[derive(Default)]
+struct Permission {
+    /// Set when the broker has said yes for the first time.
+    granted: OnceCell<()>,
+    renewal: Mutex<Option<AbortHandle>>,
+}
+
+impl Drop for Permission {
+    fn drop(&mut self) {
+        let renewal = self.renewal.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = renewal.take() {
+            task.abort();
+        }
+    }
+}
+
+/// Obtains permissions for the entities of one connection.
+pub(crate) struct Authorizer {
+    putter: Arc<TokenPutter>,
+    permissions: Mutex<HashMap<String, Weak<Permission>>>,
+}
+
+impl Authorizer {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        connection_string: &ConnectionString,
+        options: &ClientOptions,
+    ) -> Self {
+        let putter = TokenPutter {
+            connection,
+            host: connection_string.host().to_owned(),
+            credential: connection_string.credential().clone(),
+            clock: options.clock.clone(),
+            token_lifetime: options.token_lifetime,
+            node: tokio::sync::Mutex::new(None),
+            next_request: AtomicU64::new(0),
+        };
+        Self { putter: Arc::new(putter), permissions: Mutex::default() }
+    }
+
+    /// Returns when the broker has taken a token for `entity`.
+    pub(crate) async fn authorize(&self, entity: &str) -> Result<Grant, BusError> {
+        let permission = self.permission(entity);
+        let grant = || async {
+            self.putter.put(entity).await?;
+            self.keep_renewed(entity, &permission);
+            Ok(())
+        };
+        permission.granted.get_or_try_init(grant).await?;
+        Ok(Grant { _permission: permission, _putter: Arc::clone(&self.putter) })
+    }
+
+    fn permission(&self, entity: &str) -> Arc<Permission> {
+        let mut permissions = self.permissions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(permission) = permissions.get(entity).and_then(Weak::upgrade) {
+            return permission;
+        }
+        permissions.retain(|_, permission| permission.strong_count() > 0);
+        let permission = Arc::new(Permission::default());
+        permissions.insert(entity.to_owned(), Arc::downgrade(&permission));
+        permission
+    }
+
+    fn keep_renewed(&self, entity: &str, permission: &Permission) {
+        if !self.putter.can_sign() {
+            return;
+        }
+        let task = tokio::spawn(renew(Arc::downgrade(&self.putter), entity.to_owned()));
+        let mut renewal = permission.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        *renewal = Some(task.abort_handle());
+    }
+}
+
+/// Renews an entity's token again and again. The task is aborted with its permission; the weak
+/// reference keeps it from holding the connection open meanwhile.
+async fn renew(putter: Weak<TokenPutter>, entity: String) {
+    let Some(mut wait) = putter.upgrade().map(|putter| putter.token_lifetime.mul_f64(0.75)) else {
+        return;
+    };
+    let regular = wait;
+    loop {
+        tokio::time::sleep(wait).await;
+        let Some(putter) = putter.upgrade() else { return };
+        if putter.connection.is_closed() {
+            return;
+        }
+        match putter.put(&entity).await {
+            Ok(()) => wait = regular,
+            Err(error) => {
+                tracing::warn!(
+                    bus.entity = %entity,
+                    error = &error as &dyn std::error::Error,
+                    "the access token could not be renewed; trying again"
+                );
+                wait = RENEWAL_RETRY.min(regular);
+            }
+        }
+    }
+}
+
+/// Makes tokens and puts them.
+struct TokenPutter {
+    connection: Arc<Connection>,
+    host: String,
+    credential: Credential,
+    clock: SharedClock,
+    token_lifetime: Duration,
+    /// The links to `$cbs`, opened when first needed.
+    node: tokio::sync::Mutex<Option<Arc<LinkHandle>>>,
+    next_request: AtomicU64,
+}
+
+impl TokenPutter {
+    fn can_sign(&self) -> bool {
+        matches!(self.credential, Credential::SharedAccessKey { .. })
+    }
+
+    async fn put(&self, entity: &str) -> Result<(), BusError> {
+        let audience = self.audience(entity);
+        let now = self.clock.now();
+        let (token, expires_at) = match &self.credential {
+            Credential::SharedAccessKey { name, key } => {
+                let expires_at = TimeDelta::from_std(self.token_lifetime)
+                    .ok()
+                    .and_then(|lifetime| now.checked_add_signed(lifetime))
+                    .unwrap_or(DateTime::<Utc>::MAX_UTC);
+                (sas::sign(&audience, name, key, expires_at), Some(expires_at))
+            }
+            Credential::SharedAccessSignature(token) => (SecretString::clone(token), None),
+        };
+        let id = format!("cbs-{}", self.next_request.fetch_add(1, Ordering::Relaxed));
+        let payload = cbs::put_token(&id, &audience, &token, expires_at);
+        let node = self.node().await?;
+        let link = node.key();
+        let answer = self
+            .connection
+            .ask("putting an access token", |reply| Command::Request { link, id, payload, reply })
+            .await
+            .and_then(|answer| answer);
+        if matches!(answer, Err(BusError::Detached { .. })) {
+            // The next attempt opens the links anew.
+            self.node.lock().await.take_if(|open| Arc::ptr_eq(open, &node));
+        }
+        cbs::read_answer(entity, &answer?)
+    }
+
+    async fn node(&self) -> Result<Arc<LinkHandle>, BusError> {
+        let mut node = self.node.lock().await;
+        if let Some(open) = &*node {
+            return Ok(Arc::clone(open));
+        }
+        let spec = LinkSpec {
+            entity: cbs::NODE.to_owned(),
+            address: cbs::NODE.to_owned(),
+            role: LinkRole::Requests,
+        };
+        let (link, Attached { .. }) = self.connection.attach(spec).await?;
+        Ok(Arc::clone(node.insert(Arc::new(link))))
+    }
+
+    fn audience(&self, entity: &str) -> String {
+        let mut audience = String::from("sb://");
+        // Writing to a string cannot fail.
+        let _ = match self.host.contains(':') {
+            true => write!(audience, "[{}]/{entity}", self.host),
+            false => write!(audience, "{}/{entity}", self.host),
+        };
+        audience
+    }
+}

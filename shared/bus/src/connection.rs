@@ -1,0 +1,209 @@
+//! The caller's side of a connection: commands go to the driver task, answers come back.
+//!
+//! One task per connection owns the socket and the protocol engine (`driver`). Everything else
+//! holds a [`Connection`]: a channel to that task and the place where the task writes why it
+//! ended. A call that waits for an answer which never comes, because the task is gone, reads the
+//! reason there; the task writes it before it lets go of any answer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::error::BusError;
+use crate::inbox::Inbox;
+use crate::outcome::Outcome;
+use crate::received_message::LinkKey;
+
+/// How the driver answers one command.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+/// What callers ask of the driver.
+pub(crate) enum Command {
+    /// Open a link.
+    Attach { key: LinkKey, spec: LinkSpec, reply: Reply<Result<Attached, BusError>> },
+    /// Transfer one encoded message (or batch) and answer with its outcome. Nothing is sent when
+    /// the caller has given up before the transfer starts.
+    Send { link: LinkKey, transfer: Transfer, reply: Reply<Result<(), BusError>> },
+    /// Settle deliveries and answer with one result for each, in the order of `deliveries`.
+    Settle {
+        link: LinkKey,
+        deliveries: Vec<u32>,
+        outcome: Outcome,
+        reply: Reply<Vec<Result<(), BusError>>>,
+    },
+    /// Bring the credit of a receiving link to what its inbox asks for.
+    AdjustCredit { link: LinkKey },
+    /// Send a request over a request link and answer with the message that correlates to it.
+    Request {
+        link: LinkKey,
+        id: String,
+        payload: Bytes,
+        reply: Reply<Result<Bytes, BusError>>,
+    },
+    /// Give unreceived messages back, then detach. Answered when the broker has confirmed.
+    Detach { link: LinkKey, reply: Option<Reply<()>> },
+    /// Detach every link, close the connection, end the task.
+    Close { reply: Reply<()> },
+}
+
+/// An encoded message on its way out.
+pub(crate) struct Transfer {
+    /// 0 for a message, 0x80013700 for a batch.
+    pub(crate) format: u32,
+    /// The encoded sections.
+    pub(crate) payload: Bytes,
+}
+
+/// Which link to open.
+pub(crate) struct LinkSpec {
+    /// What to call the entity in errors.
+    pub(crate) entity: String,
+    /// The address of source or target.
+    pub(crate) address: String,
+    /// Direction and settlement.
+    pub(crate) role: LinkRole,
+}
+
+/// Direction and settlement of a link, from our side.
+pub(crate) enum LinkRole {
+    /// We send; each message is acknowledged.
+    Sender,
+    /// We receive into the inbox; `settled` means receive-and-delete.
+    Receiver { inbox: Arc<Inbox>, settled: bool },
+    /// A pair of links to one node: requests go out, the responses are matched to them.
+    Requests,
+}
+
+/// What the broker said when it opened a link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attached {
+    /// Largest message the link takes, in bytes.
+    pub(crate) max_message_size: u64,
+    /// Largest batch the link takes, in bytes.
+    pub(crate) max_batch_size: u64,
+}
+
+/// The way to the driver task. The task ends when the last of these is gone.
+pub(crate) struct Connection {
+    commands: mpsc::UnboundedSender<Command>,
+    fate: Arc<OnceLock<BusError>>,
+    next_link: AtomicU64,
+    try_timeout: Duration,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        commands: mpsc::UnboundedSender<Command>,
+        fate: Arc<OnceLock<BusError>>,
+        try_timeout: Duration,
+    ) -> Self {
+        Self { commands, fate, next_link: AtomicU64::new(0), try_timeout }
+    }
+
+    /// Whether the task has ended or is about to.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.fate.get().is_some() || self.commands.is_closed()
+    }
+
+    /// Why nothing answers any more.
+    pub(crate) fn failure(&self) -> BusError {
+        self.fate.get().cloned().unwrap_or_else(|| BusError::ConnectionLost {
+            reason: "its task has ended".to_owned(),
+            source: None,
+        })
+    }
+
+    /// Hands a command over without waiting for anything; an ended task ignores it.
+    pub(crate) fn post(&self, command: Command) {
+        // An ended task has no link left that the command could matter to.
+        let _ = self.commands.send(command);
+    }
+
+    /// Hands a command over and waits for its answer, at most `try_timeout`.
+    pub(crate) async fn ask<T>(
+        &self,
+        operation: &'static str,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, BusError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).map_err(|_| self.failure())?;
+        self.answered(operation, self.deadline(), answer).await
+    }
+
+    /// Hands a command over at once and returns the place where its answer will come.
+    pub(crate) fn start<T>(
+        &self,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<oneshot::Receiver<T>, BusError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).map_err(|_| self.failure())?;
+        Ok(answer)
+    }
+
+    /// Until when an operation that starts now may wait.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.try_timeout
+    }
+
+    /// Waits for an answer until `deadline`.
+    pub(crate) async fn answered<T>(
+        &self,
+        operation: &'static str,
+        deadline: Instant,
+        answer: oneshot::Receiver<T>,
+    ) -> Result<T, BusError> {
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(_)) => Err(self.failure()),
+            Err(_) => Err(BusError::Timeout { operation, after: self.try_timeout }),
+        }
+    }
+
+    /// Opens a link. Whatever happens to the caller meanwhile, the link is freed with the handle.
+    pub(crate) async fn attach(
+        self: &Arc<Self>,
+        spec: LinkSpec,
+    ) -> Result<(LinkHandle, Attached), BusError> {
+        let key = LinkKey(self.next_link.fetch_add(1, Ordering::Relaxed));
+        let handle = LinkHandle { connection: Some(Arc::clone(self)), key };
+        let attached =
+            self.ask("opening a link", |reply| Command::Attach { key, spec, reply }).await??;
+        Ok((handle, attached))
+    }
+}
+
+/// Owns one link: dropping it detaches the link.
+pub(crate) struct LinkHandle {
+    /// `None` once detached.
+    connection: Option<Arc<Connection>>,
+    key: LinkKey,
+}
+
+impl LinkHandle {
+    pub(crate) fn key(&self) -> LinkKey {
+        self.key
+    }
+
+    /// Detaches the link and waits, at most `try_timeout`, until the broker has confirmed.
+    pub(crate) async fn detach(mut self) {
+        if let Some(connection) = self.connection.take() {
+            let link = self.key;
+            // Without an answer the connection is gone or stuck, and the link with it.
+            let _ = connection
+                .ask("closing a link", |reply| Command::Detach { link, reply: Some(reply) })
+                .await;
+        }
+    }
+}
+
+impl Drop for LinkHandle {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.post(Command::Detach { link: self.key, reply: None });
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The deliveries of one receiving link that nobody has settled yet, and the calls that wait for
+//! the broker to confirm a settlement.
+//!
+//! A delivery is entered when it arrives and leaves when the broker confirms, so a settlement of
+//! something that is not here (settled before) is answered at once instead of waiting for an
+//! answer that the broker would never give. Confirmations come as ranges of delivery-ids chosen by
+//! the broker; a range is never walked beyond what is in the table, however wide it claims to be.
+
+use std::collections::HashMap;
+
+use crate::connection::Reply;
+use crate::error::BusError;
+
+/// Results of one settling call, in the order of its deliveries.
+type Results = Vec<Result<(), BusError>>;
+
+#[derive(Default)]
+pub(super) struct Settlements {
+    unsettled: HashMap<u32, Slot>,
+    calls: HashMap<u64, Call>,
+    next_call: u64,
+}
+
+enum Slot {
+    /// Handed to the application, or waiting in the inbox.
+    Delivered,
+    /// A decision is on its way to the broker.
+    Asked { call: u64, position: usize },
+}
+
+struct Call {
+    results: Results,
+    remaining: usize,
+    reply: Reply<Results>,
+}
+
+impl Settlements {
+    /// Enters a delivery.
+    pub(super) fn deliver(&mut self, id: u32) {
+        self.unsettled.insert(id, Slot::Delivered);
+    }
+
+    /// Registers a call, and returns the deliveries that the broker has to be told about.
+    pub(super) fn ask(&mut self, deliveries: Vec<u32>, reply: Reply<Results>) -> Vec<u32> {
+        let call = self.next_call;
+        let mut results: Results = Vec::with_capacity(deliveries.len());
+        let mut asked = deliveries;
+        let mut position = 0;
+        asked.retain(|id| {
+            let fresh = match self.unsettled.get_mut(id) {
+                Some(slot @ Slot::Delivered) => {
+                    *slot = Slot::Asked { call, position };
+                    true
+                }
+                Some(Slot::Asked { .. }) | None => false,
+            };
+            results.push(if fresh { Ok(()) } else { Err(settled_before()) });
+            position += 1;
+            fresh
+        });
+        if asked.is_empty() {
+            // The caller may have given up; then nobody needs the answer.
+            let _ = reply.send(results);
+        } else {
+            self.next_call += 1;
+            self.calls.insert(call, Call { results, remaining: asked.len(), reply });
+        }
+        asked
+    }
+
+    /// Forgets a delivery that is settled without an answer (given back unseen).
+    pub(super) fn forget(&mut self, id: u32) {
+        self.unsettled.remove(&id);
+    }
+
+    /// Notes the broker's word about the deliveries `first` to `last` (serial numbers, so the
+    /// range may wrap around).
+    pub(super) fn confirm(&mut self, first: u32, last: u32, result: &Result<(), BusError>) {
+        let span = last.wrapping_sub(first);
+        if (span as usize) < self.unsettled.len() {
+            for offset in 0..=span {
+                self.confirm_one(first.wrapping_add(offset), result);
+            }
+            return;
+        }
+        let ids: Vec<u32> = self
+            .unsettled
+            .keys()
+            .copied()
+            .filter(|id| id.wrapping_sub(first) <= span)
+            .collect();
+        for id in ids {
+            self.confirm_one(id, result);
+        }
+    }
+
+    fn confirm_one(&mut self, id: u32, result: &Result<(), BusError>) {
+        let Some(Slot::Asked { call, position }) = self.unsettled.remove(&id) else { return };
+        let Some(waiting) = self.calls.get_mut(&call) else { return };
+        if let Some(slot) = waiting.results.get_mut(position) {
+            slot.clone_from(result);
+        }
+        waiting.remaining -= 1;
+        if waiting.remaining == 0 {
+            if let Some(Call { results, reply, .. }) = self.calls.remove(&call) {
+                let _ = reply.send(results);
+            }
+        }
+    }
+
+    /// Answers every waiting call with `failure` for what is not confirmed yet.
+    pub(super) fn fail(&mut self, failure: &BusError) {
+        let ids: Vec<u32> = self.unsettled.keys().copied().collect();
+        for id in ids {
+            self.confirm_one(id, &Err(failure.clone()));
+        }
+    }
+}
+
+fn settled_before() -> BusError {
+    BusError::MessageLockLost { description: "this receiver has settled it before".to_owned() }
+}
+
+/// Turns delivery-ids into the ranges of consecutive ones that a disposition can name.
+pub(super) fn ranges(ids: &mut [u32]) -> impl Iterator<Item = (u32, u32)> {
+    ids.sort_unstable();
+    ids.chunk_by(|a, b| a.checked_add(1) == Some(*b))
+        .filter_map(|run| Some((*run.first()?, *run.last()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn table(ids: impl IntoIterator<Item = u32>) -> Settlements {
+        let mut table = Settlements::default();
+        for id in ids {
+            table.deliver(id);
+        }
+        table
+    }
+
+    #[test]
+    fn ranges_are_runs_of_consecutive_ids() {
+        let collect = |mut ids: Vec<u32>| ranges(&mut ids).collect::<Vec<_>>();
+        assert_eq!(collect(vec![7, 3, 1, 2, 8]), [(1, 3), (7, 8)]);
+        assert_eq!(collect(vec![u32::MAX, 0]), [(0, 0), (u32::MAX, u32::MAX)]);
+        assert!(collect(vec![]).is_empty());
+    }
+
+    #[test]
+    fn a_call_is_answered_when_its_last_delivery_is_confirmed() {
+        let mut table = table(0..5);
+        let (reply, mut answer) = oneshot::channel();
+        assert_eq!(table.ask(vec![4, 0, 1], reply), [4, 0, 1]);
+        table.confirm(0, 1, &Ok(()));
+        assert!(answer.try_recv().is_err());
+        let lost = BusError::MessageLockLost { description: "late".to_owned() };
+        table.confirm(4, 4, &Err(lost));
+        let results = answer.try_recv().unwrap();
+        assert!(results[0].is_err() && results[1].is_ok() && results[2].is_ok());
+    }
+
+    #[test]
+    fn settling_again_is_answered_without_the_broker() {
+        let mut table = table(0..1);
+        let (reply, _first) = oneshot::channel();
+        assert_eq!(table.ask(vec![0], reply), [0]);
+        let (reply, mut second) = oneshot::channel();
+        assert!(table.ask(vec![0, 9], reply).is_empty());
+        let results = second.try_recv().unwrap();
+        assert!(results.iter().all(|result| matches!(result, Err(BusError::MessageLockLost { .. }))));
+    }
+
+    #[test]
+    fn a_range_as_wide_as_the_number_space_ends_at_once() {
+        let mut table = table([5, u32::MAX, 0]);
+        let (reply, mut answer) = oneshot::channel();
+        table.ask(vec![5, u32::MAX, 0], reply);
+        table.confirm(6, 5, &Ok(()));
+        assert!(answer.try_recv().unwrap().iter().all(Result::is_ok));
+        assert!(table.unsettled.is_empty());
+    }
+
+    #[test]
+    fn a_range_may_wrap_around() {
+        let mut table = table([u32::MAX, 0, 1, 9]);
+        let (reply, mut answer) = oneshot::channel();
+        table.ask(vec![u32::MAX, 0, 1], reply);
+        table.confirm(u32::MAX, 1, &Ok(()));
+        assert!(answer.try_recv().is_ok());
+        assert_eq!(table.unsettled.len(), 1);
+    }
+
+    #[test]
+    fn a_failure_reaches_what_is_not_confirmed() {
+        let mut table = table(0..2);
+        let (reply, mut answer) = oneshot::channel();
+        table.ask(vec![0, 1], reply);
+        table.confirm(0, 0, &Ok(()));
+        table.fail(&BusError::Closed { what: "receiver" });
+        let results = answer.try_recv().unwrap();
+        assert!(results[0].is_ok() && results[1].is_err());
+    }
+}

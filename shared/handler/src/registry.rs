@@ -1,0 +1,155 @@
+//! The list of functions a handler process knows, by name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use nightshift_bindings::function_json::{DataType, FunctionJson};
+use nightshift_bindings::problem::ConfigProblems;
+use nightshift_job::BatchFunction;
+use nightshift_time::SharedClock;
+use sqlx::PgPool;
+
+use crate::batch::BatchRunner;
+use crate::call::{Call, InvocationFailed};
+
+/// Something that answers invocations.
+pub(crate) trait Invocable: Send + Sync {
+    fn invoke<'a>(&'a self, body: &'a [u8], call: &'a Call)
+    -> BoxFuture<'a, Result<(), InvocationFailed>>;
+}
+
+impl<F: BatchFunction> Invocable for BatchRunner<F> {
+    fn invoke<'a>(
+        &'a self,
+        body: &'a [u8],
+        call: &'a Call,
+    ) -> BoxFuture<'a, Result<(), InvocationFailed>> {
+        Box::pin(BatchRunner::invoke(self, body, call))
+    }
+}
+
+struct Entry {
+    config: &'static str,
+    invocable: Arc<dyn Invocable>,
+}
+
+/// The functions of one process.
+pub struct Registry {
+    pool: PgPool,
+    clock: SharedClock,
+    entries: BTreeMap<&'static str, Entry>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("names", &self.names()).finish_non_exhaustive()
+    }
+}
+
+/// Why a function cannot be registered, or the app on disk is not the one that is compiled in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The embedded `function.json` is malformed.
+    #[error("the function.json compiled into {name} is malformed: {problems}")]
+    Config {
+        /// The function.
+        name: &'static str,
+        /// What is wrong with it.
+        #[source]
+        problems: ConfigProblems,
+    },
+    /// The embedded `function.json` has no trigger by which this shape of function can be called.
+    #[error("{0} takes Service Bus messages, so its function.json needs a serviceBusTrigger with \"dataType\": \"binary\"")]
+    Trigger(&'static str),
+    /// Two functions have one name.
+    #[error("there are two functions named {0}")]
+    Twice(&'static str),
+    /// A folder on disk holds a function that this binary does not know.
+    #[error("{} is not a function of this binary; it knows {known}", folder.display())]
+    Unknown {
+        /// The folder.
+        folder: PathBuf,
+        /// The names that are known.
+        known: String,
+    },
+    /// A `function.json` on disk differs from the one compiled in.
+    #[error("{} differs from the one this binary was built with; deploy both together", .0.display())]
+    Differs(PathBuf),
+    /// The app's folder cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Registry {
+    /// An empty list; functions run against `pool`.
+    pub fn new(pool: PgPool, clock: SharedClock) -> Self {
+        Self { pool, clock, entries: BTreeMap::new() }
+    }
+
+    /// Adds a batch function.
+    pub fn with_batch<F: BatchFunction>(mut self, function: F) -> Result<Self, RegistryError> {
+        let file = Path::new(F::NAME).join("function.json");
+        let config = FunctionJson::parse(&file, F::CONFIG)
+            .map_err(|problems| RegistryError::Config { name: F::NAME, problems })?;
+        let trigger = config
+            .service_bus_trigger()
+            .filter(|trigger| trigger.data_type == DataType::Binary)
+            .ok_or(RegistryError::Trigger(F::NAME))?
+            .clone();
+        let runner = BatchRunner::new(function, trigger, self.pool.clone(), self.clock.clone());
+        let entry = Entry { config: F::CONFIG, invocable: Arc::new(runner) };
+        if self.entries.insert(F::NAME, entry).is_some() {
+            return Err(RegistryError::Twice(F::NAME));
+        }
+        Ok(self)
+    }
+
+    /// The functions' names, in order.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.entries.keys().copied().collect()
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&dyn Invocable> {
+        self.entries.get(name).map(|entry| entry.invocable.as_ref())
+    }
+
+    /// Compares the functions in `app_root` with those of this binary: each folder there must be a
+    /// function of ours with the very same `function.json`. Functions without a folder are fine: a
+    /// team can deploy a subset.
+    pub fn check_app(&self, app_root: &Path) -> Result<(), RegistryError> {
+        let unreadable =
+            |path: &Path, source| RegistryError::Unreadable { path: path.to_owned(), source };
+        let folders = std::fs::read_dir(app_root).map_err(|error| unreadable(app_root, error))?;
+        for folder in folders {
+            let folder = folder.map_err(|error| unreadable(app_root, error))?.path();
+            let file = folder.join("function.json");
+            if !file.is_file() {
+                continue;
+            }
+            let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let entry = self.entries.get(name).ok_or_else(|| RegistryError::Unknown {
+                folder: folder.clone(),
+                known: self.names().join(", "),
+            })?;
+            let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
+            let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+            if text != entry.config && parsed(&text) != parsed(entry.config) {
+                return Err(RegistryError::Differs(file));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! The HTTP surface that the host sees: a readiness probe and one path per function.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+use chrono::{DateTime, Utc};
+use futures_util::{Stream, StreamExt, pin_mut};
+use nightshift_bindings::invocation::response::{CONTENT_TYPE, SUCCESS};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use warp::http::{Response, StatusCode, header};
+use warp::{Filter, Rejection};
+
+use crate::call::Call;
+use crate::registry::{Registry, RegistryError};
+use crate::settings::HandlerSettings;
+use crate::shutdown;
+
+/// The host's id of an invocation.
+const INVOCATION_ID: &str = "x-azure-functions-invocationid";
+
+/// When our own host gives the call up, as RFC 3339; other hosts do not send it.
+const DEADLINE: &str = "x-nightshift-deadline";
+
+/// Why a handler could not serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The app on disk does not fit this binary.
+    #[error(transparent)]
+    App(#[from] RegistryError),
+    /// The port could not be bound, or signals not be watched.
+    #[error("cannot serve on {address}")]
+    Io {
+        /// The address that the host asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A handler process.
+#[derive(Debug)]
+pub struct Handler {
+    registry: Registry,
+    settings: HandlerSettings,
+    stopping: CancellationToken,
+}
+
+impl Handler {
+    /// A handler for `registry`.
+    pub fn new(registry: Registry, settings: HandlerSettings) -> Self {
+        Self { registry, settings, stopping: CancellationToken::new() }
+    }
+
+    /// Answers the host until the process is asked to stop, then finishes what is under way.
+    pub async fn serve(self) -> Result<(), ServeError> {
+        if let Some(app_root) = &self.settings.app_root {
+            self.registry.check_app(app_root)?;
+        }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.settings.port));
+        let io = |source| ServeError::Io { address, source };
+        let listener = TcpListener::bind(address).await.map_err(io)?;
+        tracing::info!(server.address = %address, functions = ?self.registry.names(), "handler is listening");
+        let stopping = self.stopping.clone();
+        let watches_stdin = self.settings.exits_on_stdin_eof;
+        let stop = async move {
+            if let Err(error) = shutdown::requested(watches_stdin).await {
+                tracing::error!(%error, "signals cannot be watched; stopping");
+            }
+            stopping.cancel();
+        };
+        warp::serve(routes(Arc::new(self))).incoming(listener).graceful(stop).run().await;
+        Ok(())
+    }
+
+    async fn answer<B: Buf>(
+        &self,
+        name: &str,
+        invocation_id: Option<String>,
+        deadline: Option<String>,
+        body: impl Stream<Item = Result<B, warp::Error>>,
+    ) -> Response<String> {
+        let Some(function) = self.registry.get(name) else {
+            let known = self.registry.names().join(", ");
+            return failure(StatusCode::NOT_FOUND, &format!("{name} is not a function of this handler; it knows {known}"));
+        };
+        let body = match read_body(body, self.settings.max_invocation_bytes).await {
+            Ok(body) => body,
+            Err((status, what)) => {
+                tracing::error!(function.name = name, error = what, "invocation failed");
+                return failure(status, &what);
+            }
+        };
+        let now = self.registry.clock().now();
+        let host_deadline = deadline.and_then(|text| DateTime::parse_from_rfc3339(&text).ok());
+        let call = Call::new(
+            invocation_id.unwrap_or_default(),
+            self.settings.batch_deadline,
+            host_deadline.map(|at| at.with_timezone(&Utc)),
+            now,
+            self.stopping.child_token(),
+        );
+        let started = Instant::now();
+        match function.invoke(&body, &call).await {
+            Ok(()) => json(StatusCode::OK, SUCCESS.to_owned()),
+            Err(error) => {
+                let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::error!(function.name = name, invocation.id = call.invocation_id, duration_ms, error = causes(&error), "invocation failed");
+                failure(StatusCode::INTERNAL_SERVER_ERROR, &causes(&error))
+            }
+        }
+    }
+}
+
+fn routes(
+    handler: Arc<Handler>,
+) -> impl Filter<Extract = (Response<String>,), Error = Rejection> + Clone + Send + Sync + 'static {
+    let ready = warp::path::end()
+        .and(warp::get().or(warp::head()).unify())
+        .map(|| json(StatusCode::OK, "{}".to_owned()));
+    let invoke = warp::post()
+        .and(warp::path::param::<String>())
+        .and(warp::path::end())
+        .and(warp::header::optional::<String>(INVOCATION_ID))
+        .and(warp::header::optional::<String>(DEADLINE))
+        .and(warp::body::stream())
+        .then(move |name: String, invocation_id, deadline, body| {
+            let handler = Arc::clone(&handler);
+            async move { handler.answer(&name, invocation_id, deadline, body).await }
+        });
+    ready.or(invoke).unify()
+}
+
+/// Reads a body of unknown length (the real host sends it in chunks), up to `limit` bytes.
+async fn read_body<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    limit: usize,
+) -> Result<BytesMut, (StatusCode, String)> {
+    pin_mut!(body);
+    let mut whole = BytesMut::new();
+    while let Some(part) = body.next().await {
+        let mut part = part.map_err(|error| {
+            (StatusCode::BAD_REQUEST, format!("the invocation broke off after {} bytes: {error}", whole.len()))
+        })?;
+        if whole.len() + part.remaining() > limit {
+            return Err((
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the invocation has more than {limit} bytes; lower maxMessageBatchSize in host.json or raise NIGHTSHIFT_MAX_INVOCATION_BYTES"),
+            ));
+        }
+        while part.has_remaining() {
+            let chunk = part.chunk();
+            let length = chunk.len();
+            whole.extend_from_slice(chunk);
+            part.advance(length);
+        }
+    }
+    Ok(whole)
+}
+
+fn failure(status: StatusCode, what: &str) -> Response<String> {
+    json(status, serde_json::json!({ "error": what }).to_string())
+}
+
+fn json(status: StatusCode, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(CONTENT_TYPE));
+    response
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,58 @@
+//! The settings of a handler process.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nightshift_postgres::PostgresSettings;
+use nightshift_settings::Reader;
+use nightshift_telemetry::LogFilter;
+
+/// Everything a handler needs to know before it starts.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HandlerSettings {
+    /// The loopback port to answer on; the host chooses it.
+    pub port: u16,
+    /// The folder with `host.json` and the functions' folders, when the host names it.
+    pub app_root: Option<PathBuf>,
+    /// How long a batch may take, waiting for the database included.
+    pub batch_deadline: Duration,
+    /// The longest invocation that is read, in bytes.
+    pub max_invocation_bytes: usize,
+    /// Whether the end of standard input means that the host is gone.
+    pub exits_on_stdin_eof: bool,
+    /// What to log.
+    pub log: LogFilter,
+    /// Where the database is.
+    pub postgres: PostgresSettings,
+}
+
+impl HandlerSettings {
+    /// Setting names that other processes in the same environment read.
+    pub const KNOWN_ELSEWHERE: &'static [&'static str] =
+        &["NIGHTSHIFT_HOST_", "NIGHTSHIFT_BROKER_", "NIGHTSHIFT_REDIS_", "NIGHTSHIFT_BLOB_", "NIGHTSHIFT_TEST_"];
+
+    /// Reads all settings; `None` means that problems were written down.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let port = reader.required("FUNCTIONS_CUSTOMHANDLER_PORT");
+        let app_root = reader.maybe("FUNCTIONS_APP_ROOT_PATH");
+        let seconds = reader.optional("NIGHTSHIFT_BATCH_DEADLINE_SECONDS", 20_u64);
+        if !(1..=150).contains(&seconds) {
+            let what = "must be 1 to 150: at most half of the longest lock, which is 5 minutes";
+            reader.problem("NIGHTSHIFT_BATCH_DEADLINE_SECONDS", what);
+        }
+        let max_invocation_bytes = reader.optional("NIGHTSHIFT_MAX_INVOCATION_BYTES", 512 << 20);
+        let exits_on_stdin_eof = reader.optional("NIGHTSHIFT_EXIT_ON_STDIN_EOF", 0_u8) == 1;
+        let log = LogFilter::read(reader);
+        let postgres = PostgresSettings::read(reader);
+        Some(Self {
+            port: port?,
+            app_root,
+            batch_deadline: Duration::from_secs(seconds),
+            max_invocation_bytes,
+            exits_on_stdin_eof,
+            log,
+            postgres: postgres?,
+        })
+    }
+}

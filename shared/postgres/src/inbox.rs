@@ -1,0 +1,165 @@
+//! Which messages are done.
+//!
+//! A claim *is* the final outcome: the row says "done" and commits only together with the effect,
+//! so there is nothing to clean up after a crash. Two transactions that claim the same key meet at
+//! the primary key: the second waits for the first (at most the lock time-out) and then sees
+//! whether the message is done.
+//!
+//! Promised: a redelivery is recognised as long as its partition exists; a message that a producer
+//! sends twice with one id is recognised for 24 hours, which is why yesterday is looked at too.
+//! Not promised: two such messages on either side of midnight (UTC) that are processed at the same
+//! instant.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use nightshift_job::{BodyHash, JobKey};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+/// For how many days after its enqueueing a message may be run. Longer than any queue's time to
+/// live plus the longest delay; the partitions of these days exist.
+pub const RETENTION_DAYS: u64 = 14;
+
+/// How far a broker's clock may be ahead of ours, in days.
+const CLOCK_SKEW_DAYS: u64 = 1;
+
+/// Opens a transaction for claims: a message that is being processed elsewhere is waited for
+/// briefly, never for long.
+pub const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'";
+
+/// A message to be claimed.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim {
+    /// The identity of the work.
+    pub key: JobKey,
+    /// The hash of the message's body.
+    pub body_hash: BodyHash,
+    /// When the broker accepted it.
+    pub enqueued: DateTime<Utc>,
+}
+
+impl Claim {
+    fn day(&self) -> NaiveDate {
+        self.enqueued.date_naive()
+    }
+}
+
+/// What a claim found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// The message is ours to run; it is done when the transaction commits.
+    Ours,
+    /// The same message was finished earlier, completed, skipped or dead.
+    Finished,
+    /// A message with the same id but another body was finished earlier.
+    IdReused,
+    /// Somebody else held the message and gave it up while we looked.
+    Busy,
+}
+
+/// The days for which a partition is known to exist, so that the database is asked once per day.
+#[derive(Debug, Default)]
+pub struct Partitions {
+    known: Mutex<BTreeSet<NaiveDate>>,
+}
+
+impl Partitions {
+    /// Makes sure that the partitions for `claims` exist. Runs before the transaction, because
+    /// creating one locks the whole table for an instant.
+    pub async fn ensure(&self, pool: &PgPool, claims: &[Claim]) -> Result<(), sqlx::Error> {
+        let missing: BTreeSet<NaiveDate> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            claims.iter().map(Claim::day).filter(|day| !known.contains(day)).collect()
+        };
+        for day in missing {
+            sqlx::query!("SELECT nightshift.ensure_inbox_partition($1)", day).execute(pool).await?;
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(day);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a message that was enqueued at `enqueued` may still (or already) be run.
+pub fn is_within_retention(enqueued: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    let (day, today) = (enqueued.date_naive(), now.date_naive());
+    today.checked_sub_days(Days::new(RETENTION_DAYS)).is_none_or(|oldest| day >= oldest)
+        && today.checked_add_days(Days::new(CLOCK_SKEW_DAYS)).is_none_or(|newest| day <= newest)
+}
+
+/// Claims `claims`, whose keys must differ, for `function`, and says for each what it found.
+/// One round trip when all are new, two otherwise.
+pub async fn claim(
+    tx: &mut PgConnection,
+    function: &str,
+    claims: &[Claim],
+) -> Result<Vec<Claimed>, sqlx::Error> {
+    let keys: Vec<Uuid> = claims.iter().map(|claim| claim.key.0).collect();
+    let days: Vec<NaiveDate> = claims.iter().map(Claim::day).collect();
+    let hashes: Vec<Uuid> = claims.iter().map(|claim| claim.body_hash.0).collect();
+    let ours = sqlx::query_file_scalar!("sql/claim.sql", &keys, &days, &hashes, function)
+        .fetch_all(&mut *tx)
+        .await?;
+    if ours.len() == claims.len() {
+        return Ok(vec![Claimed::Ours; claims.len()]);
+    }
+    let mut found: HashMap<Uuid, Claimed> = ours.into_iter().map(|key| (key, Claimed::Ours)).collect();
+    let rest: Vec<usize> = (0..claims.len()).filter(|&row| !found.contains_key(&keys[row])).collect();
+    let rest_keys: Vec<Uuid> = rest.iter().map(|&row| keys[row]).collect();
+    let rest_days: Vec<NaiveDate> = rest.iter().map(|&row| days[row]).collect();
+    let rest_hashes: Vec<Uuid> = rest.iter().map(|&row| hashes[row]).collect();
+    let states = sqlx::query_file!("sql/read_claimed.sql", &rest_keys, &rest_days, &rest_hashes)
+        .fetch_all(tx)
+        .await?;
+    for state in states {
+        let claimed = if state.same_body { Claimed::Finished } else { Claimed::IdReused };
+        found.insert(state.key, claimed);
+    }
+    Ok(keys.iter().map(|key| found.get(key).copied().unwrap_or(Claimed::Busy)).collect())
+}
+
+/// Notes that the message of `claim` was skipped, and why. Idempotent by key.
+pub async fn note_skipped(tx: &mut PgConnection, claim: &Claim, why: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE nightshift.inbox SET skipped = $3 WHERE key = $1 AND enqueued_day = $2",
+        claim.key.0,
+        claim.day(),
+        why,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes back the claims of messages that turn out to be dead: a key is in one place only.
+/// Idempotent by key.
+pub async fn release(tx: &mut PgConnection, claims: &[Claim]) -> Result<(), sqlx::Error> {
+    let keys: Vec<Uuid> = claims.iter().map(|claim| claim.key.0).collect();
+    let days: Vec<NaiveDate> = claims.iter().map(Claim::day).collect();
+    sqlx::query!(
+        "DELETE FROM nightshift.inbox USING unnest($1::uuid[], $2::date[]) AS gone (key, day)
+         WHERE inbox.key = gone.key AND inbox.enqueued_day = gone.day",
+        &keys,
+        &days,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retention_counts_whole_days_and_forgives_a_fast_clock() {
+        let now = DateTime::parse_from_rfc3339("2026-11-21T00:00:01Z").unwrap().with_timezone(&Utc);
+        let days = |days: i64| now + chrono::Duration::days(days);
+        assert!(is_within_retention(now, now));
+        assert!(is_within_retention(days(-14), now));
+        assert!(!is_within_retention(days(-15), now));
+        assert!(is_within_retention(days(1), now));
+        assert!(!is_within_retention(days(2), now));
+    }
+}

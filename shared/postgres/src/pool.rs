@@ -1,0 +1,112 @@
+//! The connection pool, and which of its errors mean what.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use nightshift_settings::{ExposeSecret, Reader};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+/// How long a call waits for a free or new connection. Short, because the caller holds a batch of
+/// locked messages and tries again itself while their locks allow.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Ends a statement that hangs, well before the locks of the messages it works for end.
+const STATEMENT_TIMEOUT: &str = "20s";
+
+/// Where the database is and how many connections to hold at most.
+#[derive(Debug, Clone)]
+pub struct PostgresSettings {
+    options: PgConnectOptions,
+    max_connections: u32,
+}
+
+impl PostgresSettings {
+    /// The setting that holds the connection URL.
+    pub const URL: &'static str = "NIGHTSHIFT_POSTGRES_URL";
+
+    /// Reads `NIGHTSHIFT_POSTGRES_URL` (required) and `NIGHTSHIFT_POSTGRES_MAX_CONNECTIONS`
+    /// (default 8). `None` means that a problem was written down.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        const MAX: &str = "NIGHTSHIFT_POSTGRES_MAX_CONNECTIONS";
+        let url = reader.secret(Self::URL);
+        let max_connections = reader.optional(MAX, 8);
+        if max_connections == 0 {
+            reader.problem(MAX, "must be at least 1");
+        }
+        let Ok(options) = PgConnectOptions::from_str(url?.expose_secret()) else {
+            // The parser's own message may quote the URL, and with it the password.
+            reader.problem(Self::URL, "is not a URL of the form postgres://user:password@host:5432/database");
+            return None;
+        };
+        Some(Self { options, max_connections })
+    }
+
+    /// A pool that connects when it is first used, so that a process can answer its readiness probe
+    /// before the database does. One connection is taken per invocation and not pinged first: a
+    /// dead one shows itself at the first statement, and the invocation is tried again.
+    pub fn connect_lazy(&self) -> PgPool {
+        let options = self
+            .options
+            .clone()
+            .application_name("nightshift")
+            .options([("statement_timeout", STATEMENT_TIMEOUT)]);
+        PgPoolOptions::new()
+            .max_connections(self.max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(options)
+    }
+}
+
+/// Whether the database could not be reached, or went away, or is starting, stopping, read-only or
+/// out of resources: the same call may succeed when it is back, and nothing is known to be wrong
+/// with the call itself. `SQLSTATE` classes 08, 53, 57 and 58, and 25006 (read-only), of the
+/// `PostgreSQL` manual's appendix A.
+pub fn is_unreachable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code == "25006" || ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}
+
+/// Whether several messages in one transaction got into the way of another transaction: a lock
+/// time-out (55P03), deadlock (40P01) or serialisation failure (40001). Run one by one they pass.
+pub fn may_pass_when_alone(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| ["55P03", "40P01", "40001"].contains(&code.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use nightshift_settings::MapSource;
+
+    use super::*;
+
+    #[test]
+    fn a_bad_url_is_refused_without_being_shown() {
+        let source: MapSource = [(PostgresSettings::URL, "mysql:/root:hunter2")].into_iter().collect();
+        let mut reader = Reader::new(&source);
+        assert!(PostgresSettings::read(&mut reader).is_none());
+        let problems = reader.finish(&[]).unwrap_err().to_string();
+        assert!(problems.contains("is not a URL"), "{problems}");
+        assert!(!problems.contains("hunter2"), "{problems}");
+    }
+
+    #[test]
+    fn a_refused_connection_is_unreachable() {
+        let error = sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into());
+        assert!(is_unreachable(&error));
+        assert!(!may_pass_when_alone(&error));
+        assert!(!is_unreachable(&sqlx::Error::RowNotFound));
+    }
+}

@@ -1,0 +1,52 @@
+"""Errors: each mistake raises the exception that the service's users know."""
+
+import time
+
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError, ServiceBusError
+
+from . import assert_empty, client, receive
+
+
+def raises(expected, work):
+    started = time.monotonic()
+    try:
+        work()
+    except expected:
+        took = time.monotonic() - started
+        assert took < 5, f"the error took {took:.1f} s"
+        return
+    except Exception as error:
+        raise AssertionError(f"expected {expected}, got {type(error).__name__}: {error}") from error
+    raise AssertionError(f"expected {expected}, got none")
+
+
+def unknown_queue(connection_string):
+    """an unknown queue is an error for senders and receivers, at once"""
+    with client(connection_string) as bus:
+        with bus.get_queue_sender("no-such-queue") as sender:
+            raises(ServiceBusError, lambda: sender.send_messages(ServiceBusMessage(b"x")))
+        with bus.get_queue_receiver("no-such-queue") as receiver:
+            raises(ServiceBusError, lambda: receiver.receive_messages(max_wait_time=1))
+
+
+def too_large(connection_string):
+    """a message above the limit is refused, and the sender goes on"""
+    with client(connection_string) as bus:
+        with bus.get_queue_sender("plain") as sender:
+            large = ServiceBusMessage(b"x" * (1024 * 1024 + 1))
+            raises(MessageSizeExceededError, lambda: sender.send_messages(large))
+            sender.send_messages(ServiceBusMessage(b"small"))
+        with bus.get_queue_receiver("plain") as receiver:
+            receiver.complete_message(receive(receiver, 1)[0])
+            assert_empty(receiver)
+
+
+def not_there_yet(connection_string):
+    """an operation that this broker does not offer says so at once instead of hanging"""
+    with client(connection_string) as bus:
+        with bus.get_queue_receiver("plain") as receiver:
+            raises(ServiceBusError, lambda: receiver.receive_deferred_messages([1], timeout=5))
+
+
+CHECKS = [unknown_queue, too_large, not_there_yet]
