@@ -41,7 +41,9 @@ fn outcome(item: &Item<NotificationRequested>, delivered: &HashSet<Uuid>) -> Out
     let user = item.input.user_id;
     Outcome::refused(
         "unknown-user",
-        format!("user_id: there is no user {user}; was the user deleted, or does the producer use another application's ids?"),
+        format!(
+            "user_id: there is no user {user}; was the user deleted, or does the producer use another application's ids?"
+        ),
     )
 }
 

@@ -2,3 +2,41 @@
 //! tools around them.
 
 pub mod servers;
+
+mod args;
+mod commands;
+mod environment;
+mod output;
+mod signals;
+mod stage;
+mod up;
+
+pub use args::{Cli, Command};
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use nightshift_settings::Problems;
+
+/// Runs the command to its end and says, on standard error, why it failed if it did.
+pub fn main(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("cannot start")),
+    };
+    match runtime.block_on(commands::run(cli)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let problems = error.downcast_ref::<Problems>();
+    let text = match problems {
+        Some(problems) => problems.to_string(),
+        None => format!("nightshift: {error:#}\n"),
+    };
+    // Nobody may be reading any more; the exit code says the same.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    ExitCode::from(if problems.is_some() { nightshift_settings::EXIT_CODE } else { 1 })
+}

@@ -1,1 +1,39 @@
-//! (being written)
+//! A host for Azure Functions custom handlers that runs anywhere: on a laptop, in a container.
+//!
+//! It reads the same `host.json` and `<function>/function.json` as the real host, starts the
+//! handler process, receives Service Bus messages in peek-lock, `POST`s invocations to the handler
+//! and completes or abandons the messages by its answer. It holds no state of its own: what it has
+//! received and not settled goes back to the broker when it dies.
+//!
+//! # Two modes
+//!
+//! The wire to the handler is the real host's in both. `strict` reproduces its behaviour around
+//! the wire, too, quirks included, to test handlers against it. `default` is what one would want:
+//!
+//! | | `strict` | `default` |
+//! |---|---|---|
+//! | batches in flight of a function | 1 | 2 |
+//! | handler exits with an error | restarted at once; the third error less than 30 minutes after its predecessor stops the host | restarted at once, then with growing pauses (0.2 s doubling to 10 s) until it has run for 30 s |
+//! | handler exits with code 0 | not restarted; calls fail | restarted like after an error |
+//! | handler exits with code 200 | restarted at once, not an error | the same, with pauses |
+//! | `functionTimeout` | kills the handler, with all its calls | cancels that call: its connection is closed |
+//! | stop | `SIGKILL` | `SIGTERM`, then `SIGKILL` after 5 s |
+//! | extra request headers | none | `x-nightshift-deadline`, `x-nightshift-locked-until` |
+//! | body that is an AMQP value or sequence | fails its invocation | dead-lettered alone |
+//! | answer | read whole | at most 16 MiB |
+//!
+//! In both modes an answer outside 2xx, one that is no JSON object (also an empty one, on which
+//! the real host would wait until its time-out) and a redirect (which it would follow) fail the
+//! invocation. Messages are received only while the handler answers: during a restart nothing is
+//! fetched, and what was fetched ahead goes back, so a crash does not use up delivery counts.
+//! Locks are not renewed: an invocation should end before its messages' lock does.
+
+pub mod app;
+mod handler;
+mod host;
+mod listener;
+mod stats;
+
+pub use app::{HostConfig, HostProblems, Mode};
+pub use host::{Host, HostError, HostExit, NotReady};
+pub use stats::{FunctionStats, HandlerStats, HostStats};

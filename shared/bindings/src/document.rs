@@ -70,14 +70,14 @@ impl Entry {
 /// A parsed file. Paths are given with `:` between members (a member's name may hold a dot), ignore
 /// case, and number the elements of arrays like members: `bindings:0:type`.
 #[derive(Debug, Clone)]
-pub struct Document {
+pub(crate) struct Document {
     file: PathBuf,
     entries: BTreeMap<String, Entry>,
 }
 
 impl Document {
     /// Reads `text`, the content of `file` (named in errors only). The top must be an object.
-    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigProblems> {
+    pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, ConfigProblems> {
         let fail = |place: Place, what: String| {
             let file = file.to_path_buf();
             ConfigProblems(vec![ConfigProblem {
@@ -132,16 +132,8 @@ impl Document {
         Ok(document)
     }
 
-    /// An empty document, for a file that does not exist and may be absent.
-    pub fn empty(file: &Path) -> Self {
-        Self {
-            file: file.to_path_buf(),
-            entries: BTreeMap::new(),
-        }
-    }
-
     /// Lets the setting `name`, whose path is written with `__` between members, override a value.
-    pub fn override_with(&mut self, name: &str, path: &str, text: String) {
+    pub(crate) fn override_with(&mut self, name: &str, path: &str, text: String) {
         let names: Vec<&str> = path.split("__").collect();
         let place = Place::Setting(name.to_owned());
         // A parent that the file does not have begins to exist.

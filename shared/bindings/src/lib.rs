@@ -6,7 +6,7 @@
 //! does no I/O of its own: texts and bytes in, typed values and exact errors out, so the host, the
 //! handler and the checks of the command line all judge a file in the same way.
 
-pub mod document;
+mod document;
 pub mod function_json;
 pub mod host_json;
 pub mod invocation;
@@ -14,3 +14,5 @@ pub mod problem;
 mod reader;
 pub mod substitution;
 pub mod time_span;
+
+pub use document::MAX_FILE_BYTES;

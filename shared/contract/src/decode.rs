@@ -52,10 +52,14 @@ pub fn decode<P: Payload>(body: &[u8], limit_bytes: usize) -> Result<P, PayloadE
         return Err(PayloadError::Empty);
     }
     if body.len() > limit_bytes {
-        return Err(PayloadError::TooLarge { size_bytes: body.len(), limit_bytes });
+        return Err(PayloadError::TooLarge {
+            size_bytes: body.len(),
+            limit_bytes,
+        });
     }
-    let text = std::str::from_utf8(body)
-        .map_err(|error| PayloadError::NotUtf8 { position: error.valid_up_to() })?;
+    let text = std::str::from_utf8(body).map_err(|error| PayloadError::NotUtf8 {
+        position: error.valid_up_to(),
+    })?;
     let members = object(text)?;
     if let Some(name) = RESERVED.iter().find(|name| members.contains_key(**name)) {
         return Err(PayloadError::ReservedName((*name).to_owned()));
@@ -79,7 +83,9 @@ fn object(text: &str) -> Result<Members<'_>, PayloadError> {
 fn unwrap_cloud_event<'a>(members: &Members<'a>) -> Result<&'a RawValue, PayloadError> {
     let refuse = |what: &str| PayloadError::CloudEvent(what.to_owned());
     let text = |name: &str| {
-        let raw = members.get(name).ok_or_else(|| refuse(&format!("{name:?} is missing")))?;
+        let raw = members
+            .get(name)
+            .ok_or_else(|| refuse(&format!("{name:?} is missing")))?;
         serde_json::from_str::<String>(raw.get())
             .map_err(|_| refuse(&format!("{name:?} is not a string")))
     };
@@ -94,9 +100,9 @@ fn unwrap_cloud_event<'a>(members: &Members<'a>) -> Result<&'a RawValue, Payload
     }
     match members.get("data") {
         Some(data) => Ok(data),
-        None if members.contains_key("data_base64") => {
-            Err(refuse("\"data_base64\" is not supported; send JSON in \"data\""))
-        }
+        None if members.contains_key("data_base64") => Err(refuse(
+            "\"data_base64\" is not supported; send JSON in \"data\"",
+        )),
         None => Err(refuse("\"data\" is missing")),
     }
 }
@@ -108,7 +114,11 @@ fn typed<P: Payload>(text: &str, members: &Members<'_>) -> Result<P, PayloadErro
         .and_then(|raw| serde_json::from_str(raw.get()).ok())
         .ok_or(PayloadError::NoSchemaVersion { oldest, newest })?;
     if !u32::try_from(found).is_ok_and(|version| P::VERSIONS.contains(&version)) {
-        return Err(PayloadError::UnknownSchemaVersion { found, oldest, newest });
+        return Err(PayloadError::UnknownSchemaVersion {
+            found,
+            oldest,
+            newest,
+        });
     }
     let mut reader = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| PayloadError::Property {
@@ -119,7 +129,9 @@ fn typed<P: Payload>(text: &str, members: &Members<'_>) -> Result<P, PayloadErro
 
 /// The path says where the fault is; a line and column of a one-line body add nothing.
 fn without_position(message: &str) -> &str {
-    message.rfind(" at line ").map_or(message, |at| &message[..at])
+    message
+        .rfind(" at line ")
+        .map_or(message, |at| &message[..at])
 }
 
 #[cfg(test)]
@@ -155,18 +167,66 @@ mod tests {
     fn every_refusal_says_what_is_wrong() {
         let with = |from: &str, to: &str| GOOD.replace(from, to).into_bytes();
         let cases: Vec<(Vec<u8>, &str, &str)> = vec![
-            (vec![], "empty-body", "the body is empty; send a JSON object"),
-            (b"hello".to_vec(), "not-json", "the body is not JSON: expected value at line 1 column 1"),
-            (b"{\"a\":\xff}".to_vec(), "not-utf8", "the body is not UTF-8: byte 5 does not belong; send JSON encoded as UTF-8"),
-            (b"[1]".to_vec(), "not-an-object", "the body is JSON but not an object; send an object such as {\"schema_version\": 1, …}"),
-            (with("\"schema_version\":1,", ""), "no-schema-version", "the property \"schema_version\" must be a whole number; this release reads 1 to 1"),
-            (with("\"schema_version\":1", "\"schema_version\":7"), "unknown-schema-version", "schema version 7 is not known; this release reads 1 to 1"),
-            (with("\"Hello\"", "5"), "invalid-property", "title: invalid type: integer `5`, expected a string"),
-            (with("\"Hello\"", r#""a\u0000b""#), "invalid-property", "title: contains the NUL character, which the database cannot store"),
-            (with("00000000-0000", "zz"), "invalid-property", "user_id: UUID parsing failed: invalid character: found `z` at 0"),
-            (with("\"title\":\"Hello\",", ""), "invalid-property", ".: missing field `title`"),
-            (with("\"kind\"", "\"MessageId\":\"x\",\"kind\""), "reserved-name", "the body has a property \"MessageId\", a name that the Functions host keeps for the message's own metadata; rename it or move it below another property"),
-            (br#"{"specversion":"1.0","id":"1","source":"s","type":"t"}"#.to_vec(), "bad-cloud-event", "the CloudEvents envelope cannot be read: \"data\" is missing"),
+            (
+                vec![],
+                "empty-body",
+                "the body is empty; send a JSON object",
+            ),
+            (
+                b"hello".to_vec(),
+                "not-json",
+                "the body is not JSON: expected value at line 1 column 1",
+            ),
+            (
+                b"{\"a\":\xff}".to_vec(),
+                "not-utf8",
+                "the body is not UTF-8: byte 5 does not belong; send JSON encoded as UTF-8",
+            ),
+            (
+                b"[1]".to_vec(),
+                "not-an-object",
+                "the body is JSON but not an object; send an object such as {\"schema_version\": 1, …}",
+            ),
+            (
+                with("\"schema_version\":1,", ""),
+                "no-schema-version",
+                "the property \"schema_version\" must be a whole number; this release reads 1 to 1",
+            ),
+            (
+                with("\"schema_version\":1", "\"schema_version\":7"),
+                "unknown-schema-version",
+                "schema version 7 is not known; this release reads 1 to 1",
+            ),
+            (
+                with("\"Hello\"", "5"),
+                "invalid-property",
+                "title: invalid type: integer `5`, expected a string",
+            ),
+            (
+                with("\"Hello\"", r#""a\u0000b""#),
+                "invalid-property",
+                "title: contains the NUL character, which the database cannot store",
+            ),
+            (
+                with("00000000-0000", "zz"),
+                "invalid-property",
+                "user_id: UUID parsing failed: invalid character: found `z` at 0",
+            ),
+            (
+                with("\"title\":\"Hello\",", ""),
+                "invalid-property",
+                ".: missing field `title`",
+            ),
+            (
+                with("\"kind\"", "\"MessageId\":\"x\",\"kind\""),
+                "reserved-name",
+                "the body has a property \"MessageId\", a name that the Functions host keeps for the message's own metadata; rename it or move it below another property",
+            ),
+            (
+                br#"{"specversion":"1.0","id":"1","source":"s","type":"t"}"#.to_vec(),
+                "bad-cloud-event",
+                "the CloudEvents envelope cannot be read: \"data\" is missing",
+            ),
         ];
         for (body, reason, message) in cases {
             assert_eq!(refuse(&body), (reason, message.to_owned()), "{body:?}");

@@ -9,7 +9,9 @@ pub enum PayloadError {
     #[error("the body is empty; send a JSON object")]
     Empty,
     /// The body is longer than the configured limit.
-    #[error("the body has {size_bytes} bytes, more than the limit of {limit_bytes}; store large content elsewhere and send a reference")]
+    #[error(
+        "the body has {size_bytes} bytes, more than the limit of {limit_bytes}; store large content elsewhere and send a reference"
+    )]
     TooLarge {
         /// The body's length.
         size_bytes: usize,
@@ -26,17 +28,23 @@ pub enum PayloadError {
     #[error("the body is not JSON: {0}")]
     NotJson(String),
     /// The body is JSON, but no object.
-    #[error("the body is JSON but not an object; send an object such as {{\"schema_version\": 1, …}}")]
+    #[error(
+        "the body is JSON but not an object; send an object such as {{\"schema_version\": 1, …}}"
+    )]
     NotAnObject,
     /// A property has the name of a trigger's metadata, over which the Functions host would write
     /// it for bindings without a data type.
-    #[error("the body has a property {0:?}, a name that the Functions host keeps for the message's own metadata; rename it or move it below another property")]
+    #[error(
+        "the body has a property {0:?}, a name that the Functions host keeps for the message's own metadata; rename it or move it below another property"
+    )]
     ReservedName(String),
     /// A `CloudEvents` envelope that cannot be unwrapped.
     #[error("the CloudEvents envelope cannot be read: {0}")]
     CloudEvent(String),
     /// There is no schema version, or it is not a whole number.
-    #[error("the property \"schema_version\" must be a whole number; this release reads {oldest} to {newest}")]
+    #[error(
+        "the property \"schema_version\" must be a whole number; this release reads {oldest} to {newest}"
+    )]
     NoSchemaVersion {
         /// The oldest version that this release reads.
         oldest: u32,

@@ -56,7 +56,9 @@ fn without_nul(text: String) -> Result<String, &'static str> {
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        without_nul(String::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
+        without_nul(String::deserialize(deserializer)?)
+            .map(Self)
+            .map_err(D::Error::custom)
     }
 }
 
@@ -69,10 +71,14 @@ impl<'de> Deserialize<'de> for Title {
         }
         if chars > Self::MAX_CHARS {
             let limit = Self::MAX_CHARS;
-            return Err(D::Error::custom(format!("has {chars} characters, at most {limit} are allowed")));
+            return Err(D::Error::custom(format!(
+                "has {chars} characters, at most {limit} are allowed"
+            )));
         }
         if text.chars().any(char::is_control) {
-            return Err(D::Error::custom("contains a line break or another control character"));
+            return Err(D::Error::custom(
+                "contains a line break or another control character",
+            ));
         }
         Ok(Self(text))
     }

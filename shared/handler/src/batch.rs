@@ -64,7 +64,13 @@ impl<F: BatchFunction> BatchRunner<F> {
         pool: PgPool,
         clock: SharedClock,
     ) -> Self {
-        Self { function, trigger, pool, clock, partitions: Partitions::default() }
+        Self {
+            function,
+            trigger,
+            pool,
+            clock,
+            partitions: Partitions::default(),
+        }
     }
 
     /// Runs one invocation, whose request body is `body`.
@@ -72,7 +78,11 @@ impl<F: BatchFunction> BatchRunner<F> {
         let members = read_members::<F>(self.decode(body)?, self.clock.now());
         let members: Vec<&Member<F::Input>> = members.iter().collect();
         let deadline = Instant::now() + call.budget;
-        let cx = Cx::new(self.clock.clone(), self.clock.now() + call.budget, call.cancellation.clone());
+        let cx = Cx::new(
+            self.clock.clone(),
+            self.clock.now() + call.budget,
+            call.cancellation.clone(),
+        );
         let mut wait = HOLD_FIRST;
         let mut last_error = None;
         loop {
@@ -80,12 +90,21 @@ impl<F: BatchFunction> BatchRunner<F> {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(PassFailed::Unreachable(error))) => {
                     if last_error.is_none() {
-                        tracing::warn!(function.name = F::NAME, invocation.id = call.invocation_id, error = chain(&error), "database is away; holding the invocation");
+                        tracing::warn!(
+                            function.name = F::NAME,
+                            invocation.id = call.invocation_id,
+                            error = chain(&error),
+                            "database is away; holding the invocation"
+                        );
                     }
                     last_error = Some(chain(&error));
                 }
                 Ok(Err(PassFailed::Members { failed, first })) => {
-                    return Err(InvocationFailed::SomeFailed { failed, all: members.len(), first });
+                    return Err(InvocationFailed::SomeFailed {
+                        failed,
+                        all: members.len(),
+                        first,
+                    });
                 }
                 Err(_elapsed) => return Err(out_of_time(call, last_error)),
             }
@@ -138,7 +157,10 @@ impl<F: BatchFunction> BatchRunner<F> {
         if let Err(AttemptFailed::Function(error)) = &result
             && let Disposition::DeadLetter(reason) = error.disposition()
         {
-            let refusal = Refusal { reason, description: error.to_string() };
+            let refusal = Refusal {
+                reason,
+                description: error.to_string(),
+            };
             return self.attempt(&[member], Some(&refusal), cx).await;
         }
         result
@@ -163,25 +185,29 @@ impl<F: BatchFunction> BatchRunner<F> {
         let mut tx = connection.begin_with(BEGIN).await?;
         let found = inbox::claim(&mut tx, F::NAME, &claims).await?;
         let mut work = Work::sort(members, &claimable, &found, condemned);
-        let outcomes = self.run(&work.runnable, &mut tx, cx).await?;
+        let items: Vec<&Item<F::Input>> = work.runnable.iter().map(|(_, item)| *item).collect();
+        let outcomes = self.run(&items, &mut tx, cx).await?;
         work.take_outcomes(outcomes, &mut tx).await?;
         work.bury(F::NAME, &mut tx).await?;
         tx.commit().await?;
         work.log(F::NAME);
-        if found.contains(&Claimed::Busy) { Err(AttemptFailed::Busy) } else { Ok(()) }
+        if found.contains(&Claimed::Busy) {
+            Err(AttemptFailed::Busy)
+        } else {
+            Ok(())
+        }
     }
 
     async fn run(
         &self,
-        runnable: &[(&Member<F::Input>, &Item<F::Input>)],
+        items: &[&Item<F::Input>],
         tx: &mut PgConnection,
         cx: &Cx,
     ) -> Result<Vec<Outcome>, AttemptFailed> {
-        if runnable.is_empty() {
+        if items.is_empty() {
             return Ok(Vec::new());
         }
-        let items: Vec<&Item<F::Input>> = runnable.iter().map(|(_, item)| *item).collect();
-        let outcomes = AssertUnwindSafe(self.function.run(&items, tx, cx))
+        let outcomes = AssertUnwindSafe(self.function.run(items, tx, cx))
             .catch_unwind()
             .await
             .map_err(|panic| AttemptFailed::Panicked(panic_text(panic.as_ref())))?
@@ -189,7 +215,10 @@ impl<F: BatchFunction> BatchRunner<F> {
         if outcomes.len() == items.len() {
             Ok(outcomes)
         } else {
-            Err(AttemptFailed::Outcomes { expected: items.len(), found: outcomes.len() })
+            Err(AttemptFailed::Outcomes {
+                expected: items.len(),
+                found: outcomes.len(),
+            })
         }
     }
 }
@@ -226,10 +255,13 @@ impl<'a, I> Work<'a, I> {
         };
         for (member, claimed) in claimable.iter().zip(found) {
             match (claimed, &member.content, condemned) {
-                (Claimed::Ours, _, Some(refusal)) | (Claimed::Ours, Content::Dead(refusal), None) => {
+                (Claimed::Ours, _, Some(refusal))
+                | (Claimed::Ours, Content::Dead(refusal), None) => {
                     work.condemned.push((member, refusal.clone()));
                 }
-                (Claimed::Ours, Content::Runnable(item), None) => work.runnable.push((member, item)),
+                (Claimed::Ours, Content::Runnable(item), None) => {
+                    work.runnable.push((member, item))
+                }
                 (Claimed::IdReused, ..) => {
                     let key = member.claim.key.reused_with(member.claim.body_hash);
                     work.unclaimed.push((member, key, id_reused()));
@@ -239,7 +271,8 @@ impl<'a, I> Work<'a, I> {
         }
         for member in members {
             if let Content::OutOfRetention(refusal) = &member.content {
-                work.unclaimed.push((member, member.claim.key, refusal.clone()));
+                work.unclaimed
+                    .push((member, member.claim.key, refusal.clone()));
             }
         }
         work
@@ -265,7 +298,11 @@ impl<'a, I> Work<'a, I> {
 
     async fn bury(&self, function: &str, tx: &mut PgConnection) -> Result<(), sqlx::Error> {
         if !self.condemned.is_empty() {
-            let claims: Vec<Claim> = self.condemned.iter().map(|(member, _)| member.claim).collect();
+            let claims: Vec<Claim> = self
+                .condemned
+                .iter()
+                .map(|(member, _)| member.claim)
+                .collect();
             inbox::release(tx, &claims).await?;
         }
         for (member, refusal) in &self.condemned {
@@ -278,7 +315,10 @@ impl<'a, I> Work<'a, I> {
     }
 
     fn log(&self, function: &str) {
-        let unclaimed = self.unclaimed.iter().map(|(member, _, refusal)| (member, refusal));
+        let unclaimed = self
+            .unclaimed
+            .iter()
+            .map(|(member, _, refusal)| (member, refusal));
         for (member, refusal) in self.condemned.iter().map(|(m, r)| (m, r)).chain(unclaimed) {
             tracing::warn!(
                 function.name = function,
@@ -301,7 +341,10 @@ impl<'a, I> Work<'a, I> {
 }
 
 fn out_of_time(call: &Call, last_error: Option<String>) -> InvocationFailed {
-    InvocationFailed::Deadline { seconds: call.budget.as_secs_f64(), last_error }
+    InvocationFailed::Deadline {
+        seconds: call.budget.as_secs_f64(),
+        last_error,
+    }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

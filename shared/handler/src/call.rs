@@ -29,7 +29,11 @@ impl Call {
     ) -> Self {
         let left = host_deadline.map(|at| (at - now).to_std().unwrap_or(Duration::ZERO));
         let budget = left.map_or(budget, |left| left.min(budget));
-        Self { invocation_id, budget, cancellation }
+        Self {
+            invocation_id,
+            budget,
+            cancellation,
+        }
     }
 }
 

@@ -39,19 +39,34 @@ pub(crate) fn read_members<F: BatchFunction>(
     for message in messages {
         let body_hash = BodyHash::of(&message.body);
         let key = key_of(F::NAME, &message);
-        let claim = Claim { key, body_hash, enqueued: message.enqueued_time };
+        let claim = Claim {
+            key,
+            body_hash,
+            enqueued: message.enqueued_time,
+        };
         match seen.insert(key, body_hash) {
             None => {
                 let content = read_content::<F>(&message, key, now);
-                members.push(Member { message, claim, content });
+                members.push(Member {
+                    message,
+                    claim,
+                    content,
+                });
             }
             Some(first) => {
                 // Whoever comes third is compared with the first, not with the second.
                 seen.insert(key, first);
                 let reused = key.reused_with(body_hash);
                 if first != body_hash && seen.insert(reused, body_hash).is_none() {
-                    let claim = Claim { key: reused, ..claim };
-                    members.push(Member { message, claim, content: Content::Dead(id_reused()) });
+                    let claim = Claim {
+                        key: reused,
+                        ..claim
+                    };
+                    members.push(Member {
+                        message,
+                        claim,
+                        content: Content::Dead(id_reused()),
+                    });
                 }
             }
         }
@@ -76,13 +91,21 @@ fn read_content<F: BatchFunction>(
             "the message was enqueued at {}, which is not within the {RETENTION_DAYS} days before {} for which it is known what is done; look whether its effect happened before sending it again",
             message.enqueued_time, now
         );
-        return Content::OutOfRetention(Refusal { reason: "out-of-retention", description });
+        return Content::OutOfRetention(Refusal {
+            reason: "out-of-retention",
+            description,
+        });
     }
     match nightshift_contract::decode::<F::Input>(&message.body, F::POLICY.max_body_bytes) {
-        Ok(input) => Content::Runnable(Item { input, key, enqueued: message.enqueued_time }),
-        Err(error) => {
-            Content::Dead(Refusal { reason: error.reason(), description: error.to_string() })
-        }
+        Ok(input) => Content::Runnable(Item {
+            input,
+            key,
+            enqueued: message.enqueued_time,
+        }),
+        Err(error) => Content::Dead(Refusal {
+            reason: error.reason(),
+            description: error.to_string(),
+        }),
     }
 }
 
@@ -112,7 +135,8 @@ impl<I> Member<I> {
             sequence_number: message.sequence_number,
             delivery_count: message.delivery_count,
             enqueued: message.enqueued_time,
-            properties: serde_json::Value::Object(message.application_properties.clone()).to_string(),
+            properties: serde_json::Value::Object(message.application_properties.clone())
+                .to_string(),
             body: &message.body,
             body_hash: self.claim.body_hash,
         }

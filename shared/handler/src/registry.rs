@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use nightshift_bindings::function_json::{DataType, FunctionJson};
@@ -16,8 +15,11 @@ use crate::call::{Call, InvocationFailed};
 
 /// Something that answers invocations.
 pub(crate) trait Invocable: Send + Sync {
-    fn invoke<'a>(&'a self, body: &'a [u8], call: &'a Call)
-    -> BoxFuture<'a, Result<(), InvocationFailed>>;
+    fn invoke<'a>(
+        &'a self,
+        body: &'a [u8],
+        call: &'a Call,
+    ) -> BoxFuture<'a, Result<(), InvocationFailed>>;
 }
 
 impl<F: BatchFunction> Invocable for BatchRunner<F> {
@@ -32,7 +34,7 @@ impl<F: BatchFunction> Invocable for BatchRunner<F> {
 
 struct Entry {
     config: &'static str,
-    invocable: Arc<dyn Invocable>,
+    invocable: Box<dyn Invocable>,
 }
 
 /// The functions of one process.
@@ -44,7 +46,9 @@ pub struct Registry {
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry").field("names", &self.names()).finish_non_exhaustive()
+        f.debug_struct("Registry")
+            .field("names", &self.names())
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,7 +66,9 @@ pub enum RegistryError {
         problems: ConfigProblems,
     },
     /// The embedded `function.json` has no trigger by which this shape of function can be called.
-    #[error("{0} takes Service Bus messages, so its function.json needs a serviceBusTrigger with \"dataType\": \"binary\"")]
+    #[error(
+        "{0} takes Service Bus messages, so its function.json needs a serviceBusTrigger with \"dataType\": \"binary\""
+    )]
     Trigger(&'static str),
     /// Two functions have one name.
     #[error("there are two functions named {0}")]
@@ -92,21 +98,31 @@ pub enum RegistryError {
 impl Registry {
     /// An empty list; functions run against `pool`.
     pub fn new(pool: PgPool, clock: SharedClock) -> Self {
-        Self { pool, clock, entries: BTreeMap::new() }
+        Self {
+            pool,
+            clock,
+            entries: BTreeMap::new(),
+        }
     }
 
     /// Adds a batch function.
     pub fn with_batch<F: BatchFunction>(mut self, function: F) -> Result<Self, RegistryError> {
         let file = Path::new(F::NAME).join("function.json");
-        let config = FunctionJson::parse(&file, F::CONFIG)
-            .map_err(|problems| RegistryError::Config { name: F::NAME, problems })?;
+        let config =
+            FunctionJson::parse(&file, F::CONFIG).map_err(|problems| RegistryError::Config {
+                name: F::NAME,
+                problems,
+            })?;
         let trigger = config
             .service_bus_trigger()
             .filter(|trigger| trigger.data_type == DataType::Binary)
             .ok_or(RegistryError::Trigger(F::NAME))?
             .clone();
         let runner = BatchRunner::new(function, trigger, self.pool.clone(), self.clock.clone());
-        let entry = Entry { config: F::CONFIG, invocable: Arc::new(runner) };
+        let entry = Entry {
+            config: F::CONFIG,
+            invocable: Box::new(runner),
+        };
         if self.entries.insert(F::NAME, entry).is_some() {
             return Err(RegistryError::Twice(F::NAME));
         }
@@ -118,20 +134,29 @@ impl Registry {
         self.entries.keys().copied().collect()
     }
 
-    pub(crate) fn clock(&self) -> &SharedClock {
-        &self.clock
+    /// Runs one invocation of the function `name` whose request body is `body`, without a socket.
+    /// `None` when there is no such function.
+    pub async fn invoke(
+        &self,
+        name: &str,
+        body: &[u8],
+        call: &Call,
+    ) -> Option<Result<(), InvocationFailed>> {
+        Some(self.entries.get(name)?.invocable.invoke(body, call).await)
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&dyn Invocable> {
-        self.entries.get(name).map(|entry| entry.invocable.as_ref())
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
     }
 
     /// Compares the functions in `app_root` with those of this binary: each folder there must be a
     /// function of ours with the very same `function.json`. Functions without a folder are fine: a
     /// team can deploy a subset.
     pub fn check_app(&self, app_root: &Path) -> Result<(), RegistryError> {
-        let unreadable =
-            |path: &Path, source| RegistryError::Unreadable { path: path.to_owned(), source };
+        let unreadable = |path: &Path, source| RegistryError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
         let folders = std::fs::read_dir(app_root).map_err(|error| unreadable(app_root, error))?;
         for folder in folders {
             let folder = folder.map_err(|error| unreadable(app_root, error))?.path();
@@ -139,11 +164,17 @@ impl Registry {
             if !file.is_file() {
                 continue;
             }
-            let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let entry = self.entries.get(name).ok_or_else(|| RegistryError::Unknown {
-                folder: folder.clone(),
-                known: self.names().join(", "),
-            })?;
+            let name = folder
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let entry = self
+                .entries
+                .get(name)
+                .ok_or_else(|| RegistryError::Unknown {
+                    folder: folder.clone(),
+                    known: self.names().join(", "),
+                })?;
             let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
             let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
             if text != entry.config && parsed(&text) != parsed(entry.config) {

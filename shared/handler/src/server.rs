@@ -53,7 +53,11 @@ pub struct Handler {
 impl Handler {
     /// A handler for `registry`.
     pub fn new(registry: Registry, settings: HandlerSettings) -> Self {
-        Self { registry, settings, stopping: CancellationToken::new() }
+        Self {
+            registry,
+            settings,
+            stopping: CancellationToken::new(),
+        }
     }
 
     /// Answers the host until the process is asked to stop, then finishes what is under way.
@@ -73,7 +77,11 @@ impl Handler {
             }
             stopping.cancel();
         };
-        warp::serve(routes(Arc::new(self))).incoming(listener).graceful(stop).run().await;
+        warp::serve(routes(Arc::new(self)))
+            .incoming(listener)
+            .graceful(stop)
+            .run()
+            .await;
         Ok(())
     }
 
@@ -84,10 +92,6 @@ impl Handler {
         deadline: Option<String>,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Response<String> {
-        let Some(function) = self.registry.get(name) else {
-            let known = self.registry.names().join(", ");
-            return failure(StatusCode::NOT_FOUND, &format!("{name} is not a function of this handler; it knows {known}"));
-        };
         let body = match read_body(body, self.settings.max_invocation_bytes).await {
             Ok(body) => body,
             Err((status, what)) => {
@@ -105,11 +109,22 @@ impl Handler {
             self.stopping.child_token(),
         );
         let started = Instant::now();
-        match function.invoke(&body, &call).await {
-            Ok(()) => json(StatusCode::OK, SUCCESS.to_owned()),
-            Err(error) => {
+        match self.registry.invoke(name, &body, &call).await {
+            Some(Ok(())) => json(StatusCode::OK, SUCCESS.to_owned()),
+            None => {
+                let known = self.registry.names().join(", ");
+                let what = format!("{name} is not a function of this handler; it knows {known}");
+                failure(StatusCode::NOT_FOUND, &what)
+            }
+            Some(Err(error)) => {
                 let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::error!(function.name = name, invocation.id = call.invocation_id, duration_ms, error = causes(&error), "invocation failed");
+                tracing::error!(
+                    function.name = name,
+                    invocation.id = call.invocation_id,
+                    duration_ms,
+                    error = causes(&error),
+                    "invocation failed"
+                );
                 failure(StatusCode::INTERNAL_SERVER_ERROR, &causes(&error))
             }
         }
@@ -144,12 +159,20 @@ async fn read_body<B: Buf>(
     let mut whole = BytesMut::new();
     while let Some(part) = body.next().await {
         let mut part = part.map_err(|error| {
-            (StatusCode::BAD_REQUEST, format!("the invocation broke off after {} bytes: {error}", whole.len()))
+            (
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "the invocation broke off after {} bytes: {error}",
+                    whole.len()
+                ),
+            )
         })?;
         if whole.len() + part.remaining() > limit {
             return Err((
                 StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the invocation has more than {limit} bytes; lower maxMessageBatchSize in host.json or raise NIGHTSHIFT_MAX_INVOCATION_BYTES"),
+                format!(
+                    "the invocation has more than {limit} bytes; lower maxMessageBatchSize in host.json or raise NIGHTSHIFT_MAX_INVOCATION_BYTES"
+                ),
             ));
         }
         while part.has_remaining() {
@@ -169,9 +192,10 @@ fn failure(status: StatusCode, what: &str) -> Response<String> {
 fn json(status: StatusCode, body: String) -> Response<String> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(CONTENT_TYPE));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(CONTENT_TYPE),
+    );
     response
 }
 

@@ -29,8 +29,13 @@ pub struct HandlerSettings {
 
 impl HandlerSettings {
     /// Setting names that other processes in the same environment read.
-    pub const KNOWN_ELSEWHERE: &'static [&'static str] =
-        &["NIGHTSHIFT_HOST_", "NIGHTSHIFT_BROKER_", "NIGHTSHIFT_REDIS_", "NIGHTSHIFT_BLOB_", "NIGHTSHIFT_TEST_"];
+    pub const KNOWN_ELSEWHERE: &'static [&'static str] = &[
+        "NIGHTSHIFT_HOST_",
+        "NIGHTSHIFT_BROKER_",
+        "NIGHTSHIFT_REDIS_",
+        "NIGHTSHIFT_BLOB_",
+        "NIGHTSHIFT_TEST_",
+    ];
 
     /// Reads all settings; `None` means that problems were written down.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {

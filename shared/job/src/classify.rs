@@ -38,13 +38,19 @@ impl JobError {
     /// The same failure, but one that no other try will change, for `reason`.
     #[must_use]
     pub fn permanent(self, reason: &'static str) -> Self {
-        Self { disposition: Disposition::DeadLetter(reason), ..self }
+        Self {
+            disposition: Disposition::DeadLetter(reason),
+            ..self
+        }
     }
 }
 
 impl<E: Classify + Error + Send + Sync + 'static> From<E> for JobError {
     fn from(error: E) -> Self {
-        Self { disposition: error.disposition(), source: Box::new(error) }
+        Self {
+            disposition: error.disposition(),
+            source: Box::new(error),
+        }
     }
 }
 
@@ -76,7 +82,11 @@ impl Classify for sqlx::Error {
             _ => None,
         };
         match class {
-            Some(code) if PERMANENT_SQLSTATE_CLASSES.iter().any(|class| code.starts_with(class)) => {
+            Some(code)
+                if PERMANENT_SQLSTATE_CLASSES
+                    .iter()
+                    .any(|class| code.starts_with(class)) =>
+            {
                 Disposition::DeadLetter("database-refused")
             }
             _ => Disposition::Retry,
@@ -103,7 +113,10 @@ mod tests {
         let error = JobError::from(Outer(std::io::Error::other("the inner cause")));
         assert_eq!(error.to_string(), "the outer failure: the inner cause");
         assert_eq!(error.disposition(), &Disposition::Retry);
-        assert_eq!(error.permanent("gone").disposition(), &Disposition::DeadLetter("gone"));
+        assert_eq!(
+            error.permanent("gone").disposition(),
+            &Disposition::DeadLetter("gone")
+        );
     }
 
     #[test]

@@ -14,8 +14,16 @@ pub struct Cx {
 
 impl Cx {
     /// The context of a call that must be over at `deadline`.
-    pub fn new(clock: SharedClock, deadline: DateTime<Utc>, cancellation: CancellationToken) -> Self {
-        Self { clock, deadline, cancellation }
+    pub fn new(
+        clock: SharedClock,
+        deadline: DateTime<Utc>,
+        cancellation: CancellationToken,
+    ) -> Self {
+        Self {
+            clock,
+            deadline,
+            cancellation,
+        }
     }
 
     /// The current instant.

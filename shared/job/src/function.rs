@@ -59,5 +59,7 @@ pub struct Policy {
 impl Policy {
     /// The policy of a function that has no wishes of its own: bodies of up to 256 KiB, the limit
     /// of a Service Bus message in the Standard tier.
-    pub const DEFAULT: Self = Self { max_body_bytes: 256 * 1024 };
+    pub const DEFAULT: Self = Self {
+        max_body_bytes: 256 * 1024,
+    };
 }

@@ -15,7 +15,11 @@ pub struct JobKey(pub Uuid);
 impl JobKey {
     /// The key of the message that `function` received with the producer's `message_id`.
     pub fn of_message_id(function: &str, message_id: &str) -> Self {
-        Self(first_half(&[function.as_bytes(), b"\0id\0", message_id.as_bytes()]))
+        Self(first_half(&[
+            function.as_bytes(),
+            b"\0id\0",
+            message_id.as_bytes(),
+        ]))
     }
 
     /// The key of a message without an id: its place in its queue. The enqueue time counts in
@@ -33,7 +37,11 @@ impl JobKey {
     /// The key under which a message is kept that carries another one's id but a body of its own.
     #[must_use]
     pub fn reused_with(self, body: BodyHash) -> Self {
-        Self(first_half(&[self.0.as_bytes(), b"\0reused\0", body.0.as_bytes()]))
+        Self(first_half(&[
+            self.0.as_bytes(),
+            b"\0reused\0",
+            body.0.as_bytes(),
+        ]))
     }
 }
 
@@ -81,8 +89,14 @@ mod tests {
     fn a_position_ignores_fractions_of_a_second() {
         let whole = DateTime::from_timestamp(1_000, 0).unwrap();
         let late = DateTime::from_timestamp(1_000, 999_000_000).unwrap();
-        assert_eq!(JobKey::of_position("f", 7, whole), JobKey::of_position("f", 7, late));
-        assert_ne!(JobKey::of_position("f", 7, whole), JobKey::of_position("f", 8, whole));
+        assert_eq!(
+            JobKey::of_position("f", 7, whole),
+            JobKey::of_position("f", 7, late)
+        );
+        assert_ne!(
+            JobKey::of_position("f", 7, whole),
+            JobKey::of_position("f", 8, whole)
+        );
     }
 
     #[test]

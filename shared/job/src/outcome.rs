@@ -25,6 +25,9 @@ pub struct Refusal {
 impl Outcome {
     /// A refusal.
     pub fn refused(reason: &'static str, description: impl Into<String>) -> Self {
-        Self::Refused(Refusal { reason, description: description.into() })
+        Self::Refused(Refusal {
+            reason,
+            description: description.into(),
+        })
     }
 }

@@ -61,7 +61,10 @@ pub async fn bury(tx: &mut PgConnection, letter: &DeadLetter<'_>) -> Result<(), 
 }
 
 fn storable(text: &str) -> String {
-    text.chars().map(|c| if c == '\0' { '\u{fffd}' } else { c }).take(MAX_CHARS).collect()
+    text.chars()
+        .map(|c| if c == '\0' { '\u{fffd}' } else { c })
+        .take(MAX_CHARS)
+        .collect()
 }
 
 #[cfg(test)]

@@ -71,11 +71,20 @@ impl Partitions {
     pub async fn ensure(&self, pool: &PgPool, claims: &[Claim]) -> Result<(), sqlx::Error> {
         let missing: BTreeSet<NaiveDate> = {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            claims.iter().map(Claim::day).filter(|day| !known.contains(day)).collect()
+            claims
+                .iter()
+                .map(Claim::day)
+                .filter(|day| !known.contains(day))
+                .collect()
         };
         for day in missing {
-            sqlx::query!("SELECT nightshift.ensure_inbox_partition($1)", day).execute(pool).await?;
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(day);
+            sqlx::query!("SELECT nightshift.ensure_inbox_partition($1)", day)
+                .execute(pool)
+                .await?;
+            self.known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(day);
         }
         Ok(())
     }
@@ -84,8 +93,12 @@ impl Partitions {
 /// Whether a message that was enqueued at `enqueued` may still (or already) be run.
 pub fn is_within_retention(enqueued: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     let (day, today) = (enqueued.date_naive(), now.date_naive());
-    today.checked_sub_days(Days::new(RETENTION_DAYS)).is_none_or(|oldest| day >= oldest)
-        && today.checked_add_days(Days::new(CLOCK_SKEW_DAYS)).is_none_or(|newest| day <= newest)
+    today
+        .checked_sub_days(Days::new(RETENTION_DAYS))
+        .is_none_or(|oldest| day >= oldest)
+        && today
+            .checked_add_days(Days::new(CLOCK_SKEW_DAYS))
+            .is_none_or(|newest| day <= newest)
 }
 
 /// Claims `claims`, whose keys must differ, for `function`, and says for each what it found.
@@ -104,8 +117,11 @@ pub async fn claim(
     if ours.len() == claims.len() {
         return Ok(vec![Claimed::Ours; claims.len()]);
     }
-    let mut found: HashMap<Uuid, Claimed> = ours.into_iter().map(|key| (key, Claimed::Ours)).collect();
-    let rest: Vec<usize> = (0..claims.len()).filter(|&row| !found.contains_key(&keys[row])).collect();
+    let mut found: HashMap<Uuid, Claimed> =
+        ours.into_iter().map(|key| (key, Claimed::Ours)).collect();
+    let rest: Vec<usize> = (0..claims.len())
+        .filter(|&row| !found.contains_key(&keys[row]))
+        .collect();
     let rest_keys: Vec<Uuid> = rest.iter().map(|&row| keys[row]).collect();
     let rest_days: Vec<NaiveDate> = rest.iter().map(|&row| days[row]).collect();
     let rest_hashes: Vec<Uuid> = rest.iter().map(|&row| hashes[row]).collect();
@@ -113,14 +129,25 @@ pub async fn claim(
         .fetch_all(tx)
         .await?;
     for state in states {
-        let claimed = if state.same_body { Claimed::Finished } else { Claimed::IdReused };
+        let claimed = if state.same_body {
+            Claimed::Finished
+        } else {
+            Claimed::IdReused
+        };
         found.insert(state.key, claimed);
     }
-    Ok(keys.iter().map(|key| found.get(key).copied().unwrap_or(Claimed::Busy)).collect())
+    Ok(keys
+        .iter()
+        .map(|key| found.get(key).copied().unwrap_or(Claimed::Busy))
+        .collect())
 }
 
 /// Notes that the message of `claim` was skipped, and why. Idempotent by key.
-pub async fn note_skipped(tx: &mut PgConnection, claim: &Claim, why: &str) -> Result<(), sqlx::Error> {
+pub async fn note_skipped(
+    tx: &mut PgConnection,
+    claim: &Claim,
+    why: &str,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE nightshift.inbox SET skipped = $3 WHERE key = $1 AND enqueued_day = $2",
         claim.key.0,
@@ -154,7 +181,9 @@ mod tests {
 
     #[test]
     fn retention_counts_whole_days_and_forgives_a_fast_clock() {
-        let now = DateTime::parse_from_rfc3339("2026-11-21T00:00:01Z").unwrap().with_timezone(&Utc);
+        let now = DateTime::parse_from_rfc3339("2026-11-21T00:00:01Z")
+            .unwrap()
+            .with_timezone(&Utc);
         let days = |days: i64| now + chrono::Duration::days(days);
         assert!(is_within_retention(now, now));
         assert!(is_within_retention(days(-14), now));

@@ -10,5 +10,5 @@ pub mod inbox;
 mod migrate;
 mod pool;
 
-pub use migrate::{MigrateFailed, migrate};
+pub use migrate::{MIGRATIONS, MigrateFailed, migrate};
 pub use pool::{PostgresSettings, is_unreachable, may_pass_when_alone};

@@ -35,10 +35,16 @@ impl PostgresSettings {
         }
         let Ok(options) = PgConnectOptions::from_str(url?.expose_secret()) else {
             // The parser's own message may quote the URL, and with it the password.
-            reader.problem(Self::URL, "is not a URL of the form postgres://user:password@host:5432/database");
+            reader.problem(
+                Self::URL,
+                "is not a URL of the form postgres://user:password@host:5432/database",
+            );
             return None;
         };
-        Some(Self { options, max_connections })
+        Some(Self {
+            options,
+            max_connections,
+        })
     }
 
     /// A pool that connects when it is first used, so that a process can answer its readiness probe
@@ -71,7 +77,10 @@ pub fn is_unreachable(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code == "25006" || ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+            code == "25006"
+                || ["08", "53", "57", "58"]
+                    .iter()
+                    .any(|class| code.starts_with(class))
         }),
         _ => false,
     }
@@ -94,7 +103,9 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_refused_without_being_shown() {
-        let source: MapSource = [(PostgresSettings::URL, "mysql:/root:hunter2")].into_iter().collect();
+        let source: MapSource = [(PostgresSettings::URL, "mysql:/root:hunter2")]
+            .into_iter()
+            .collect();
         let mut reader = Reader::new(&source);
         assert!(PostgresSettings::read(&mut reader).is_none());
         let problems = reader.finish(&[]).unwrap_err().to_string();

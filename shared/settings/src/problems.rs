@@ -15,7 +15,10 @@ pub struct Problem {
 impl Problem {
     /// A problem of the setting `name`.
     pub fn new(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { name: name.into(), what: what.into() }
+        Self {
+            name: name.into(),
+            what: what.into(),
+        }
     }
 }
 
@@ -26,9 +29,18 @@ pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.0.len() == 1 { "problem" } else { "problems" };
+        let plural = if self.0.len() == 1 {
+            "problem"
+        } else {
+            "problems"
+        };
         writeln!(f, "{} {plural} in the settings:", self.0.len())?;
-        let width = self.0.iter().map(|problem| problem.name.chars().count()).max().unwrap_or(0);
+        let width = self
+            .0
+            .iter()
+            .map(|problem| problem.name.chars().count())
+            .max()
+            .unwrap_or(0);
         for problem in &self.0 {
             writeln!(f, "  {:width$}  {}", problem.name, problem.what)?;
         }

@@ -30,14 +30,20 @@ pub struct Reader<'a> {
 
 impl Debug for Reader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("used", &self.used).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("used", &self.used)
+            .finish_non_exhaustive()
     }
 }
 
 impl<'a> Reader<'a> {
     /// A reader of `source`.
     pub fn new(source: &'a dyn Source) -> Self {
-        Self { source, used: BTreeMap::new(), problems: Vec::new() }
+        Self {
+            source,
+            used: BTreeMap::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// The value of `name`, which must be set and must parse. `None` means that a problem was
@@ -52,13 +58,11 @@ impl<'a> Reader<'a> {
 
     /// The value of `name`, or `default` when it is not set.
     pub fn optional<T: FromStr<Err: Display> + Display>(&mut self, name: &str, default: T) -> T {
-        match self.text(name, false) {
-            Some(text) => self.parse(name, &text).unwrap_or(default),
-            None => {
-                self.note(name, false, default.to_string());
-                default
-            }
-        }
+        let Some(text) = self.text(name, false) else {
+            self.note(name, false, default.to_string());
+            return default;
+        };
+        self.parse(name, &text).unwrap_or(default)
     }
 
     /// The value of `name` if it is set.
@@ -110,7 +114,11 @@ impl<'a> Reader<'a> {
             };
             self.problem(&name, what);
         }
-        if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems)) }
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems(self.problems))
+        }
     }
 
     fn nearest(&self, name: &str) -> Option<&str> {
@@ -163,7 +171,10 @@ mod tests {
         .collect();
         let mut reader = Reader::new(&source);
         assert!(reader.secret("NIGHTSHIFT_POSTGRES_URL").is_none());
-        assert_eq!(reader.optional("NIGHTSHIFT_MAX_BODY_BYTES", 262_144_usize), 262_144);
+        assert_eq!(
+            reader.optional("NIGHTSHIFT_MAX_BODY_BYTES", 262_144_usize),
+            262_144
+        );
         let problems = reader.finish(&[]).unwrap_err();
         insta::assert_snapshot!(problems, @r#"
         3 problems in the settings:

@@ -17,12 +17,17 @@ pub struct Environment;
 
 impl Source for Environment {
     fn get(&self, name: &str) -> Option<String> {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that reads the environment"
+        )]
         std::env::var(name).ok().filter(|value| !value.is_empty())
     }
 
     fn names(&self) -> Vec<String> {
-        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+        std::env::vars_os()
+            .filter_map(|(name, _)| name.into_string().ok())
+            .collect()
     }
 }
 
@@ -32,7 +37,12 @@ pub struct MapSource(BTreeMap<String, String>);
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for MapSource {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        Self(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
     }
 }
 

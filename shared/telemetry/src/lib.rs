@@ -22,7 +22,10 @@ impl LogFilter {
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let text = reader.optional(Self::NAME, "info".to_owned());
         if let Err(error) = EnvFilter::try_new(&text) {
-            reader.problem(Self::NAME, format!("is not a log filter such as \"info\": {error}"));
+            reader.problem(
+                Self::NAME,
+                format!("is not a log filter such as \"info\": {error}"),
+            );
         }
         Self(text)
     }
@@ -37,7 +40,10 @@ pub fn init(filter: &LogFilter) {
         .with_current_span(false)
         .with_span_list(false)
         .with_writer(std::io::stdout);
-    let installed = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let installed = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init();
     if installed.is_err() {
         tracing::debug!("another subscriber is installed already");
     }
@@ -54,6 +60,12 @@ mod tests {
         let source: MapSource = [(LogFilter::NAME, "info,=x=")].into_iter().collect();
         let mut reader = Reader::new(&source);
         LogFilter::read(&mut reader);
-        assert!(reader.finish(&[]).unwrap_err().to_string().contains("is not a log filter"));
+        assert!(
+            reader
+                .finish(&[])
+                .unwrap_err()
+                .to_string()
+                .contains("is not a log filter")
+        );
     }
 }

@@ -28,7 +28,10 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that reads the machine's clock"
+        )]
         Utc::now()
     }
 }
@@ -42,7 +45,9 @@ pub struct TestClock {
 impl TestClock {
     /// A clock that shows `start`.
     pub fn new(start: DateTime<Utc>) -> Self {
-        Self { hands: Arc::new(Mutex::new(start)) }
+        Self {
+            hands: Arc::new(Mutex::new(start)),
+        }
     }
 
     /// Shows `instant` from now on, earlier or later.

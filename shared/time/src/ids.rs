@@ -16,12 +16,16 @@ pub struct Ids {
 impl Ids {
     /// Unpredictable identifiers, seeded by the operating system.
     pub fn random() -> Self {
-        Self { random: StdRng::from_os_rng() }
+        Self {
+            random: StdRng::from_os_rng(),
+        }
     }
 
     /// The same identifiers on every run, for tests.
     pub fn seeded(seed: u64) -> Self {
-        Self { random: StdRng::seed_from_u64(seed) }
+        Self {
+            random: StdRng::seed_from_u64(seed),
+        }
     }
 
     /// A new `UUIDv7` for `now`. Instants before 1970 count as 1970.

@@ -36,4 +36,7 @@ pub(crate) use fetch::remove;
 pub(crate) use fetch::tool::Tool;
 pub(crate) use ports::{loopback, prefer};
 pub(crate) use process::tail;
-pub(crate) use process_table::{children, descendants, program, resident_kib, send, start_time};
+pub(crate) use process_table::{
+    as_pid, children, descendants, is_alive, program as process_name, resident_kib, send, start_time,
+};
+pub(crate) use supervisor::end_leftovers;

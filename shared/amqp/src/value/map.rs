@@ -56,6 +56,11 @@ impl Map {
         self.0.iter()
     }
 
+    /// An empty map with room for `entries`: for the decoder.
+    pub(crate) fn with_capacity(entries: usize) -> Self {
+        Self(Vec::with_capacity(entries))
+    }
+
     /// Adds an entry without looking for its key: for the decoder.
     pub(crate) fn push(&mut self, key: Value, value: Value) {
         self.0.push((key, value));

@@ -26,6 +26,7 @@ pub(crate) struct Tool {
     program: OsString,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    removed: Vec<OsString>,
     folder: Option<PathBuf>,
     account: Option<Account>,
 }
@@ -36,6 +37,7 @@ impl Tool {
             program: program.as_ref().to_owned(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            removed: Vec::new(),
             folder: None,
             account: None,
         }
@@ -53,6 +55,12 @@ impl Tool {
 
     pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Hides a variable of this process's own environment.
+    pub(crate) fn without_env(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.removed.push(name.as_ref().to_owned());
         self
     }
 
@@ -82,6 +90,9 @@ impl Tool {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        for name in &self.removed {
+            command.env_remove(name);
+        }
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }

@@ -1,0 +1,168 @@
+//! The running broker: a listener, a timekeeper, and a task per connection.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use nightshift_time::SharedClock;
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::{AccessKey, BrokerConfig},
+    connection,
+    entity::Namespace,
+    error::BrokerError,
+    queue::QueueCounts,
+    timekeeper,
+};
+
+/// The rule and key in the connection string when none is configured: those of the official
+/// emulator, which do not matter there either.
+const ANY_RULE: &str = "RootManageSharedAccessKey";
+const ANY_KEY: &str = "SAS_KEY_VALUE";
+
+/// How long to wait before accepting again when the machine has run out of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every connection needs to see.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: BrokerConfig,
+    pub(crate) namespace: Arc<Namespace>,
+    pub(crate) clock: SharedClock,
+    pub(crate) stop: CancellationToken,
+    next_connection: AtomicU64,
+}
+
+/// A running broker. Dropping it stops it at once; [`Broker::stop`] does so politely.
+#[derive(Debug)]
+pub struct Broker {
+    shared: Arc<Shared>,
+    local_addr: SocketAddr,
+    tasks: TaskTracker,
+}
+
+impl Broker {
+    /// Checks `config`, takes the port and starts serving. Must be called within a tokio runtime.
+    ///
+    /// All time that clients see (enqueue times, ends of locks, expiry) is told by `clock`.
+    pub fn start(config: BrokerConfig, clock: SharedClock) -> Result<Self, BrokerError> {
+        config.check()?;
+        let listen = config.listen;
+        let failed = |source| BrokerError::Listen { listen, source };
+        let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+
+        let shared = Arc::new(Shared {
+            namespace: Arc::new(Namespace::new(&config)),
+            config,
+            clock,
+            stop: CancellationToken::new(),
+            next_connection: AtomicU64::new(1),
+        });
+        let tasks = TaskTracker::new();
+        tasks.spawn(timekeeper::keep_time(
+            Arc::clone(&shared.namespace),
+            Arc::clone(&shared.clock),
+            shared.stop.clone(),
+        ));
+        tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
+        let queues = shared.config.queues.len();
+        tracing::info!(broker.address = %local_addr, broker.queues = queues, "broker is listening");
+        Ok(Self { shared, local_addr, tasks })
+    }
+
+    /// The address that clients reach the broker at.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// A connection string in the form of the official emulator's, for clients on this machine.
+    ///
+    /// It contains the access key when there is one; treat it as a secret then.
+    pub fn connection_string(&self) -> String {
+        let any = AccessKey { name: ANY_RULE.to_owned(), key: ANY_KEY.to_owned() };
+        let AccessKey { name, key } = self.shared.config.access_key.as_ref().unwrap_or(&any);
+        let host = match self.local_addr.ip() {
+            ip if ip.is_unspecified() => "localhost".to_owned(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let port = self.local_addr.port();
+        format!(
+            "Endpoint=sb://{host}:{port};SharedAccessKeyName={name};SharedAccessKey={key};\
+             UseDevelopmentEmulator=true;"
+        )
+    }
+
+    /// The names of the queues, in the order in which they were configured.
+    pub fn queue_names(&self) -> impl Iterator<Item = &str> {
+        self.shared.config.queues.iter().map(|queue| queue.name.as_str())
+    }
+
+    /// How many messages a queue holds at this moment, or `None` when there is no such queue.
+    pub fn counts(&self, queue: &str) -> Option<QueueCounts> {
+        let entity = self.shared.namespace.get(&queue.to_lowercase())?;
+        let now = self.shared.clock.now();
+        Some(entity.with(|queue| {
+            queue.expire(now);
+            queue.counts()
+        }))
+    }
+
+    /// Stops accepting, tells every client that the connection is closed by force, and returns when
+    /// all connections are gone, at the latest after the configured grace. The messages are gone
+    /// with the broker.
+    pub async fn stop(self) {
+        self.shared.stop.cancel();
+        self.tasks.close();
+        if timeout(self.shared.config.limits.stop_grace, self.tasks.wait()).await.is_err() {
+            let left = self.tasks.len();
+            tracing::warn!(broker.connections = left, "stopped before every client was told");
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+    let places = Arc::new(Semaphore::new(shared.config.limits.connections));
+    loop {
+        let accepted = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // A client that vanished in between, or no file descriptor left: neither is fatal.
+                tracing::warn!(error = %error, "could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let limit = shared.config.limits.connections;
+            tracing::warn!(peer.address = %peer, broker.limit = limit, "too many connections");
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        let id = shared.next_connection.fetch_add(1, Ordering::Relaxed);
+        tasks.spawn(async move {
+            connection::serve(stream, peer, id, shared).await;
+            drop(place);
+        });
+    }
+}

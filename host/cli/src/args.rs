@@ -1,0 +1,177 @@
+//! The command line's grammar.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Exit codes, shown under every help text.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   failed; the reason is on standard error
+  2   the command line makes no sense
+  64  settings are missing or wrong; a table of all problems is on standard error
+`servers exec` ends with the exit code of its command, or 128 + N when signal N ended it.";
+
+/// Nightshift: background jobs for your application, on Azure Functions or on your own machine.
+#[derive(Debug, Parser)]
+#[command(name = "nightshift", version, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Cli {
+    /// Print results as JSON, one object, on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Command {
+    /// Start everything on this machine, send sample notifications, and stay until Ctrl-C.
+    #[command(after_help = EXIT_CODES)]
+    Up(UpArgs),
+    /// Private servers for tests.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Servers(ServersCommand),
+    /// Run a Service-Bus-compatible broker that keeps its messages in memory.
+    #[command(after_help = EXIT_CODES)]
+    Broker(BrokerArgs),
+    /// Run functions as the Azure Functions host does.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Host(HostCommand),
+    /// Send a message to a queue.
+    #[command(after_help = EXIT_CODES)]
+    Send(SendArgs),
+    /// Bring the schema `nightshift` of the database in NIGHTSHIFT_POSTGRES_URL up to date.
+    #[command(after_help = EXIT_CODES)]
+    Migrate,
+    /// Show every setting, where it comes from, and what is wrong with it.
+    #[command(after_help = EXIT_CODES)]
+    Settings,
+    /// Ends the processes it reads about on standard input once that closes.
+    #[command(name = crate::servers::WATCHDOG_COMMAND, hide = true)]
+    Watchdog,
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Do the whole round, print the result, stop everything, and end.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Commands about private servers.
+#[derive(Debug, Subcommand)]
+#[non_exhaustive]
+pub enum ServersCommand {
+    /// Start throw-away servers, run a command with their addresses in its environment, and stop
+    /// them.
+    Exec(ExecArgs),
+}
+
+/// A private server, or something else that tests need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum Part {
+    /// NIGHTSHIFT_TEST_POSTGRES: URL of a superuser, database `postgres`.
+    Postgres,
+    /// NIGHTSHIFT_TEST_PYTHONPATH: folder with the Python packages of the conformance tests.
+    Python,
+    /// NIGHTSHIFT_TEST_REDIS: URL.
+    Redis,
+    /// NIGHTSHIFT_TEST_BLOB: storage connection string.
+    Azurite,
+}
+
+/// Arguments of `servers exec`.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// What to start.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "postgres,python")]
+    pub with: Vec<Part>,
+    /// Give Postgres its defaults (a committed row survives a power cut) instead of skipping
+    /// every fsync. For measurements.
+    #[arg(long)]
+    pub durable: bool,
+    /// The command and its arguments.
+    #[arg(required = true, last = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `broker`.
+#[derive(Debug, Args)]
+pub struct BrokerArgs {
+    /// Where to listen; port 0 takes a free one. Beyond loopback, NIGHTSHIFT_BROKER_KEY is needed.
+    #[arg(long, default_value = "127.0.0.1:5672")]
+    pub listen: SocketAddr,
+    /// A queue to serve; may be repeated.
+    #[arg(long = "queue", value_name = "NAME", required = true)]
+    pub queues: Vec<String>,
+    /// Seconds for which a received message stays locked, 1 to 300.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub lock_seconds: u64,
+    /// Failed deliveries after which a message becomes a dead letter.
+    #[arg(long, value_name = "N", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub max_delivery_count: u32,
+}
+
+/// Commands about the host.
+#[derive(Debug, Subcommand)]
+#[non_exhaustive]
+pub enum HostCommand {
+    /// Start the handler and the triggers of one function app.
+    Start(HostStartArgs),
+}
+
+/// Arguments of `host start`.
+#[derive(Debug, Args)]
+pub struct HostStartArgs {
+    /// The folder with `host.json` and one folder per function.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub app_root: PathBuf,
+}
+
+/// Arguments of `send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// The queue.
+    pub queue: String,
+    /// The file whose bytes are the message's body, or `-` for standard input.
+    pub file: PathBuf,
+    /// The message's id; a random one otherwise. With `--count`, `-1`, `-2` and so on follow it.
+    #[arg(long, value_name = "ID")]
+    pub message_id: Option<String>,
+    /// How many messages to send, all with the same body.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub count: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_after_two_dashes_keeps_its_own_options() {
+        let cli = Cli::parse_from(["nightshift", "servers", "exec", "--", "cargo", "--json"]);
+        let Command::Servers(ServersCommand::Exec(args)) = cli.command else { panic!() };
+        assert_eq!(args.command, ["cargo", "--json"]);
+        assert_eq!(args.with, [Part::Postgres, Part::Python]);
+        assert!(!cli.json);
+    }
+}

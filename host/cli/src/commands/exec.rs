@@ -1,0 +1,327 @@
+//! `nightshift servers exec`: throw-away servers around one command.
+//!
+//! Whatever the command leaves behind is ended too: this process makes itself the parent of every
+//! orphan below it (a "child subreaper", prctl(2)), so that servers which a killed test had
+//! started end up here and not at init.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use nightshift_settings::{Environment, Source};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+
+use crate::args::{ExecArgs, Part};
+use crate::environment::without_cargo;
+use crate::servers::{
+    Account, Azurite, BlobPlace, Home, Postgres, PostgresOptions, Programs, Progress, Redis,
+    ServerProcess, Supervisor, as_pid, children, descendants, process_name, python_packages,
+    remove, send, start_time, try_lock,
+};
+use crate::signals::{Signals, exit_code};
+
+/// The prefix of the folders that throw-away servers work in.
+const FOLDER_PREFIX: &str = "test-";
+
+/// How long a command may go on after it was told to end.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Which Python packages the conformance tests need.
+const REQUIREMENTS: &str = "tests/conformance/requirements.txt";
+
+/// Runs the command and returns its exit code.
+pub async fn run(args: ExecArgs) -> anyhow::Result<u8> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_child_subreaper(true).context("cannot become the parent of orphans")?;
+    let checkout = super::checkout()?;
+    let home = Home::open(&checkout.join(crate::servers::FOLDER))?;
+    let account = Account::unprivileged()?;
+    let workplace = Workplace::open(&home, account.as_ref())?;
+    let supervisor = Supervisor::start(&workplace.folder.join("roster"))?;
+    let start = Start {
+        args: &args,
+        checkout: &checkout,
+        home: &home,
+        account,
+        workplace: &workplace,
+        supervisor: &supervisor,
+        progress: Progress::on_errors(&Environment),
+    };
+    let started = tokio::select! {
+        started = start.all() => started,
+        signal = signals.next() => return Ok(exit_code(signal)),
+    };
+    let (servers, variables) = started?;
+    let ended = follow(&args.command, &variables, &mut signals).await;
+    let kept: Vec<u32> =
+        servers.iter().map(ServerProcess::pid).chain(supervisor.watchdog_pid()).collect();
+    end_orphans(&kept);
+    for mut server in servers.into_iter().rev() {
+        server.stop().await;
+    }
+    ended
+}
+
+/// Everything that starting the servers needs.
+struct Start<'a> {
+    args: &'a ExecArgs,
+    checkout: &'a Path,
+    home: &'a Home,
+    account: Option<Account>,
+    workplace: &'a Workplace,
+    supervisor: &'a Supervisor,
+    progress: Progress,
+}
+
+type Started = (Option<ServerProcess>, Vec<(&'static str, OsString)>);
+
+impl Start<'_> {
+    async fn all(&self) -> anyhow::Result<(Vec<ServerProcess>, Vec<(&'static str, OsString)>)> {
+        let (postgres, python, redis, azurite) = tokio::try_join!(
+            Box::pin(self.postgres()),
+            Box::pin(self.python()),
+            Box::pin(self.redis()),
+            Box::pin(self.azurite()),
+        )?;
+        let mut servers = Vec::new();
+        let mut variables = Vec::new();
+        for (server, names) in [postgres, python, redis, azurite].into_iter().flatten() {
+            servers.extend(server);
+            variables.extend(names);
+        }
+        Ok((servers, variables))
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.args.with.contains(&part)
+    }
+
+    async fn postgres(&self) -> anyhow::Result<Option<Started>> {
+        if !self.wants(Part::Postgres) {
+            return Ok(None);
+        }
+        let account = self.account.clone();
+        let programs =
+            Programs::find_or_fetch(&Environment, self.home, account.as_ref(), &self.progress)
+                .await?;
+        let folder = self.workplace.folder.join("postgres");
+        let options =
+            PostgresOptions { data_dir: folder, durable: self.args.durable, port: None };
+        let log = self.workplace.folder.join("postgres.log");
+        let postgres = Postgres::launch(options, programs, account, &log, self.supervisor).await?;
+        self.progress.say("postgres", &format!("{}, port {}", postgres.origin(), postgres.port()));
+        let variables = vec![
+            ("NIGHTSHIFT_TEST_POSTGRES", postgres.url().into()),
+            ("NIGHTSHIFT_TEST_POSTGRES_PROGRAMS", postgres.programs().into()),
+        ];
+        Ok(Some((Some(postgres.into_process()), variables)))
+    }
+
+    async fn python(&self) -> anyhow::Result<Option<Started>> {
+        if !self.wants(Part::Python) {
+            return Ok(None);
+        }
+        let requirements = self.checkout.join(REQUIREMENTS);
+        let folder = python_packages(&requirements, self.home, &self.progress).await?;
+        Ok(Some((None, vec![("NIGHTSHIFT_TEST_PYTHONPATH", folder.into())])))
+    }
+
+    async fn redis(&self) -> anyhow::Result<Option<Started>> {
+        if !self.wants(Part::Redis) {
+            return Ok(None);
+        }
+        let redis =
+            Redis::launch(&Environment, self.home, None, &self.progress, self.supervisor).await?;
+        self.progress.say("redis", &format!("{}, port {}", redis.origin(), redis.port()));
+        let variables = vec![("NIGHTSHIFT_TEST_REDIS", redis.url().into())];
+        Ok(Some((Some(redis.into_process()), variables)))
+    }
+
+    async fn azurite(&self) -> anyhow::Result<Option<Started>> {
+        if !self.wants(Part::Azurite) {
+            return Ok(None);
+        }
+        let place = BlobPlace::Memory;
+        let azurite = Azurite::launch(
+            &Environment,
+            self.home,
+            &place,
+            None,
+            &self.progress,
+            self.supervisor,
+        )
+        .await?;
+        self.progress.say("azurite", &format!("blob service, port {}", azurite.port()));
+        let variables = vec![("NIGHTSHIFT_TEST_BLOB", azurite.connection_string().into())];
+        Ok(Some((Some(azurite.into_process()), variables)))
+    }
+}
+
+/// A folder for one run's throw-away files, locked while it is in use and removed afterwards.
+struct Workplace {
+    folder: PathBuf,
+    _lock: std::fs::File,
+}
+
+impl Workplace {
+    /// Makes a folder, and removes those of runs that were killed.
+    fn open(home: &Home, account: Option<&Account>) -> anyhow::Result<Self> {
+        let parent = home.reachable_by(account)?;
+        // One at a time: a folder that is made but not yet locked would look abandoned.
+        let turn = home.run()?.join("sweep.lock");
+        let deadline = Instant::now() + GRACE;
+        let _turn = loop {
+            match try_lock(&turn)? {
+                Some(lock) => break lock,
+                None if Instant::now() >= deadline => {
+                    anyhow::bail!("another process keeps {} locked", turn.display())
+                }
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        remove_abandoned(&parent)?;
+        let folder = parent.join(format!("{FOLDER_PREFIX}{}", std::process::id()));
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let lock = try_lock(&folder.join("lock"))?
+            .with_context(|| format!("{} is in use", folder.display()))?;
+        Ok(Self { folder, _lock: lock })
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.folder) {
+            // The next run removes it.
+            tracing::warn!(error = %error, "throw-away files are left");
+        }
+    }
+}
+
+/// Removes the folders of runs whose process is gone, and ends what still works in them.
+fn remove_abandoned(parent: &Path) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(parent)
+        .with_context(|| format!("cannot read {}", parent.display()))?;
+    for folder in entries.flatten().map(|entry| entry.path()) {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(FOLDER_PREFIX)
+            && folder.is_dir()
+            && let Some(_lock) = try_lock(&folder.join("lock"))?
+        {
+            crate::servers::end_leftovers(&folder.join("roster"));
+            remove(&folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the command, hands signals on to it, and returns its exit code.
+async fn follow(
+    words: &[OsString],
+    variables: &[(&'static str, OsString)],
+    signals: &mut Signals,
+) -> anyhow::Result<u8> {
+    let (program, arguments) = words.split_first().context("no command")?;
+    // At a terminal the command shares our group, so that it may read from the terminal and gets
+    // Ctrl-C by itself; otherwise it gets one of its own, and signals reach all of it.
+    let is_interactive = std::io::stdin().is_terminal();
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+    for name in without_cargo(&Environment.names()) {
+        command.env_remove(name);
+    }
+    if !is_interactive {
+        command.stdin(Stdio::null()).process_group(0);
+    }
+    let mut child = tokio::process::Command::from(command)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let group = child.id().and_then(as_pid);
+    let mut deadline: Option<tokio::time::Instant> = None;
+    loop {
+        let late = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            status = child.wait() => {
+                return Ok(code_of(status.context("cannot follow the command")?));
+            }
+            signal = signals.next() => {
+                deadline.get_or_insert(tokio::time::Instant::now() + GRACE);
+                if !is_interactive && let Some(group) = group {
+                    let _ = killpg(group, signal);
+                } else if signal != Signal::SIGINT && let Some(pid) = child.id() {
+                    send(pid, signal);
+                }
+            }
+            () = late => child.kill().await.context("cannot kill the command")?,
+        }
+    }
+}
+
+fn code_of(status: ExitStatus) -> u8 {
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+/// Kills every child of this process that is not in `kept`, with its descendants, until none is
+/// left.
+fn end_orphans(kept: &[u32]) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let orphans: Vec<u32> =
+            children(std::process::id()).into_iter().filter(|pid| !kept.contains(pid)).collect();
+        if orphans.is_empty() || Instant::now() >= deadline {
+            return;
+        }
+        for orphan in orphans {
+            let name = process_name(orphan).unwrap_or_default();
+            tracing::warn!(process.pid = orphan, process.name = name, "left behind, ended now");
+            let family: Vec<(u32, u64)> =
+                descendants(orphan).into_iter().map(|pid| (pid, start_time(pid))).collect();
+            send(orphan, Signal::SIGKILL);
+            for (pid, started) in family {
+                if start_time(pid) == started {
+                    send(pid, Signal::SIGKILL);
+                }
+            }
+            if let Some(pid) = as_pid(orphan) {
+                let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_killed_run_is_removed_and_a_used_one_is_kept() {
+        let top = tempfile::tempdir().unwrap();
+        for name in ["test-1", "test-2", "other"] {
+            std::fs::create_dir(top.path().join(name)).unwrap();
+        }
+        let _used = try_lock(&top.path().join("test-2/lock")).unwrap().unwrap();
+        remove_abandoned(top.path()).unwrap();
+        let left = |name: &str| top.path().join(name).exists();
+        assert!(!left("test-1") && left("test-2") && left("other"));
+    }
+
+    #[test]
+    fn a_signal_shows_in_the_exit_code() {
+        assert_eq!(code_of(ExitStatus::from_raw(9)), 137);
+        assert_eq!(code_of(ExitStatus::from_raw(7 << 8)), 7);
+    }
+}

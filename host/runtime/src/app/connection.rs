@@ -1,0 +1,87 @@
+//! Where a function's `connection` setting leads.
+//!
+//! The order is the real host's: `AzureWebJobsX` before `X`, and for each the section
+//! `ConnectionStrings` before the root. A value is a connection string; a section with
+//! `fullyQualifiedNamespace` asks for an identity instead, which this host cannot use yet.
+
+use nightshift_bus::ConnectionString;
+
+use super::lookup::Lookup;
+
+/// The connection string that `name` stands for, or what is wrong with it; never its value.
+pub(super) fn resolve(name: &str, lookup: &Lookup) -> Result<ConnectionString, String> {
+    let candidates = [
+        format!("ConnectionStrings:AzureWebJobs{name}"),
+        format!("AzureWebJobs{name}"),
+        format!("ConnectionStrings:{name}"),
+        name.to_owned(),
+    ];
+    for candidate in &candidates {
+        if let Some(text) = lookup.get(candidate) {
+            let parsed: ConnectionString =
+                text.parse().map_err(|error| format!("the setting {candidate}: {error}"))?;
+            return require_plain(candidate, parsed);
+        }
+        if lookup.get(&format!("{candidate}:fullyQualifiedNamespace")).is_some() {
+            return Err(format!(
+                "the setting {candidate}__fullyQualifiedNamespace asks for a connection by \
+                 identity, which is not supported by this host yet: set {candidate} to a \
+                 connection string"
+            ));
+        }
+    }
+    Err(format!("the connection {name} has no value: set {name} to a connection string"))
+}
+
+fn require_plain(name: &str, parsed: ConnectionString) -> Result<ConnectionString, String> {
+    if parsed.uses_development_emulator() {
+        return Ok(parsed);
+    }
+    Err(format!(
+        "the setting {name} leads to {}, which needs TLS, and that is not supported by this host \
+         yet: use a broker whose connection string says UseDevelopmentEmulator=true",
+        parsed.host()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use nightshift_settings::MapSource;
+
+    use super::*;
+
+    fn resolved(pairs: &[(&str, &str)]) -> Result<String, String> {
+        let source: MapSource = pairs.iter().copied().collect();
+        resolve("Bus", &Lookup::new(&source)).map(|parsed| parsed.host().to_owned())
+    }
+
+    fn local(host: &str) -> String {
+        format!(
+            "Endpoint=sb://{host};SharedAccessKeyName=n;SharedAccessKey=hush;\
+             UseDevelopmentEmulator=true"
+        )
+    }
+
+    #[test]
+    fn the_prefixed_name_and_the_section_win() {
+        let (a, b, c) = (local("a"), local("b"), local("c"));
+        assert_eq!(resolved(&[("Bus", &a)]), Ok("a".to_owned()));
+        assert_eq!(resolved(&[("Bus", &a), ("ConnectionStrings__Bus", &b)]), Ok("b".to_owned()));
+        let all = [("Bus", &*a), ("ConnectionStrings__Bus", &b), ("AzureWebJobsBus", &c)];
+        assert_eq!(resolved(&all), Ok("c".to_owned()));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_said_without_the_key() {
+        let error = resolved(&[]).unwrap_err();
+        assert_eq!(error, "the connection Bus has no value: set Bus to a connection string");
+        let tls = local("bus.example").replace(";UseDevelopmentEmulator=true", "");
+        let error = resolved(&[("Bus", &tls)]).unwrap_err();
+        assert!(error.contains("bus.example, which needs TLS") && !error.contains("hush"), "{error}");
+        let error = resolved(&[("Bus__fullyQualifiedNamespace", "x")]).unwrap_err();
+        assert!(error.contains("by identity"), "{error}");
+        let error = resolved(&[("AzureWebJobsBus", "SharedAccessKey=hush")]).unwrap_err();
+        assert!(error.starts_with("the setting AzureWebJobsBus: "), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+}

@@ -1,0 +1,131 @@
+//! HTTP to the handler: keep-alive connections over the loopback interface.
+//!
+//! The real host sends bodies chunked, without `Content-Length`, and so does this one, because
+//! handlers' servers differ in what they make of that. Its own versions of the headers are sent,
+//! too; a handler may look at them.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Frame};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// The version of the real host whose contract this one follows.
+pub(crate) const HOST_VERSION: &str = "4.1052.200.0";
+
+/// The `User-Agent` that goes with it.
+const AGENT: &str = "Azure-Functions-Host/4.1052.200.0";
+
+/// What a `POST` carries: one chunk of unknown length.
+#[derive(Debug)]
+pub(crate) struct ChunkedBody(Option<Bytes>);
+
+impl Body for ChunkedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// The handler's answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: Option<String>,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    #[error("the request cannot be built")]
+    Request(#[source] hyper::http::Error),
+    #[error("the handler did not answer")]
+    Send(#[source] hyper_util::client::legacy::Error),
+    #[error("the handler's answer broke off")]
+    Receive(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the handler's answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// A pool of connections to the handler.
+#[derive(Debug, Clone)]
+pub(crate) struct HandlerClient {
+    client: Client<HttpConnector, ChunkedBody>,
+}
+
+impl HandlerClient {
+    pub(crate) fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Self { client }
+    }
+
+    /// Whether anything answers on `port`, with whatever status.
+    pub(crate) async fn is_answering(&self, port: u16) -> bool {
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(format!("http://127.0.0.1:{port}/"))
+            .header(USER_AGENT, AGENT)
+            .body(ChunkedBody(None));
+        match request {
+            Ok(request) => self.client.request(request).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// Posts `body` to `function` and reads at most `max_answer` bytes of the answer. Dropping the
+    /// future closes the connection, which tells the handler that nobody waits any more.
+    pub(crate) async fn post(
+        &self,
+        port: u16,
+        function: &str,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        max_answer: usize,
+    ) -> Result<Answer, CallError> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://127.0.0.1:{port}/{function}"))
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .header("x-azure-functions-hostversion", HOST_VERSION)
+            .header(USER_AGENT, AGENT)
+            .body(ChunkedBody(Some(Bytes::from(body))))
+            .map_err(CallError::Request)?;
+        request.headers_mut().extend(headers);
+        let response = self.client.request(request).await.map_err(CallError::Send)?;
+        let (parts, body) = response.into_parts();
+        let content_type = parts.headers.get(CONTENT_TYPE).map(text_of);
+        let body = Limited::new(body, max_answer).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                CallError::TooLong(max_answer)
+            } else {
+                CallError::Receive(error)
+            }
+        })?;
+        Ok(Answer { status: parts.status, content_type, body: body.to_bytes() })
+    }
+}
+
+fn text_of(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}

@@ -1,0 +1,301 @@
+//! The handler process over the host's whole life: start, readiness, crash, restart, stop.
+//!
+//! One task owns the process and publishes its state; listeners watch the state and receive
+//! messages only while it is [`HandlerState::Ready`]. Ready means that something answers `GET /`
+//! on the port, with any status, within the initialisation time-out. What happens when the
+//! process ends is the policy's decision (`policy`), and how it can never outlive the host is
+//! explained in `process`.
+
+mod client;
+mod output;
+mod policy;
+mod process;
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use client::{Answer, CallError, HandlerClient};
+use policy::{Ending, RestartPolicy, Verdict};
+use process::{HandlerProcess, Spawner};
+
+use crate::app::{HandlerCommand, HostConfig, Mode};
+
+/// How often a starting handler is asked whether it listens.
+const PROBE_INTERVAL: Duration = Duration::from_millis(25);
+
+/// How long a handler may take to end after SIGTERM, in default mode.
+const TERMINATION_GRACE: Duration = Duration::from_secs(5);
+
+/// The exit code by which a handler asks for a restart.
+const RESTART_CODE: i32 = 200;
+
+/// Where a ready handler is.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadyHandler {
+    pub(crate) pid: u32,
+    pub(crate) port: u16,
+    /// Cancelling it kills this process; used in strict mode when a call takes too long.
+    pub(crate) kill: CancellationToken,
+}
+
+/// What listeners need to know about the handler.
+#[derive(Debug, Clone)]
+pub(crate) enum HandlerState {
+    /// It starts, or waits to be started again.
+    Starting,
+    /// It answers.
+    Ready(ReadyHandler),
+    /// It failed too often; the host must stop.
+    Failed(String),
+    /// The host has stopped it.
+    Stopped,
+}
+
+impl HandlerState {
+    /// Where the handler is, if it is ready.
+    pub(crate) fn ready(&self) -> Option<&ReadyHandler> {
+        match self {
+            Self::Ready(handler) => Some(handler),
+            Self::Starting | Self::Failed(_) | Self::Stopped => None,
+        }
+    }
+}
+
+/// The handler as the rest of the host sees it.
+#[derive(Debug)]
+pub(crate) struct Handler {
+    state: watch::Receiver<HandlerState>,
+    starts: Arc<AtomicU64>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Handler {
+    /// Begins to start the handler of `config`.
+    pub(crate) fn start(
+        command: HandlerCommand,
+        config: Arc<HostConfig>,
+        client: HandlerClient,
+    ) -> io::Result<Self> {
+        let (sender, state) = watch::channel(HandlerState::Starting);
+        let starts = Arc::new(AtomicU64::new(0));
+        let stop = CancellationToken::new();
+        let supervisor = Supervisor {
+            spawner: Spawner::start()?,
+            command,
+            config,
+            client,
+            state: sender,
+            starts: Arc::clone(&starts),
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(supervisor.run());
+        Ok(Self { state, starts, stop, task })
+    }
+
+    pub(crate) fn state(&self) -> watch::Receiver<HandlerState> {
+        self.state.clone()
+    }
+
+    /// How often the process was started again.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.starts.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
+    /// Stops the process and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        // A panic in the task has been printed; the process was killed when it was dropped.
+        let _ = self.task.await;
+    }
+}
+
+struct Supervisor {
+    spawner: Spawner,
+    command: HandlerCommand,
+    config: Arc<HostConfig>,
+    client: HandlerClient,
+    state: watch::Sender<HandlerState>,
+    starts: Arc<AtomicU64>,
+    stop: CancellationToken,
+}
+
+/// How one life of the process ended.
+struct Life {
+    ending: Ending,
+    what: String,
+    uptime: Duration,
+}
+
+impl Supervisor {
+    async fn run(self) {
+        let mut policy = RestartPolicy::new(self.config.settings.mode);
+        while let Some(life) = self.live_once().await {
+            let verdict = policy.decide(life.ending, life.uptime, Instant::now());
+            let what = life.what;
+            match verdict {
+                Verdict::RestartAfter(pause) => {
+                    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                    tracing::warn!(handler.pause_ms = pause_ms, "the handler {what}; it is started again");
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = self.stop.cancelled() => break,
+                    }
+                }
+                Verdict::StayDown => {
+                    // The state stays ready, so calls fail: that is what the real host does.
+                    tracing::error!("the handler {what}; strict mode does not start it again");
+                    self.stop.cancelled().await;
+                    break;
+                }
+                Verdict::StopHost => {
+                    tracing::error!("the handler {what}; it failed three times, so the host stops");
+                    self.state.send_replace(HandlerState::Failed(format!("the handler {what}")));
+                    return;
+                }
+            }
+        }
+        self.state.send_replace(HandlerState::Stopped);
+    }
+
+    /// Starts the process and stays with it until its end; `None` once the host has stopped it.
+    async fn live_once(&self) -> Option<Life> {
+        let failed = |what: String| {
+            Some(Life { ending: Ending::Error, what, uptime: Duration::ZERO })
+        };
+        let port = match self.command.port.map_or_else(free_port, Ok) {
+            Ok(port) => port,
+            Err(error) => return failed(format!("has no free port: {error}")),
+        };
+        self.starts.fetch_add(1, Ordering::Relaxed);
+        let started =
+            HandlerProcess::start(&self.spawner, &self.command, &self.config, port).await;
+        let mut process = match started {
+            Ok(process) => process,
+            Err(error) => {
+                let path = self.command.executable.display();
+                return failed(format!("{path} cannot be started: {error}"));
+            }
+        };
+        let begun = Instant::now();
+        let patience = self.command.initialization_timeout;
+        let ready = tokio::select! {
+            () = self.stop.cancelled() => {
+                self.end(process).await;
+                return None;
+            }
+            status = process.wait() => Err(status),
+            ready = timeout(patience, self.wait_until_answering(port)) => Ok(ready.is_ok()),
+        };
+        match ready {
+            Ok(true) => self.serve(process, port, begun).await,
+            Ok(false) => {
+                process.signal(Signal::SIGKILL);
+                let _ = process.wait().await;
+                let stderr = with_stderr(&process.clean_up().await);
+                failed(format!(
+                    "did not listen on 127.0.0.1:{port} (FUNCTIONS_CUSTOMHANDLER_PORT) within \
+                     {patience:?}{stderr}"
+                ))
+            }
+            Err(status) => Some(self.bury(process, status, Duration::ZERO).await),
+        }
+    }
+
+    async fn wait_until_answering(&self, port: u16) {
+        while !self.client.is_answering(port).await {
+            sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    /// Stays with a ready process.
+    async fn serve(&self, mut process: HandlerProcess, port: u16, begun: Instant) -> Option<Life> {
+        let pid = process.pid();
+        let kill = CancellationToken::new();
+        let start_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            handler.pid = pid,
+            handler.port = port,
+            handler.start_ms = start_ms,
+            "the handler is ready"
+        );
+        self.state.send_replace(HandlerState::Ready(ReadyHandler { pid, port, kill: kill.clone() }));
+        let ready_since = Instant::now();
+        tokio::select! {
+            () = self.stop.cancelled() => {
+                self.end(process).await;
+                None
+            }
+            () = kill.cancelled() => {
+                self.state.send_replace(HandlerState::Starting);
+                process.signal(Signal::SIGKILL);
+                let _ = process.wait().await;
+                process.clean_up().await;
+                let what = "was killed because a call exceeded functionTimeout".to_owned();
+                Some(Life { ending: Ending::KilledForTimeout, what, uptime: ready_since.elapsed() })
+            }
+            status = process.wait() => {
+                // At once, so that no listener receives messages for a dead handler. Strict mode
+                // lets the calls after an exit with code 0 fail, as the real host does.
+                let is_clean = status.as_ref().is_ok_and(ExitStatus::success);
+                if self.config.settings.mode == Mode::Default || !is_clean {
+                    self.state.send_replace(HandlerState::Starting);
+                }
+                Some(self.bury(process, status, ready_since.elapsed()).await)
+            }
+        }
+    }
+
+    /// Says how a process ended by itself.
+    async fn bury(
+        &self,
+        process: HandlerProcess,
+        status: io::Result<ExitStatus>,
+        uptime: Duration,
+    ) -> Life {
+        let stderr = with_stderr(&process.clean_up().await);
+        let (ending, what) = match status {
+            Ok(status) if status.success() => (Ending::Clean, "exited with code 0".to_owned()),
+            Ok(status) if status.code() == Some(RESTART_CODE) => {
+                (Ending::RestartWanted, format!("asked for a restart (code {RESTART_CODE})"))
+            }
+            Ok(status) => (Ending::Error, format!("ended by itself: {status}{stderr}")),
+            Err(error) => (Ending::Error, format!("cannot be waited for: {error}")),
+        };
+        Life { ending, what, uptime }
+    }
+
+    /// Ends the process as the mode says, and what it started with it.
+    async fn end(&self, mut process: HandlerProcess) {
+        if self.config.settings.mode == Mode::Default {
+            process.signal(Signal::SIGTERM);
+            if timeout(TERMINATION_GRACE, process.wait()).await.is_err() {
+                tracing::warn!("the handler did not end within {TERMINATION_GRACE:?} of SIGTERM; it is killed");
+            }
+        }
+        process.signal(Signal::SIGKILL);
+        let _ = process.wait().await;
+        process.clean_up().await;
+    }
+}
+
+fn with_stderr(last_lines: &str) -> String {
+    if last_lines.is_empty() { String::new() } else { format!("; it said: {last_lines}") }
+}
+
+/// A port that was free a moment ago. Another process may take it before the handler does, which
+/// then fails to listen and is started again on another one.
+fn free_port() -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}

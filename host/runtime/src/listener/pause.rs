@@ -1,0 +1,49 @@
+//! How long to wait before the broker is tried again.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+/// The longest pause after the first failure; it doubles from there.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause at all: a broker that is back is found within this time.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Growing pauses with jitter: each is drawn from the upper half of its range, so that many hosts
+/// that lost the same broker do not come back in step.
+#[derive(Debug, Default)]
+pub(super) struct Pauses {
+    failures: u32,
+}
+
+impl Pauses {
+    /// The broker answered.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The pause after one more failure.
+    pub(super) fn next(&mut self) -> Duration {
+        let range = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        range.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_cap_and_start_over() {
+        let mut pauses = Pauses::default();
+        for full in [100_u64, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000] {
+            let pause = pauses.next();
+            assert!(pause >= Duration::from_millis(full / 2), "{pause:?}");
+            assert!(pause <= Duration::from_millis(full), "{pause:?}");
+        }
+        pauses.reset();
+        assert!(pauses.next() <= FIRST);
+    }
+}

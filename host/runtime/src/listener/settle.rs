@@ -1,0 +1,68 @@
+//! Giving messages back to the broker, done or not.
+
+use nightshift_bus::{BusError, ReceivedMessage, Receiver};
+
+use super::Listener;
+
+/// What becomes of messages after their invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settlement {
+    Complete,
+    Abandon,
+}
+
+impl Listener {
+    /// Settles `messages`; what the broker does not confirm is counted and told. Such messages come
+    /// again once their lock ends, and the handler's own record of them makes that harmless.
+    pub(super) async fn settle(
+        &self,
+        receiver: &Receiver,
+        messages: &[ReceivedMessage],
+        settlement: Settlement,
+    ) {
+        let outcome = match settlement {
+            Settlement::Complete => receiver.complete_messages(messages).await,
+            Settlement::Abandon => receiver.abandon_messages(messages).await,
+        };
+        let (lost, first) = match outcome {
+            Ok(results) => {
+                let mut errors = results.into_iter().filter_map(Result::err);
+                let first = errors.next();
+                (usize::from(first.is_some()) + errors.count(), first)
+            }
+            Err(error) => (messages.len(), Some(error)),
+        };
+        if let Some(error) = first {
+            self.tell_lost(lost, settlement, &error);
+        }
+    }
+
+    /// Moves a message whose body no function can be given to the dead-letter queue.
+    pub(super) async fn dead_letter(&self, receiver: &Receiver, message: &ReceivedMessage) {
+        const REASON: &str = "UnsupportedBody";
+        const WHAT: &str =
+            "the body is an AMQP value or sequence; send it as data (bytes), as the SDKs do";
+        match receiver.dead_letter_message(message, REASON, WHAT).await {
+            Ok(()) => tracing::warn!(
+                function.name = %self.function.name,
+                message.sequence_number = message.sequence_number,
+                "a message was dead-lettered: {WHAT}"
+            ),
+            Err(error) => self.tell_lost(1, Settlement::Abandon, &error),
+        }
+    }
+
+    fn tell_lost(&self, lost: usize, settlement: Settlement, error: &BusError) {
+        self.counters.settlements_lost(lost);
+        let verb = match settlement {
+            Settlement::Complete => "completed",
+            Settlement::Abandon => "given back",
+        };
+        tracing::warn!(
+            function.name = %self.function.name,
+            settlement.lost = lost,
+            error = %error,
+            "messages could not be {verb}; they come again when their lock ends"
+        );
+    }
+}
