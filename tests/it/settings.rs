@@ -1,1 +1,29 @@
-//! (being written)
+//! Wrong settings: all of them in one table, before anything is opened.
+
+use std::process::Command;
+
+use nightshift_tests::program;
+
+#[test]
+fn three_broken_settings_give_three_lines_and_exit_64_before_any_socket_opens() {
+    // The port is taken: a handler that opened its socket first would fail with that instead.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = Command::new(program("handler"))
+        .env_clear()
+        .env("FUNCTIONS_CUSTOMHANDLER_PORT", taken.local_addr().unwrap().port().to_string())
+        .env("NIGHTSHIFT_POSTGRES_URL", "mysql:/root:hunter2")
+        .env("NIGHTSHIFT_BATCH_DEADLINE_SECONDS", "soon")
+        .env("NIGHTSHIFT_POSTGRES_MAX_CONECTIONS", "3")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    let table = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        table,
+        "3 problems in the settings:\n  \
+         NIGHTSHIFT_BATCH_DEADLINE_SECONDS   cannot be \"soon\": invalid digit found in string\n  \
+         NIGHTSHIFT_POSTGRES_URL             is not a URL of the form postgres://user:password@host:5432/database\n  \
+         NIGHTSHIFT_POSTGRES_MAX_CONECTIONS  is not a setting; did you mean NIGHTSHIFT_POSTGRES_MAX_CONNECTIONS?\n"
+    );
+}

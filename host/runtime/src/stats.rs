@@ -57,7 +57,8 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn set_listening(&self, is_listening: bool) {
-        self.is_listening.store(is_listening.into(), Ordering::Relaxed);
+        self.is_listening
+            .store(is_listening.into(), Ordering::Relaxed);
     }
 
     pub(crate) fn invocation_ended(&self, messages: usize, is_failure: bool, duration: Duration) {

@@ -260,7 +260,7 @@ impl<'a, I> Work<'a, I> {
                     work.condemned.push((member, refusal.clone()));
                 }
                 (Claimed::Ours, Content::Runnable(item), None) => {
-                    work.runnable.push((member, item))
+                    work.runnable.push((member, item));
                 }
                 (Claimed::IdReused, ..) => {
                     let key = member.claim.key.reused_with(member.claim.body_hash);

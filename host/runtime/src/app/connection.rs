@@ -18,11 +18,15 @@ pub(super) fn resolve(name: &str, lookup: &Lookup) -> Result<ConnectionString, S
     ];
     for candidate in &candidates {
         if let Some(text) = lookup.get(candidate) {
-            let parsed: ConnectionString =
-                text.parse().map_err(|error| format!("the setting {candidate}: {error}"))?;
+            let parsed: ConnectionString = text
+                .parse()
+                .map_err(|error| format!("the setting {candidate}: {error}"))?;
             return require_plain(candidate, parsed);
         }
-        if lookup.get(&format!("{candidate}:fullyQualifiedNamespace")).is_some() {
+        if lookup
+            .get(&format!("{candidate}:fullyQualifiedNamespace"))
+            .is_some()
+        {
             return Err(format!(
                 "the setting {candidate}__fullyQualifiedNamespace asks for a connection by \
                  identity, which is not supported by this host yet: set {candidate} to a \
@@ -30,7 +34,9 @@ pub(super) fn resolve(name: &str, lookup: &Lookup) -> Result<ConnectionString, S
             ));
         }
     }
-    Err(format!("the connection {name} has no value: set {name} to a connection string"))
+    Err(format!(
+        "the connection {name} has no value: set {name} to a connection string"
+    ))
 }
 
 fn require_plain(name: &str, parsed: ConnectionString) -> Result<ConnectionString, String> {
@@ -66,22 +72,38 @@ mod tests {
     fn the_prefixed_name_and_the_section_win() {
         let (a, b, c) = (local("a"), local("b"), local("c"));
         assert_eq!(resolved(&[("Bus", &a)]), Ok("a".to_owned()));
-        assert_eq!(resolved(&[("Bus", &a), ("ConnectionStrings__Bus", &b)]), Ok("b".to_owned()));
-        let all = [("Bus", &*a), ("ConnectionStrings__Bus", &b), ("AzureWebJobsBus", &c)];
+        assert_eq!(
+            resolved(&[("Bus", &a), ("ConnectionStrings__Bus", &b)]),
+            Ok("b".to_owned())
+        );
+        let all = [
+            ("Bus", &*a),
+            ("ConnectionStrings__Bus", &b),
+            ("AzureWebJobsBus", &c),
+        ];
         assert_eq!(resolved(&all), Ok("c".to_owned()));
     }
 
     #[test]
     fn what_cannot_be_used_is_said_without_the_key() {
         let error = resolved(&[]).unwrap_err();
-        assert_eq!(error, "the connection Bus has no value: set Bus to a connection string");
+        assert_eq!(
+            error,
+            "the connection Bus has no value: set Bus to a connection string"
+        );
         let tls = local("bus.example").replace(";UseDevelopmentEmulator=true", "");
         let error = resolved(&[("Bus", &tls)]).unwrap_err();
-        assert!(error.contains("bus.example, which needs TLS") && !error.contains("hush"), "{error}");
+        assert!(
+            error.contains("bus.example, which needs TLS") && !error.contains("hush"),
+            "{error}"
+        );
         let error = resolved(&[("Bus__fullyQualifiedNamespace", "x")]).unwrap_err();
         assert!(error.contains("by identity"), "{error}");
         let error = resolved(&[("AzureWebJobsBus", "SharedAccessKey=hush")]).unwrap_err();
-        assert!(error.starts_with("the setting AzureWebJobsBus: "), "{error}");
+        assert!(
+            error.starts_with("the setting AzureWebJobsBus: "),
+            "{error}"
+        );
         assert!(!error.contains("hush"), "{error}");
     }
 }

@@ -43,7 +43,10 @@ pub(super) fn resolve(
     let working_directory = directory(&description.working_directory);
     let mut problem = |key: &str, what: String| {
         let file = app_root.join("host.json");
-        problems.push(format!("{}: customHandler.description.{key}: {what}", file.display()));
+        problems.push(format!(
+            "{}: customHandler.description.{key}: {what}",
+            file.display()
+        ));
     };
     if !working_directory.is_dir() {
         let what = format!("{} is not a folder", working_directory.display());
@@ -52,7 +55,10 @@ pub(super) fn resolve(
     }
     let name = expand(&description.default_executable_path);
     let search = lookup.get("PATH").unwrap_or_default();
-    let roots = [app_root.to_path_buf(), directory(&description.worker_directory)];
+    let roots = [
+        app_root.to_path_buf(),
+        directory(&description.worker_directory),
+    ];
     match find_executable(&name, &roots, search) {
         Ok(executable) => Some(HandlerCommand {
             executable,
@@ -74,18 +80,30 @@ fn find_executable(name: &str, roots: &[PathBuf], search: &str) -> Result<PathBu
         return Err("is empty: name the handler's executable".to_owned());
     }
     // A rooted name replaces the root it is joined to.
-    let in_app = roots.iter().map(|root| root.join(name)).find(|path| path.is_file());
+    let in_app = roots
+        .iter()
+        .map(|root| root.join(name))
+        .find(|path| path.is_file());
     let is_bare = !name.contains('/');
     let on_path = || {
-        split_paths(search).map(|folder| folder.join(name)).find(|path| path.is_file())
+        split_paths(search)
+            .map(|folder| folder.join(name))
+            .find(|path| path.is_file())
     };
     let found = in_app.or_else(|| is_bare.then(on_path).flatten());
     let Some(path) = found else {
-        let place = roots.first().map(|root| root.display().to_string()).unwrap_or_default();
+        let place = roots
+            .first()
+            .map(|root| root.display().to_string())
+            .unwrap_or_default();
         let path = if is_bare { " nor on PATH" } else { "" };
-        return Err(format!("there is no file {name:?} in {place}{path}: build the handler first"));
+        return Err(format!(
+            "there is no file {name:?} in {place}{path}: build the handler first"
+        ));
     };
-    let mode = path.metadata().map_err(|error| format!("{}: {error}", path.display()))?;
+    let mode = path
+        .metadata()
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     if mode.permissions().mode() & 0o111 == 0 {
         let path = path.display();
         return Err(format!("{path} is not executable: run chmod +x {path}"));
@@ -125,7 +143,10 @@ mod tests {
 
     #[test]
     fn a_line_is_split_at_spaces_outside_quotes() {
-        assert_eq!(split_command_line("  a \"b c\"d  \"\" \\\"e "), ["a", "b cd", "", "\"e"]);
+        assert_eq!(
+            split_command_line("  a \"b c\"d  \"\" \\\"e "),
+            ["a", "b cd", "", "\"e"]
+        );
         assert!(split_command_line("   ").is_empty());
     }
 }

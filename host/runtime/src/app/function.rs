@@ -53,11 +53,17 @@ pub(super) fn read_all(
     for listed in &host_json.functions {
         if !names.iter().any(|name| name.eq_ignore_ascii_case(listed)) {
             let file = app_root.join("host.json");
-            problems.push(format!("{}: functions: there is no function {listed}", file.display()));
+            problems.push(format!(
+                "{}: functions: there is no function {listed}",
+                file.display()
+            ));
         }
     }
     let mut functions = Vec::new();
-    for name in names.iter().filter(|name| wanted(name) && !is_disabled(name, lookup)) {
+    for name in names
+        .iter()
+        .filter(|name| wanted(name) && !is_disabled(name, lookup))
+    {
         match read_one(app_root, name, host_json, lookup) {
             Ok(function) => functions.push(function),
             Err(found) => problems.extend(found),
@@ -129,7 +135,9 @@ fn resolve(
     };
     let connection = connection::resolve(&trigger.connection, lookup)
         .map_err(|error| problems.push(format!("connection: {error}")));
-    let (Ok(queue), Ok(connection)) = (queue, connection) else { return Err(problems) };
+    let (Ok(queue), Ok(connection)) = (queue, connection) else {
+        return Err(problems);
+    };
     let (queue, sub_queue) = split_sub_queue(&queue);
     Ok(Function {
         name: name.to_owned(),

@@ -22,13 +22,19 @@ impl Lookup {
             .filter_map(|name| source.get(&name).map(|value| (name, value)))
             .collect();
         pairs.sort();
-        let by_key = pairs.iter().enumerate().map(|(index, (name, _))| (key(name), index)).collect();
+        let by_key = pairs
+            .iter()
+            .enumerate()
+            .map(|(index, (name, _))| (key(name), index))
+            .collect();
         Self { pairs, by_key }
     }
 
     /// The value of `name`, which may be written with `:` or `__` and in any case.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.by_key.get(&key(name)).map(|index| self.pairs[*index].1.as_str())
+        self.by_key
+            .get(&key(name))
+            .map(|index| self.pairs[*index].1.as_str())
     }
 
     /// The value of `name` as an owned text, for `%NAME%`.
@@ -38,7 +44,8 @@ impl Lookup {
 
     /// Whether `name` is set to `true` or `1`.
     pub(super) fn is_true(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
+        self.get(name)
+            .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
     }
 
     pub(super) fn pairs(&self) -> impl Iterator<Item = (String, String)> {
@@ -62,8 +69,9 @@ mod tests {
 
     #[test]
     fn case_and_separator_do_not_count() {
-        let source: MapSource =
-            [("Bus__fullyQualifiedNamespace", "x"), ("OFF", "True")].into_iter().collect();
+        let source: MapSource = [("Bus__fullyQualifiedNamespace", "x"), ("OFF", "True")]
+            .into_iter()
+            .collect();
         let lookup = Lookup::new(&source);
         assert_eq!(lookup.get("bus:FullyQualifiedNamespace"), Some("x"));
         assert!(lookup.is_true("off") && !lookup.is_true("bus:fullyqualifiednamespace"));

@@ -34,9 +34,15 @@ pub struct HostProblems(pub Vec<String>);
 
 impl fmt::Display for HostProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.0.len() == 1 { "problem" } else { "problems" };
+        let plural = if self.0.len() == 1 {
+            "problem"
+        } else {
+            "problems"
+        };
         write!(f, "{} {plural} with the function app:", self.0.len())?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.0
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -101,7 +107,10 @@ impl HostConfig {
 
     /// The names of the functions that will run, in alphabetical order.
     pub fn function_names(&self) -> Vec<&str> {
-        self.functions.iter().map(|function| function.name.as_str()).collect()
+        self.functions
+            .iter()
+            .map(|function| function.name.as_str())
+            .collect()
     }
 
     /// How the host behaves around the wire.
@@ -140,7 +149,9 @@ fn read_text(file: &Path) -> Result<String, String> {
     let read = || {
         let mut bytes = Vec::new();
         // One byte more than is allowed, so that the parser can refuse the file by its size.
-        let most = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+        let most = u64::try_from(MAX_FILE_BYTES)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
         File::open(file)?.take(most).read_to_end(&mut bytes)?;
         std::io::Result::Ok(bytes)
     };

@@ -70,7 +70,11 @@ impl Source for OwnNames<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.names().into_iter().filter(|name| name.starts_with(PREFIX)).collect()
+        self.0
+            .names()
+            .into_iter()
+            .filter(|name| name.starts_with(PREFIX))
+            .collect()
     }
 }
 
@@ -86,16 +90,29 @@ pub(super) fn read(source: &dyn Source, problems: &mut Vec<String>) -> HostSetti
         value
     };
     let grace = bounded("NIGHTSHIFT_HOST_SHUTDOWN_GRACE_SECONDS", 30, 3_600);
-    let batch_bytes = bounded("NIGHTSHIFT_HOST_BATCH_BYTES", 16 * 1024 * 1024, 1024 * 1024 * 1024);
+    let batch_bytes = bounded(
+        "NIGHTSHIFT_HOST_BATCH_BYTES",
+        16 * 1024 * 1024,
+        1024 * 1024 * 1024,
+    );
     let batches = bounded("NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT", 2, 64);
     if let Err(found) = reader.finish(&[]) {
-        problems.extend(found.0.iter().map(|problem| format!("{}: {}", problem.name, problem.what)));
+        problems.extend(
+            found
+                .0
+                .iter()
+                .map(|problem| format!("{}: {}", problem.name, problem.what)),
+        );
     }
     let as_usize = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     HostSettings {
         mode,
         shutdown_grace: Duration::from_secs(grace.into()),
         batch_bytes: as_usize(batch_bytes),
-        batches_in_flight: if mode == Mode::Strict { 1 } else { as_usize(batches) },
+        batches_in_flight: if mode == Mode::Strict {
+            1
+        } else {
+            as_usize(batches)
+        },
     }
 }

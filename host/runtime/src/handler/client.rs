@@ -112,17 +112,28 @@ impl HandlerClient {
             .body(ChunkedBody(Some(Bytes::from(body))))
             .map_err(CallError::Request)?;
         request.headers_mut().extend(headers);
-        let response = self.client.request(request).await.map_err(CallError::Send)?;
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(CallError::Send)?;
         let (parts, body) = response.into_parts();
         let content_type = parts.headers.get(CONTENT_TYPE).map(text_of);
-        let body = Limited::new(body, max_answer).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                CallError::TooLong(max_answer)
-            } else {
-                CallError::Receive(error)
-            }
-        })?;
-        Ok(Answer { status: parts.status, content_type, body: body.to_bytes() })
+        let body = Limited::new(body, max_answer)
+            .collect()
+            .await
+            .map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    CallError::TooLong(max_answer)
+                } else {
+                    CallError::Receive(error)
+                }
+            })?;
+        Ok(Answer {
+            status: parts.status,
+            content_type,
+            body: body.to_bytes(),
+        })
     }
 }
 

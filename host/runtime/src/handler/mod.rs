@@ -100,7 +100,12 @@ impl Handler {
             stop: stop.clone(),
         };
         let task = tokio::spawn(supervisor.run());
-        Ok(Self { state, starts, stop, task })
+        Ok(Self {
+            state,
+            starts,
+            stop,
+            task,
+        })
     }
 
     pub(crate) fn state(&self) -> watch::Receiver<HandlerState> {
@@ -146,7 +151,10 @@ impl Supervisor {
             match verdict {
                 Verdict::RestartAfter(pause) => {
                     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                    tracing::warn!(handler.pause_ms = pause_ms, "the handler {what}; it is started again");
+                    tracing::warn!(
+                        handler.pause_ms = pause_ms,
+                        "the handler {what}; it is started again"
+                    );
                     tokio::select! {
                         () = sleep(pause) => {}
                         () = self.stop.cancelled() => break,
@@ -160,7 +168,8 @@ impl Supervisor {
                 }
                 Verdict::StopHost => {
                     tracing::error!("the handler {what}; it failed three times, so the host stops");
-                    self.state.send_replace(HandlerState::Failed(format!("the handler {what}")));
+                    self.state
+                        .send_replace(HandlerState::Failed(format!("the handler {what}")));
                     return;
                 }
             }
@@ -171,15 +180,18 @@ impl Supervisor {
     /// Starts the process and stays with it until its end; `None` once the host has stopped it.
     async fn live_once(&self) -> Option<Life> {
         let failed = |what: String| {
-            Some(Life { ending: Ending::Error, what, uptime: Duration::ZERO })
+            Some(Life {
+                ending: Ending::Error,
+                what,
+                uptime: Duration::ZERO,
+            })
         };
         let port = match self.command.port.map_or_else(free_port, Ok) {
             Ok(port) => port,
             Err(error) => return failed(format!("has no free port: {error}")),
         };
         self.starts.fetch_add(1, Ordering::Relaxed);
-        let started =
-            HandlerProcess::start(&self.spawner, &self.command, &self.config, port).await;
+        let started = HandlerProcess::start(&self.spawner, &self.command, &self.config, port).await;
         let mut process = match started {
             Ok(process) => process,
             Err(error) => {
@@ -229,7 +241,11 @@ impl Supervisor {
             handler.start_ms = start_ms,
             "the handler is ready"
         );
-        self.state.send_replace(HandlerState::Ready(ReadyHandler { pid, port, kill: kill.clone() }));
+        self.state.send_replace(HandlerState::Ready(ReadyHandler {
+            pid,
+            port,
+            kill: kill.clone(),
+        }));
         let ready_since = Instant::now();
         tokio::select! {
             () = self.stop.cancelled() => {
@@ -266,13 +282,18 @@ impl Supervisor {
         let stderr = with_stderr(&process.clean_up().await);
         let (ending, what) = match status {
             Ok(status) if status.success() => (Ending::Clean, "exited with code 0".to_owned()),
-            Ok(status) if status.code() == Some(RESTART_CODE) => {
-                (Ending::RestartWanted, format!("asked for a restart (code {RESTART_CODE})"))
-            }
+            Ok(status) if status.code() == Some(RESTART_CODE) => (
+                Ending::RestartWanted,
+                format!("asked for a restart (code {RESTART_CODE})"),
+            ),
             Ok(status) => (Ending::Error, format!("ended by itself: {status}{stderr}")),
             Err(error) => (Ending::Error, format!("cannot be waited for: {error}")),
         };
-        Life { ending, what, uptime }
+        Life {
+            ending,
+            what,
+            uptime,
+        }
     }
 
     /// Ends the process as the mode says, and what it started with it.
@@ -280,7 +301,9 @@ impl Supervisor {
         if self.config.settings.mode == Mode::Default {
             process.signal(Signal::SIGTERM);
             if timeout(TERMINATION_GRACE, process.wait()).await.is_err() {
-                tracing::warn!("the handler did not end within {TERMINATION_GRACE:?} of SIGTERM; it is killed");
+                tracing::warn!(
+                    "the handler did not end within {TERMINATION_GRACE:?} of SIGTERM; it is killed"
+                );
             }
         }
         process.signal(Signal::SIGKILL);
@@ -290,7 +313,11 @@ impl Supervisor {
 }
 
 fn with_stderr(last_lines: &str) -> String {
-    if last_lines.is_empty() { String::new() } else { format!("; it said: {last_lines}") }
+    if last_lines.is_empty() {
+        String::new()
+    } else {
+        format!("; it said: {last_lines}")
+    }
 }
 
 /// A port that was free a moment ago. Another process may take it before the handler does, which

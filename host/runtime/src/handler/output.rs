@@ -28,11 +28,19 @@ impl LastLines {
     /// The lines as one text; empty if there were none.
     pub(super) fn text(&self) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")
+        lines
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(" | ")
     }
 
     fn push(&self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line).trim_end().chars().take(KEPT_CHARS).collect();
+        let line = String::from_utf8_lossy(line)
+            .trim_end()
+            .chars()
+            .take(KEPT_CHARS)
+            .collect();
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == KEPT_LINES {
             lines.pop_front();
@@ -63,13 +71,18 @@ pub(super) async fn forward(
 async fn next_line(from: &mut (impl AsyncBufReadExt + Unpin), line: &mut Vec<u8>) -> bool {
     line.clear();
     loop {
-        let Ok(buffer) = from.fill_buf().await else { return false };
+        let Ok(buffer) = from.fill_buf().await else {
+            return false;
+        };
         if buffer.is_empty() {
             break;
         }
         let room = MAX_LINE_BYTES - line.len();
         let window = &buffer[..buffer.len().min(room)];
-        let end = window.iter().position(|byte| *byte == b'\n').map(|index| index + 1);
+        let end = window
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map(|index| index + 1);
         let taken = end.unwrap_or(window.len());
         line.extend_from_slice(&window[..taken]);
         from.consume(taken);

@@ -57,7 +57,12 @@ pub(super) struct RestartPolicy {
 
 impl RestartPolicy {
     pub(super) fn new(mode: Mode) -> Self {
-        Self { mode, errors: 0, last_error: None, restarts_in_a_row: 0 }
+        Self {
+            mode,
+            errors: 0,
+            last_error: None,
+            restarts_in_a_row: 0,
+        }
     }
 
     /// Decides about a handler that ended at `now` after it had been ready for `uptime`.
@@ -95,7 +100,9 @@ impl RestartPolicy {
         }
         let pause = match self.restarts_in_a_row {
             0 => Duration::ZERO,
-            count => FIRST_PAUSE.saturating_mul(1 << (count - 1).min(16)).min(LONGEST_PAUSE),
+            count => FIRST_PAUSE
+                .saturating_mul(1 << (count - 1).min(16))
+                .min(LONGEST_PAUSE),
         };
         self.restarts_in_a_row = self.restarts_in_a_row.saturating_add(1);
         Verdict::RestartAfter(pause)
@@ -113,7 +120,11 @@ mod tests {
         let start = Instant::now();
         let mut policy = RestartPolicy::new(Mode::Strict);
         let mut error_at = |minutes: u64| {
-            policy.decide(Ending::Error, Duration::ZERO, start + Duration::from_mins(minutes))
+            policy.decide(
+                Ending::Error,
+                Duration::ZERO,
+                start + Duration::from_mins(minutes),
+            )
         };
         assert_eq!(error_at(0), NOW);
         assert_eq!(error_at(29), NOW);
@@ -126,8 +137,14 @@ mod tests {
     fn strict_mode_does_not_count_what_is_no_error() {
         let mut policy = RestartPolicy::new(Mode::Strict);
         for _ in 0..5 {
-            assert_eq!(policy.decide(Ending::RestartWanted, Duration::ZERO, Instant::now()), NOW);
-            assert_eq!(policy.decide(Ending::KilledForTimeout, Duration::ZERO, Instant::now()), NOW);
+            assert_eq!(
+                policy.decide(Ending::RestartWanted, Duration::ZERO, Instant::now()),
+                NOW
+            );
+            assert_eq!(
+                policy.decide(Ending::KilledForTimeout, Duration::ZERO, Instant::now()),
+                NOW
+            );
         }
         let clean = policy.decide(Ending::Clean, Duration::ZERO, Instant::now());
         assert_eq!(clean, Verdict::StayDown);
@@ -136,11 +153,13 @@ mod tests {
     #[test]
     fn default_mode_waits_longer_each_time_and_forgets_after_a_healthy_run() {
         let mut policy = RestartPolicy::new(Mode::Default);
-        let mut pause_after = |uptime_secs| {
-            match policy.decide(Ending::Error, Duration::from_secs(uptime_secs), Instant::now()) {
-                Verdict::RestartAfter(pause) => pause.as_millis(),
-                other => panic!("{other:?}"),
-            }
+        let mut pause_after = |uptime_secs| match policy.decide(
+            Ending::Error,
+            Duration::from_secs(uptime_secs),
+            Instant::now(),
+        ) {
+            Verdict::RestartAfter(pause) => pause.as_millis(),
+            other => panic!("{other:?}"),
         };
         let pauses: Vec<_> = (0..8).map(|_| pause_after(1)).collect();
         assert_eq!(pauses, [0, 200, 400, 800, 1_600, 3_200, 6_400, 10_000]);

@@ -40,13 +40,15 @@ impl Spawner {
     pub(super) fn start() -> io::Result<Self> {
         let (sender, requests) = mpsc::channel::<SpawnRequest>();
         let runtime = Handle::current();
-        thread::Builder::new().name("handler-spawner".to_owned()).spawn(move || {
-            let _context = runtime.enter();
-            for (mut command, reply) in requests {
-                // Nobody waiting means that the host is stopping; the child dies when dropped.
-                let _ = reply.send(command.spawn());
-            }
-        })?;
+        thread::Builder::new()
+            .name("handler-spawner".to_owned())
+            .spawn(move || {
+                let _context = runtime.enter();
+                for (mut command, reply) in requests {
+                    // Nobody waiting means that the host is stopping; the child dies when dropped.
+                    let _ = reply.send(command.spawn());
+                }
+            })?;
         Ok(Self(sender))
     }
 
@@ -78,16 +80,28 @@ impl HandlerProcess {
         port: u16,
     ) -> io::Result<Self> {
         let mut child = spawner.spawn(build(command, config, port)).await?;
-        let pid = child.id().ok_or_else(|| io::Error::other("the process ended at once"))?;
+        let pid = child
+            .id()
+            .ok_or_else(|| io::Error::other("the process ended at once"))?;
         let stderr = LastLines::default();
         let mut outputs = Vec::new();
         if let Some(pipe) = child.stdout.take() {
             outputs.push(tokio::spawn(forward(pipe, tokio::io::stdout(), None)));
         }
         if let Some(pipe) = child.stderr.take() {
-            outputs.push(tokio::spawn(forward(pipe, tokio::io::stderr(), Some(stderr.clone()))));
+            outputs.push(tokio::spawn(forward(
+                pipe,
+                tokio::io::stderr(),
+                Some(stderr.clone()),
+            )));
         }
-        Ok(Self { _stdin: child.stdin.take(), child, pid, stderr, outputs })
+        Ok(Self {
+            _stdin: child.stdin.take(),
+            child,
+            pid,
+            stderr,
+            outputs,
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -123,7 +137,9 @@ fn build(command: &HandlerCommand, config: &HostConfig, port: u16) -> Command {
     let mut built = match &command.setpriv {
         Some(setpriv) => {
             let mut built = Command::new(setpriv);
-            built.args(["--pdeathsig", "KILL", "--"]).arg(&command.executable);
+            built
+                .args(["--pdeathsig", "KILL", "--"])
+                .arg(&command.executable);
             built
         }
         None => Command::new(&command.executable),

@@ -4,10 +4,11 @@
 //! bounded in count and in bytes, because the count alone would let a thousand large messages
 //! become one request of hundreds of megabytes.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use nightshift_bindings::host_json::ServiceBusOptions;
-use nightshift_bus::{BusError, ReceivedMessage, Receiver};
+use nightshift_bus::{ReceivedMessage, Receiver};
 use tokio::time::Instant;
 
 /// What a message is taken to weigh before any has been seen: the largest of the standard tier.
@@ -36,37 +37,38 @@ impl BatchLimits {
         }
     }
 
-    /// Waits up to `patience` for a first message, then takes what is there, then waits for the
-    /// minimum if there is one. Dropping the future can leave messages locked only while it waits
-    /// for a minimum.
-    pub(super) async fn receive(
-        &mut self,
-        receiver: &Receiver,
-        patience: Duration,
-    ) -> Result<Vec<ReceivedMessage>, BusError> {
-        let mut batch = receiver.receive_messages(self.ask(), patience).await?;
-        self.learn(&batch);
-        if batch.is_empty() || batch.len() >= self.min {
-            return Ok(batch);
-        }
-        let deadline = Instant::now() + self.max_wait;
-        while batch.len() < self.min && total_bytes(&batch) < self.budget_bytes {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let wanted = self.ask().min(self.max - batch.len());
-            match receiver.receive_messages(wanted, left).await {
-                Ok(more) => batch.extend(more),
-                // The first part is still worth processing; the next call meets the error again.
-                Err(_) => break,
-            }
-        }
-        Ok(batch)
+    /// How many messages to ask for now.
+    pub(super) fn ask(&self) -> usize {
+        (self.budget_bytes / self.usual_bytes.max(1)).clamp(1, self.max)
     }
 
-    fn ask(&self) -> usize {
-        (self.budget_bytes / self.usual_bytes.max(1)).clamp(1, self.max)
+    /// Waits for the minimum, if there is one, until `maxBatchWaitTime` is over, the bytes are
+    /// reached, or `halted` says that receiving must end.
+    pub(super) async fn fill<T>(
+        &mut self,
+        batch: &mut Vec<ReceivedMessage>,
+        receiver: &Receiver,
+        halted: impl Future<Output = T>,
+    ) {
+        self.learn(batch);
+        if batch.is_empty() || batch.len() >= self.min {
+            return;
+        }
+        let mut halted = pin!(halted);
+        let deadline = Instant::now() + self.max_wait;
+        while batch.len() < self.min && total_bytes(batch) < self.budget_bytes {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wanted = self.ask().min(self.max - batch.len());
+            let more = tokio::select! {
+                _ = &mut halted => break,
+                more = receiver.receive_messages(wanted, left) => more,
+            };
+            match more {
+                Ok(more) if !more.is_empty() => batch.extend(more),
+                // Time is over; or the connection is, which the next call will meet again.
+                _ => break,
+            }
+        }
     }
 
     fn learn(&mut self, batch: &[ReceivedMessage]) {
@@ -77,14 +79,20 @@ impl BatchLimits {
 
     /// Splits a batch into invocations that keep to the budget; a message above it goes alone.
     pub(super) fn split(&self, batch: Vec<ReceivedMessage>) -> Vec<Vec<ReceivedMessage>> {
-        split_by_weight(batch, self.budget_bytes, |message| message.message.body.len())
+        split_by_weight(batch, self.budget_bytes, |message| {
+            message.message.body.len()
+        })
     }
 }
 
 /// Believes larger messages at once and smaller ones by and by.
 fn learned(usual: usize, seen: usize) -> usize {
     let seen = seen.max(1);
-    if seen >= usual { seen } else { seen.midpoint(usual) }
+    if seen >= usual {
+        seen
+    } else {
+        seen.midpoint(usual)
+    }
 }
 
 fn total_bytes(batch: &[ReceivedMessage]) -> usize {
@@ -115,7 +123,10 @@ mod tests {
     #[test]
     fn a_batch_is_split_at_the_budget_and_keeps_its_order() {
         let parts = split_by_weight(vec![3, 3, 4, 1, 20, 0, 5, 5, 1], 10, |weight| *weight);
-        assert_eq!(parts, [vec![3, 3, 4], vec![1], vec![20, 0], vec![5, 5], vec![1]]);
+        assert_eq!(
+            parts,
+            [vec![3, 3, 4], vec![1], vec![20, 0], vec![5, 5], vec![1]]
+        );
         assert!(split_by_weight(Vec::<usize>::new(), 10, |weight| *weight).is_empty());
     }
 

@@ -11,9 +11,9 @@ use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
 use nightshift_bindings::function_json::Cardinality;
 use nightshift_bindings::host_json::FunctionTimeout;
+use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::encode::{EncodeError, Envelope};
 use nightshift_bindings::invocation::response::{Response, ResponseError};
-use nightshift_bindings::invocation::TriggerMessage;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -68,7 +68,12 @@ impl<'a> Invocation<'a> {
         messages: &'a [TriggerMessage],
         locked_until: Option<DateTime<Utc>>,
     ) -> Self {
-        Self { listener, id: Uuid::new_v4(), messages, locked_until }
+        Self {
+            listener,
+            id: Uuid::new_v4(),
+            messages,
+            locked_until,
+        }
     }
 
     /// Calls the handler; true if it succeeded. `cancel` gives up at once.
@@ -80,7 +85,9 @@ impl<'a> Invocation<'a> {
         };
         let function = &self.listener.function.name;
         let count = self.messages.len();
-        self.listener.counters.invocation_ended(count, outcome.is_err(), begun.elapsed());
+        self.listener
+            .counters
+            .invocation_ended(count, outcome.is_err(), begun.elapsed());
         match outcome {
             Ok(response) => {
                 for line in &response.logs {
@@ -114,14 +121,23 @@ impl<'a> Invocation<'a> {
 
     async fn call(&self) -> Result<Response, Failure> {
         let body = self.encode()?;
-        let handler = self.listener.handler.borrow().ready().cloned().ok_or(Failure::NotReady)?;
+        let handler = self
+            .listener
+            .handler
+            .borrow()
+            .ready()
+            .cloned()
+            .ok_or(Failure::NotReady)?;
         let headers = self.headers();
         let limit = match self.listener.mode() {
             Mode::Default => MAX_ANSWER_BYTES,
             Mode::Strict => usize::MAX,
         };
         let function = &self.listener.function.name;
-        let call = self.listener.client.post(handler.port, function, headers, body, limit);
+        let call = self
+            .listener
+            .client
+            .post(handler.port, function, headers, body, limit);
         let answer = match self.listener.config.function_timeout {
             FunctionTimeout::Unlimited => call.await?,
             FunctionTimeout::After(limit) => match timeout(limit, call).await {
@@ -185,5 +201,8 @@ fn judge(answer: &Answer) -> Result<Response, Failure> {
     if !answer.status.is_success() {
         return Err(Failure::Status(answer.status));
     }
-    Ok(Response::parse(answer.content_type.as_deref(), &answer.body)?)
+    Ok(Response::parse(
+        answer.content_type.as_deref(),
+        &answer.body,
+    )?)
 }

@@ -63,9 +63,7 @@ fn json_value(value: PropertyValue) -> Value {
         PropertyValue::F32(number) => float(number.to_string().parse().unwrap_or(number.into())),
         PropertyValue::F64(number) => float(number),
         PropertyValue::Char(char) => char.to_string().into(),
-        PropertyValue::Timestamp(time) => {
-            time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into()
-        }
+        PropertyValue::Timestamp(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into(),
         PropertyValue::Uuid(uuid) => uuid.to_string().into(),
         PropertyValue::Binary(bytes) => STANDARD.encode_to_string(&bytes).into(),
         PropertyValue::String(text) | PropertyValue::Symbol(text) | PropertyValue::Other(text) => {

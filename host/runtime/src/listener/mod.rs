@@ -67,6 +67,19 @@ enum Ended {
     Lost(BusError),
 }
 
+/// What outlives a connection: invocations go on while the broker is away.
+struct Work {
+    slots: Arc<Semaphore>,
+    tasks: JoinSet<()>,
+    limits: BatchLimits,
+}
+
+impl Work {
+    async fn finish(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
 impl Listener {
     fn mode(&self) -> Mode {
         self.config.settings.mode
@@ -74,26 +87,39 @@ impl Listener {
 
     /// Runs until the host stops, and returns when every message is settled.
     pub(crate) async fn run(self: Arc<Self>) {
+        let mut work = Work {
+            slots: Arc::new(Semaphore::new(self.concurrency())),
+            tasks: JoinSet::new(),
+            limits: BatchLimits::new(&self.config.service_bus, self.config.settings.batch_bytes),
+        };
         let mut connection = None;
         let mut pauses = Pauses::default();
         let mut last_error = None;
         while self.handler_becomes_ready().await {
-            let ended = self.listen(&mut connection, &mut pauses, &mut last_error).await;
-            self.counters.set_listening(false);
+            let ended = match self.open(&mut connection).await {
+                Ok(receiver) => {
+                    pauses.reset();
+                    if last_error.take().is_some() {
+                        tracing::info!(function.name = %self.function.name, "the broker is back");
+                    }
+                    self.listen(receiver, &mut work).await
+                }
+                Err(ended) => ended,
+            };
             match ended {
                 Ended::Stopped => break,
                 Ended::HandlerAway => {}
                 Ended::Lost(error) => {
                     self.tell_lost_connection(&mut last_error, &error);
                     connection = None;
-                    let pause = pauses.next();
                     tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                        () = tokio::time::sleep(pauses.next()) => {}
                         () = self.stop.cancelled() => break,
                     }
                 }
             }
         }
+        work.finish().await;
         if let Some(client) = connection {
             client.close().await;
         }
@@ -108,108 +134,123 @@ impl Listener {
         }
     }
 
-    /// Waits until the handler is not ready any more.
-    async fn handler_goes_away(&self) {
+    /// Waits until nothing more may be received.
+    async fn halted(&self) -> Ended {
         let mut state = self.handler.clone();
-        // An error means that its supervisor is gone, and the handler with it.
-        let _ = state.wait_for(|state| state.ready().is_none()).await;
+        tokio::select! {
+            () = self.stop.cancelled() => Ended::Stopped,
+            // An error means that the handler's supervisor is gone, and the handler with it.
+            _ = state.wait_for(|state| state.ready().is_none()) => Ended::HandlerAway,
+        }
     }
 
-    /// Connects if need be and receives until something ends it.
-    async fn listen(
-        self: &Arc<Self>,
-        connection: &mut Option<ServiceBusClient>,
-        pauses: &mut Pauses,
-        last_error: &mut Option<String>,
-    ) -> Ended {
-        let receiver = tokio::select! {
-            () = self.stop.cancelled() => return Ended::Stopped,
-            receiver = self.open(connection) => match receiver {
-                Ok(receiver) => Arc::new(receiver),
-                Err(error) => return Ended::Lost(error),
-            },
+    /// Opens a receiver, on a new connection if need be.
+    async fn open(&self, connection: &mut Option<ServiceBusClient>) -> Result<Receiver, Ended> {
+        let open = async {
+            let client = match connection.take().filter(|client| !client.is_closed()) {
+                Some(client) => client,
+                None => {
+                    let options = ClientOptions {
+                        clock: self.clock.clone(),
+                        ..Default::default()
+                    };
+                    ServiceBusClient::connect(&self.function.connection, options).await?
+                }
+            };
+            let options = ReceiverOptions {
+                prefetch: self.config.service_bus.prefetch_count,
+                sub_queue: self.function.sub_queue,
+                ..Default::default()
+            };
+            let receiver = client
+                .create_receiver(&self.function.queue, options)
+                .await?;
+            *connection = Some(client);
+            Ok(receiver)
         };
-        pauses.reset();
-        if last_error.take().is_some() {
-            tracing::info!(function.name = %self.function.name, "the broker is back");
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Ended::Stopped),
+            opened = open => opened.map_err(Ended::Lost),
         }
+    }
+
+    /// Receives until something ends it, and leaves nothing locked behind.
+    async fn listen(self: &Arc<Self>, receiver: Receiver, work: &mut Work) -> Ended {
         self.counters.set_listening(true);
-        let mut tasks = JoinSet::new();
-        let ended = tokio::select! {
-            () = self.stop.cancelled() => Ended::Stopped,
-            () = self.handler_goes_away() => Ended::HandlerAway,
-            error = self.receive(&receiver, &mut tasks) => Ended::Lost(error),
-        };
-        while tasks.join_next().await.is_some() {}
-        if let Ok(receiver) = Arc::try_unwrap(receiver) {
-            receiver.close().await;
+        let receiver = Arc::new(receiver);
+        let ended = self.receive(&receiver, work).await;
+        self.counters.set_listening(false);
+        if !matches!(ended, Ended::Lost(_)) {
+            work.finish().await;
+            if let Ok(receiver) = Arc::try_unwrap(receiver) {
+                receiver.close().await;
+            }
         }
         ended
     }
 
-    async fn open(&self, connection: &mut Option<ServiceBusClient>) -> Result<Receiver, BusError> {
-        let client = match connection.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => {
-                let options = ClientOptions { clock: self.clock.clone(), ..Default::default() };
-                ServiceBusClient::connect(&self.function.connection, options).await?
-            }
-        };
-        let options = ReceiverOptions {
-            prefetch: self.config.service_bus.prefetch_count,
-            sub_queue: self.function.sub_queue,
-            ..Default::default()
-        };
-        let receiver = client.create_receiver(&self.function.queue, options).await?;
-        *connection = Some(client);
-        Ok(receiver)
-    }
-
-    /// Receives for ever; returns the error that ends it.
-    async fn receive(self: &Arc<Self>, receiver: &Arc<Receiver>, tasks: &mut JoinSet<()>) -> BusError {
-        let slots = Arc::new(Semaphore::new(self.concurrency()));
-        let budget_bytes = self.config.settings.batch_bytes;
-        let mut limits = BatchLimits::new(&self.config.service_bus, budget_bytes);
+    /// The loop. It stops only where it holds no message: at a slot, or at a first message.
+    async fn receive(self: &Arc<Self>, receiver: &Arc<Receiver>, work: &mut Work) -> Ended {
         loop {
-            while tasks.try_join_next().is_some() {}
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return BusError::Closed };
-            let received = match self.function.cardinality {
-                Cardinality::One => {
-                    let max = (slots.available_permits() + 1).min(MAX_SINGLES);
-                    receiver.receive_messages(max, RECEIVE_PATIENCE).await
-                }
-                Cardinality::Many => limits.receive(receiver, RECEIVE_PATIENCE).await,
+            while work.tasks.try_join_next().is_some() {}
+            let slot = tokio::select! {
+                biased;
+                ended = self.halted() => return ended,
+                slot = Arc::clone(&work.slots).acquire_owned() => slot.ok(),
             };
-            let received = match received {
+            let max = match self.function.cardinality {
+                Cardinality::One => (work.slots.available_permits() + 1).min(MAX_SINGLES),
+                Cardinality::Many => work.limits.ask(),
+            };
+            let received = tokio::select! {
+                biased;
+                ended = self.halted() => return ended,
+                received = receiver.receive_messages(max, RECEIVE_PATIENCE) => received,
+            };
+            let mut received = match received {
                 Ok(received) => received,
-                Err(error) => return error,
+                Err(error) => return Ended::Lost(error),
             };
             let parts = match self.function.cardinality {
                 Cardinality::One => received.into_iter().map(|message| vec![message]).collect(),
-                Cardinality::Many => limits.split(received),
+                Cardinality::Many => {
+                    work.limits
+                        .fill(&mut received, receiver, self.halted())
+                        .await;
+                    work.limits.split(received)
+                }
             };
-            self.hand_out(parts, slot, &slots, receiver, tasks).await;
+            self.hand_out(parts, slot, receiver, work).await;
         }
     }
 
-    /// Starts a task for each part, each in a slot of its own; the first part uses `slot`.
+    /// Starts a task for each part, each in a slot of its own; the first part uses `slot`. Parts
+    /// that get no slot before receiving must end go back to the broker.
     async fn hand_out(
         self: &Arc<Self>,
         parts: Vec<Vec<ReceivedMessage>>,
-        slot: OwnedSemaphorePermit,
-        slots: &Arc<Semaphore>,
+        slot: Option<OwnedSemaphorePermit>,
         receiver: &Arc<Receiver>,
-        tasks: &mut JoinSet<()>,
+        work: &mut Work,
     ) {
-        let mut slot = Some(slot);
+        let mut slot = slot;
         for part in parts {
-            let slot = match slot.take() {
-                Some(slot) => Some(slot),
-                None => Arc::clone(slots).acquire_owned().await.ok(),
+            if slot.is_none() {
+                tokio::select! {
+                    biased;
+                    _ = self.halted() => {}
+                    next = Arc::clone(&work.slots).acquire_owned() => slot = next.ok(),
+                }
+            }
+            let Some(slot) = slot.take() else {
+                self.settle(receiver, &part, Settlement::Abandon).await;
+                continue;
             };
             let (listener, receiver) = (Arc::clone(self), Arc::clone(receiver));
-            tasks.spawn(async move {
+            work.tasks.spawn(async move {
                 listener.process(&receiver, part).await;
+                // The receiver goes first, so that whoever waits for the task can close it.
+                drop(receiver);
                 drop(slot);
             });
         }
@@ -230,20 +271,47 @@ impl Listener {
     }
 
     /// One invocation, from its messages to their settlement.
-    async fn process(&self, receiver: &Receiver, mut received: Vec<ReceivedMessage>) {
-        let locked_until = received.iter().filter_map(|message| message.locked_until).min();
-        if let Some(bad) = received.iter().position(|message| !has_bindable_body(message)) {
-            if self.mode() == Mode::Strict {
-                let _ = bad;
-            }
-        }
+    async fn process(&self, receiver: &Receiver, received: Vec<ReceivedMessage>) {
+        let Some(mut received) = self.set_aside_unbindable(receiver, received).await else {
+            return;
+        };
+        let locked_until = received
+            .iter()
+            .filter_map(|message| message.locked_until)
+            .min();
         let messages: Vec<_> = received.iter_mut().map(into_trigger_message).collect();
-        let invocation = Invocation::new(self, &messages, locked_until);
-        if !invocation.run(&self.cancel).await {
+        let succeeded = Invocation::new(self, &messages, locked_until)
+            .run(&self.cancel)
+            .await;
+        if !succeeded {
             self.settle(receiver, &received, Settlement::Abandon).await;
         } else if self.function.auto_complete {
             self.settle(receiver, &received, Settlement::Complete).await;
         }
+    }
+
+    /// Takes out messages whose body no function can be given. In strict mode one of them fails
+    /// them all, as in the real host; otherwise it is dead-lettered alone. `None` if none is left.
+    async fn set_aside_unbindable(
+        &self,
+        receiver: &Receiver,
+        received: Vec<ReceivedMessage>,
+    ) -> Option<Vec<ReceivedMessage>> {
+        if received.iter().all(has_bindable_body) {
+            return Some(received);
+        }
+        if self.mode() == Mode::Strict {
+            Invocation::new(self, &[], None).tell(&Failure::UnboundBody, "the invocation failed");
+            self.counters
+                .invocation_ended(received.len(), true, Duration::ZERO);
+            self.settle(receiver, &received, Settlement::Abandon).await;
+            return None;
+        }
+        let (good, bad): (Vec<_>, Vec<_>) = received.into_iter().partition(has_bindable_body);
+        for message in &bad {
+            self.dead_letter(receiver, message).await;
+        }
+        (!good.is_empty()).then_some(good)
     }
 
     /// Told when it happens, and again only when the reason changes.

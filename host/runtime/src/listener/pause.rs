@@ -25,7 +25,9 @@ impl Pauses {
 
     /// The pause after one more failure.
     pub(super) fn next(&mut self) -> Duration {
-        let range = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
+        let range = FIRST
+            .saturating_mul(1 << self.failures.min(16))
+            .min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         range.mul_f64(rand::rng().random_range(0.5..=1.0))
     }

@@ -1,0 +1,148 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use nightshift_settings::MapSource;
+use tempfile::TempDir;
+
+use super::*;
+
+const BUS: &str = "Endpoint=sb://localhost:5672;SharedAccessKeyName=n;SharedAccessKey=k;\
+                   UseDevelopmentEmulator=true";
+
+const HOST_JSON: &str = r#"{"version": "2.0",
+    "customHandler": {"description": {"defaultExecutablePath": "handler", "arguments": ["-p %P%"]}}}"#;
+
+fn trigger(more: &str) -> String {
+    format!(
+        r#"{{"bindings": [{{"type": "serviceBusTrigger", "name": "m", "queueName": "q",
+            "connection": "Bus"{more}}}]}}"#
+    )
+}
+
+/// An app root with the given files; `handler` is executable.
+fn app(files: &[(&str, &str)]) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let handler = root.path().join("handler");
+    if handler.is_file() {
+        fs::set_permissions(handler, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    root
+}
+
+fn load(root: &TempDir, settings: &[(&str, &str)]) -> Result<HostConfig, String> {
+    let source: MapSource = settings.iter().copied().collect();
+    let root_text = root.path().display().to_string();
+    HostConfig::load(root.path(), &source)
+        .map_err(|problems| problems.to_string().replace(&root_text, "APP"))
+}
+
+#[test]
+fn an_app_is_loaded_with_its_names_resolved() {
+    let dead = trigger(r#", "cardinality": "many""#).replace("\"q\"", "\"%Q%/$deadletterqueue\"");
+    let root = app(&[
+        ("host.json", HOST_JSON),
+        ("handler", "#!"),
+        ("orders-work/function.json", &trigger("")),
+        ("graveyard/function.json", &dead),
+        ("off/function.json", "not read"),
+        ("assets/logo.txt", "no function"),
+    ]);
+    let settings = [
+        ("Bus", BUS),
+        ("Q", "orders"),
+        ("P", "7"),
+        ("AzureWebJobs_off_Disabled", "true"),
+    ];
+    let config = load(&root, &settings).unwrap();
+    assert_eq!(config.function_names(), ["graveyard", "orders-work"]);
+    assert_eq!(config.mode(), Mode::Default);
+    let graveyard = &config.functions[0];
+    assert_eq!(
+        (graveyard.queue.as_str(), graveyard.sub_queue.is_some()),
+        ("orders", true)
+    );
+    let handler = config.handler.unwrap();
+    assert_eq!(handler.executable, root.path().join("handler"));
+    assert_eq!(handler.arguments, ["-p", "7"]);
+    assert_eq!(handler.working_directory, root.path());
+}
+
+#[test]
+fn everything_wrong_comes_at_once() {
+    let timer =
+        r#"{"bindings": [{"type": "timerTrigger", "name": "t", "schedule": "0 * * * * *"}]}"#;
+    let web = r#"{"bindings": [{"type": "httpTrigger", "name": "req"}, {"type": "http", "name": "res"}]}"#;
+    let root = app(&[
+        (
+            "host.json",
+            &HOST_JSON.replace("\"2.0\",", "\"2.0\", \"functions\": [],"),
+        ),
+        ("1st/function.json", &trigger("")),
+        ("broken/function.json", "{"),
+        (
+            "sessions/function.json",
+            &trigger(r#", "isSessionsEnabled": true"#),
+        ),
+        ("timer/function.json", timer),
+        (
+            "unresolved/function.json",
+            &trigger("").replace("\"q\"", "\"%NOPE%\""),
+        ),
+        ("web/function.json", web),
+    ]);
+    let settings = [
+        ("NIGHTSHIFT_HOST_MODE", "loose"),
+        ("NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT", "0"),
+        ("NIGHTSHIFT_HOST_GRACE", "1"),
+        ("NIGHTSHIFT_POSTGRES_URL", "not the host's business"),
+    ];
+    insta::assert_snapshot!(load(&root, &settings).unwrap_err(), @"");
+}
+
+#[test]
+fn a_bad_host_json_does_not_hide_the_functions_problems() {
+    let root = app(&[
+        ("host.json", r#"{"version": 2}"#),
+        ("a/function.json", &trigger("")),
+    ]);
+    insta::assert_snapshot!(load(&root, &[]).unwrap_err(), @"");
+}
+
+#[test]
+fn what_the_host_cannot_start_is_said_before_it_starts() {
+    let function = ("a/function.json", &*trigger(""));
+    let bus = [("Bus", BUS)];
+    let root = app(&[("host.json", HOST_JSON), function]);
+    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"");
+    let root = app(&[("host.json", r#"{"version": "2.0"}"#), function]);
+    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"");
+    let root = app(&[("host.json", HOST_JSON), function, ("handler", "")]);
+    fs::set_permissions(
+        root.path().join("handler"),
+        fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"");
+    let root = app(&[function]);
+    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"");
+}
+
+#[test]
+fn strict_mode_has_one_batch_in_flight() {
+    let root = app(&[("host.json", HOST_JSON)]);
+    let settings = [
+        ("NIGHTSHIFT_HOST_MODE", "strict"),
+        ("NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT", "8"),
+    ];
+    let config = load(&root, &settings).unwrap();
+    assert_eq!(
+        (config.mode(), config.settings.batches_in_flight),
+        (Mode::Strict, 1)
+    );
+    assert!(config.handler.is_none() && config.functions.is_empty());
+}
