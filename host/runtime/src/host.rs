@@ -64,10 +64,10 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the handler and the listeners; must be called within a tokio runtime. Nothing is
+    /// Starts the handler and the listeners, whose deadlines `clock` counts; must be called within a tokio runtime. Nothing is
     /// ready when it returns: see [`Host::wait_until_ready`].
     pub fn start(config: HostConfig, clock: SharedClock) -> Result<Self, HostError> {
-        let config = Arc::new(config);
+        let config = Arc::new(HostConfig { clock, ..config });
         let client = HandlerClient::new();
         let mut host = Self {
             handler: None,
@@ -90,7 +90,6 @@ impl Host {
             let listener = Listener {
                 function: function.clone(),
                 config: Arc::clone(&config),
-                clock: clock.clone(),
                 client: client.clone(),
                 handler: handler.state(),
                 counters,

@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
 pub(crate) use compound::ListWriter;
+pub(crate) use value::put_list;
 
 use crate::value::{DeliveryTag, Symbol, Timestamp};
 

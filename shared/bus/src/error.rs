@@ -9,6 +9,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightshift_amqp::performative::AmqpError;
+
 use crate::connection_string::ConnectionStringError;
 
 /// A failed operation on the broker.
@@ -151,6 +153,8 @@ impl BusError {
             Self::Detached { condition, .. } | Self::Refused { condition, .. } => matches!(
                 condition.as_str(),
                 "no error"
+                    | "amqp:released"
+                    | "amqp:modified"
                     | "amqp:link:detach-forced"
                     | "amqp:connection:forced"
                     | "amqp:internal-error"
@@ -160,6 +164,23 @@ impl BusError {
             ),
             _ => false,
         }
+    }
+
+    /// Translates an error of the broker about `entity`.
+    pub(crate) fn from_amqp(entity: &str, error: &AmqpError) -> Self {
+        let description = error.description.as_deref().unwrap_or_default();
+        Self::from_condition(entity, error.condition.as_str(), description)
+    }
+
+    /// Translates the error with which the broker ended a link of `entity`.
+    pub(crate) fn from_detach(entity: &str, error: Option<&AmqpError>) -> Self {
+        let refusal = error.map(|error| Self::from_amqp(entity, error));
+        let (condition, description) = match refusal {
+            Some(Self::Refused { condition, description }) => (condition, description),
+            Some(specific) => return specific,
+            None => ("no error".to_owned(), "no description was given".to_owned()),
+        };
+        Self::Detached { entity: entity.to_owned(), condition, description }
     }
 
     /// Translates an error condition of the broker about `entity`.

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use nightshift_amqp::DeliveryTag;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -23,7 +24,7 @@ use crate::error::BusError;
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) id: u32,
-    pub(crate) tag: Bytes,
+    pub(crate) tag: DeliveryTag,
     pub(crate) settled: bool,
     pub(crate) payload: Bytes,
 }
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
 
     fn delivery(id: u32, settled: bool) -> Delivery {
-        Delivery { id, tag: Bytes::new(), settled, payload: Bytes::new() }
+        Delivery { id, tag: DeliveryTag::default(), settled, payload: Bytes::new() }
     }
 
     fn arrive(inbox: &Inbox, ids: std::ops::Range<u32>) {

@@ -11,8 +11,8 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 /// The setting that names the server: a URL with which databases can be created.
 pub const SERVER: &str = "NIGHTSHIFT_TEST_POSTGRES";
 
-/// The application's tables, as far as functions read them.
-const APPLICATION: &str = include_str!("../sql/application.sql");
+/// The sample application: the tables that functions read, and users.
+const APPLICATION: &str = include_str!("../../../host/cli/sample/app.sql");
 
 /// Serialises the building of the template between test processes; the number means nothing.
 const TEMPLATE_LOCK: i64 = 0x6e69_6768_7473;

@@ -1,61 +1,50 @@
-//! Handing messages out: under a peek-lock, or for good.
+//! Handing messages out, each under a peek-lock.
+//!
+//! Receive-and-delete is a lock that the wire layer completes as soon as the message is in its
+//! output buffer, so a message that cannot be sent after all is not lost.
 
 use chrono::{DateTime, Utc};
 use rand::RngCore;
 
 use super::{
     Queue,
-    message::{Delivery, Lock, Message, State, SubQueue},
+    message::{Delivery, Lock, State, SubQueue},
     millis,
     token::LockToken,
 };
 
-/// What becomes of a message that is handed out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReceiveMode {
-    /// It stays, locked to the receiver until it is settled or the lock ends.
-    PeekLock,
-    /// It is gone.
-    ReceiveAndDelete,
-}
-
-/// How much to hand out, and how.
+/// How much to hand out.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Handout {
     pub(crate) sub_queue: SubQueue,
-    pub(crate) mode: ReceiveMode,
     pub(crate) max_messages: usize,
     /// Hand out nothing more once this many bytes are reached.
     pub(crate) max_bytes: usize,
 }
 
 impl Queue {
-    /// Hands out what is ready, lowest sequence number first, at the end of `into`. Says how many
-    /// messages those are.
+    /// Locks what is ready, lowest sequence number first, and adds it to the end of `into`. Says
+    /// whether more is ready.
     pub(crate) fn receive(
         &mut self,
         now: DateTime<Utc>,
         handout: Handout,
         into: &mut Vec<Delivery>,
-    ) -> usize {
+    ) -> bool {
         self.expire(now);
         let now_ms = now.timestamp_millis();
         let [mut count, mut bytes] = [0, 0];
         while count < handout.max_messages && bytes < handout.max_bytes {
-            let Some(sequence) = self.pop_ready(handout.sub_queue) else { break };
+            let Some(sequence) = self.pop_ready(handout.sub_queue) else { return false };
             if self.expire_if_due(sequence, now_ms) {
                 continue;
             }
-            let delivery = match handout.mode {
-                ReceiveMode::PeekLock => self.lock(sequence, now_ms),
-                ReceiveMode::ReceiveAndDelete => self.remove(sequence).map(gone),
-            };
-            let Some(delivery) = delivery else { continue };
+            let Some(delivery) = self.lock(sequence, now_ms) else { continue };
             bytes += delivery.content.len();
             count += 1;
             into.push(delivery);
         }
-        count
+        self.lane(handout.sub_queue).ready.len() > 0
     }
 
     fn pop_ready(&mut self, sub_queue: SubQueue) -> Option<u64> {
@@ -73,34 +62,17 @@ impl Queue {
         let message = self.log.get_mut(sequence)?;
         message.state = State::Locked { until_ms, nonce };
         let sub_queue = message.sub_queue;
-        let lock = Lock { token: LockToken { nonce, sequence }, until_ms };
-        let delivery = copy(message, lock);
+        let delivery = Delivery {
+            sequence,
+            enqueued_at_ms: message.enqueued_at_ms,
+            expires_at_ms: message.expires_at_ms,
+            delivery_count: message.delivery_count,
+            header: message.header,
+            content: message.content.clone(),
+            lock: Lock { token: LockToken { nonce, sequence }, until_ms },
+        };
         self.lane(sub_queue).locked += 1;
         self.locks.push(until_ms, sequence);
         Some(delivery)
-    }
-}
-
-fn copy(message: &Message, lock: Lock) -> Delivery {
-    Delivery {
-        sequence: message.sequence,
-        enqueued_at_ms: message.enqueued_at_ms,
-        expires_at_ms: message.expires_at_ms,
-        delivery_count: message.delivery_count,
-        header: message.header,
-        content: message.content.clone(),
-        lock: Some(lock),
-    }
-}
-
-fn gone(message: Message) -> Delivery {
-    Delivery {
-        sequence: message.sequence,
-        enqueued_at_ms: message.enqueued_at_ms,
-        expires_at_ms: message.expires_at_ms,
-        delivery_count: message.delivery_count,
-        header: message.header,
-        content: message.content,
-        lock: None,
     }
 }

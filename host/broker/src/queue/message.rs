@@ -146,8 +146,8 @@ pub(crate) struct Delivery {
     pub(crate) delivery_count: u32,
     pub(crate) header: KeptHeader,
     pub(crate) content: Content,
-    /// The lock under which it leaves, unless it left for good.
-    pub(crate) lock: Option<Lock>,
+    /// The lock under which it leaves.
+    pub(crate) lock: Lock,
 }
 
 /// A peek-lock just given.

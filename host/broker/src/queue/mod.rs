@@ -33,8 +33,8 @@ use rand::{SeedableRng, rngs::StdRng};
 
 pub(crate) use self::{
     amend::{Amendments, Unamendable},
-    content::{MalformedMessage, batch_members, submission},
-    handout::{Handout, ReceiveMode},
+    content::{Unsuitable, read_submissions},
+    handout::Handout,
     message::{Content, Delivery, KeptHeader, Lock, NEVER_MS, SubQueue, Submission},
     settle::{NotSettled, Settlement},
     token::LockToken,
@@ -140,20 +140,21 @@ impl Queue {
         }
     }
 
-    /// Stores all of `submissions`, or none when they do not fit.
+    /// Stores `count` submissions that together cost `cost` bytes, or none when they do not fit.
     pub(crate) fn enqueue(
         &mut self,
         now: DateTime<Utc>,
-        submissions: impl ExactSizeIterator<Item = Submission> + Clone,
+        count: usize,
+        cost: usize,
+        submissions: impl Iterator<Item = Submission>,
     ) -> Result<(), QueueFull> {
-        if self.log.len() + submissions.len() > self.settings.max_messages {
+        if self.log.len() + count > self.settings.max_messages {
             return Err(QueueFull::Messages(self.settings.max_messages));
         }
-        let bytes: usize = submissions.clone().map(|submission| submission.cost()).sum();
-        if self.bytes + bytes > self.settings.max_bytes {
+        if self.bytes + cost > self.settings.max_bytes {
             return Err(QueueFull::Bytes(self.settings.max_bytes));
         }
-        for submission in submissions {
+        for submission in submissions.take(count) {
             self.store(now.timestamp_millis(), submission);
         }
         Ok(())

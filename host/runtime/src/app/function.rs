@@ -129,9 +129,8 @@ fn resolve(
     let queue = match &trigger.entity {
         EntityPath::Queue(queue) => resolve_names(queue, |name| lookup.value(name))
             .map_err(|error| problems.push(format!("queueName: {error}"))),
-        EntityPath::Subscription { .. } => {
-            Err(problems.push("topics are not supported by this host yet".to_owned()))
-        }
+        // Refused before by name.
+        EntityPath::Subscription { .. } => Err(()),
     };
     let connection = connection::resolve(&trigger.connection, lookup)
         .map_err(|error| problems.push(format!("connection: {error}")));

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use nightshift_bindings::MAX_FILE_BYTES;
 use nightshift_bindings::host_json::{FunctionTimeout, HostJson, ServiceBusOptions};
 use nightshift_settings::Source;
+use nightshift_time::{SharedClock, SystemClock};
 
 pub(crate) use executable::HandlerCommand;
 pub(crate) use function::Function;
@@ -60,6 +61,7 @@ pub struct HostConfig {
     pub(crate) handler: Option<HandlerCommand>,
     /// The settings that the handler gets in its environment.
     pub(crate) environment: Vec<(String, String)>,
+    pub(crate) clock: SharedClock,
 }
 
 impl HostConfig {
@@ -102,6 +104,7 @@ impl HostConfig {
             functions,
             handler,
             environment: lookup.into_pairs(),
+            clock: SystemClock::shared(),
         })
     }
 

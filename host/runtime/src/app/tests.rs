@@ -101,7 +101,20 @@ fn everything_wrong_comes_at_once() {
         ("NIGHTSHIFT_HOST_GRACE", "1"),
         ("NIGHTSHIFT_POSTGRES_URL", "not the host's business"),
     ];
-    insta::assert_snapshot!(load(&root, &settings).unwrap_err(), @"");
+    insta::assert_snapshot!(load(&root, &settings).unwrap_err(), @r#"
+    11 problems with the function app:
+      NIGHTSHIFT_HOST_MODE: cannot be "loose": expected default or strict
+      NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT: expected 1 to 64, found 0
+      NIGHTSHIFT_HOST_GRACE: is not a setting; did you mean NIGHTSHIFT_HOST_MODE?
+      APP/1st/function.json: the folder's name is no function name: write a letter, then letters, digits, _ and - (128 at most, not "host")
+      APP/broken/function.json:1:1: is not valid JSON: unterminated object
+      APP/sessions/function.json:2:55: bindings[0].isSessionsEnabled: sessions are not supported by this host yet
+      APP/timer/function.json:1:24: bindings[0].type: "timerTrigger" is not supported by this host yet
+      APP/unresolved/function.json: queueName: %NOPE% has no value: set NOPE
+      APP/unresolved/function.json: connection: the connection Bus has no value: set Bus to a connection string
+      APP/web/function.json:1:24: bindings[0].type: "httpTrigger" is not supported by this host yet
+      APP/web/function.json:1:64: bindings[1].type: "http" is not supported by this host yet
+    "#);
 }
 
 #[test]
@@ -110,7 +123,11 @@ fn a_bad_host_json_does_not_hide_the_functions_problems() {
         ("host.json", r#"{"version": 2}"#),
         ("a/function.json", &trigger("")),
     ]);
-    insta::assert_snapshot!(load(&root, &[]).unwrap_err(), @"");
+    insta::assert_snapshot!(load(&root, &[]).unwrap_err(), @r#"
+    2 problems with the function app:
+      APP/host.json:1:13: version: expected the text "2.0", found 2
+      APP/a/function.json: connection: the connection Bus has no value: set Bus to a connection string
+    "#);
 }
 
 #[test]
@@ -118,18 +135,30 @@ fn what_the_host_cannot_start_is_said_before_it_starts() {
     let function = ("a/function.json", &*trigger(""));
     let bus = [("Bus", BUS)];
     let root = app(&[("host.json", HOST_JSON), function]);
-    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"");
+    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @r#"
+    1 problem with the function app:
+      APP/host.json: customHandler.description.defaultExecutablePath: there is no file "handler" in APP nor on PATH: build the handler first
+    "#);
     let root = app(&[("host.json", r#"{"version": "2.0"}"#), function]);
-    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"");
+    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"
+    1 problem with the function app:
+      APP/host.json: customHandler: is missing: this host runs functions through a custom handler
+    ");
     let root = app(&[("host.json", HOST_JSON), function, ("handler", "")]);
     fs::set_permissions(
         root.path().join("handler"),
         fs::Permissions::from_mode(0o644),
     )
     .unwrap();
-    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"");
+    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"
+    1 problem with the function app:
+      APP/host.json: customHandler.description.defaultExecutablePath: APP/handler is not executable: run chmod +x APP/handler
+    ");
     let root = app(&[function]);
-    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"");
+    insta::assert_snapshot!(load(&root, &bus).unwrap_err(), @"
+    1 problem with the function app:
+      APP/host.json: cannot be read: No such file or directory (os error 2)
+    ");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -22,6 +23,10 @@ pub(crate) const HOST_VERSION: &str = "4.1052.200.0";
 
 /// The `User-Agent` that goes with it.
 const AGENT: &str = "Azure-Functions-Host/4.1052.200.0";
+
+/// How long a connection is kept for the next call: less than the five seconds after which common
+/// servers (Node's among them) close it, which would fail a call that comes at that moment.
+const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 
 /// What a `POST` carries: one chunk of unknown length.
 #[derive(Debug)]
@@ -76,6 +81,7 @@ impl HandlerClient {
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_CONNECTION)
             .build(connector);
         Self { client }
     }

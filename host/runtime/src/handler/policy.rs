@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::app::Mode;
 
 /// In strict mode: a longer gap than this between two errors forgives all before it.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(30 * 60);
+const FORGIVEN_AFTER: Duration = Duration::from_mins(30);
 
 /// In strict mode: this many unforgiven errors stop the host.
 const ERRORS_THAT_STOP: usize = 3;

@@ -163,7 +163,7 @@ impl<'a> Invocation<'a> {
             function: &function.name,
             binding: &function.binding,
             data_type: function.data_type,
-            now: self.listener.clock.now(),
+            now: self.listener.config.clock.now(),
             random: Uuid::new_v4(),
         };
         match (function.cardinality, self.messages) {
@@ -183,7 +183,7 @@ impl<'a> Invocation<'a> {
         if self.listener.mode() == Mode::Default {
             let instant = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
             if let FunctionTimeout::After(limit) = self.listener.config.function_timeout {
-                insert(DEADLINE, instant(self.listener.clock.now() + limit));
+                insert(DEADLINE, instant(self.listener.config.clock.now() + limit));
             }
             if let Some(locked_until) = self.locked_until {
                 insert(LOCKED_UNTIL, instant(locked_until));

@@ -21,7 +21,6 @@ use nightshift_bindings::function_json::Cardinality;
 use nightshift_bus::{
     BusError, ClientOptions, ReceivedMessage, Receiver, ReceiverOptions, ServiceBusClient,
 };
-use nightshift_time::SharedClock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +35,7 @@ use pause::Pauses;
 use settle::Settlement;
 
 /// How long one call waits for a first message; the loop then asks again.
-const RECEIVE_PATIENCE: Duration = Duration::from_secs(60);
+const RECEIVE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The most single messages fetched by one call.
 const MAX_SINGLES: usize = 100;
@@ -50,7 +49,6 @@ const CALLS_PER_PROCESSOR: usize = 16;
 pub(crate) struct Listener {
     pub(crate) function: Function,
     pub(crate) config: Arc<HostConfig>,
-    pub(crate) clock: SharedClock,
     pub(crate) client: HandlerClient,
     pub(crate) handler: watch::Receiver<HandlerState>,
     pub(crate) counters: Arc<Counters>,
@@ -147,20 +145,16 @@ impl Listener {
     /// Opens a receiver, on a new connection if need be.
     async fn open(&self, connection: &mut Option<ServiceBusClient>) -> Result<Receiver, Ended> {
         let open = async {
-            let client = match connection.take().filter(|client| !client.is_closed()) {
-                Some(client) => client,
-                None => {
-                    let options = ClientOptions {
-                        clock: self.clock.clone(),
-                        ..Default::default()
-                    };
-                    ServiceBusClient::connect(&self.function.connection, options).await?
-                }
+            let open = connection.take().filter(|client| !client.is_closed());
+            let client = if let Some(client) = open {
+                client
+            } else {
+                self.connect().await?
             };
             let options = ReceiverOptions {
                 prefetch: self.config.service_bus.prefetch_count,
                 sub_queue: self.function.sub_queue,
-                ..Default::default()
+                ..ReceiverOptions::default()
             };
             let receiver = client
                 .create_receiver(&self.function.queue, options)
@@ -172,6 +166,14 @@ impl Listener {
             () = self.stop.cancelled() => Err(Ended::Stopped),
             opened = open => opened.map_err(Ended::Lost),
         }
+    }
+
+    async fn connect(&self) -> Result<ServiceBusClient, BusError> {
+        let options = ClientOptions {
+            clock: self.config.clock.clone(),
+            ..ClientOptions::default()
+        };
+        ServiceBusClient::connect(&self.function.connection, options).await
     }
 
     /// Receives until something ends it, and leaves nothing locked behind.
@@ -202,22 +204,20 @@ impl Listener {
                 Cardinality::One => (work.slots.available_permits() + 1).min(MAX_SINGLES),
                 Cardinality::Many => work.limits.ask(),
             };
-            let received = tokio::select! {
+            let batch = tokio::select! {
                 biased;
                 ended = self.halted() => return ended,
-                received = receiver.receive_messages(max, RECEIVE_PATIENCE) => received,
+                batch = receiver.receive_messages(max, RECEIVE_PATIENCE) => batch,
             };
-            let mut received = match received {
-                Ok(received) => received,
+            let mut batch = match batch {
+                Ok(batch) => batch,
                 Err(error) => return Ended::Lost(error),
             };
             let parts = match self.function.cardinality {
-                Cardinality::One => received.into_iter().map(|message| vec![message]).collect(),
+                Cardinality::One => batch.into_iter().map(|message| vec![message]).collect(),
                 Cardinality::Many => {
-                    work.limits
-                        .fill(&mut received, receiver, self.halted())
-                        .await;
-                    work.limits.split(received)
+                    work.limits.fill(&mut batch, receiver, self.halted()).await;
+                    work.limits.split(batch)
                 }
             };
             self.hand_out(parts, slot, receiver, work).await;
@@ -271,22 +271,22 @@ impl Listener {
     }
 
     /// One invocation, from its messages to their settlement.
-    async fn process(&self, receiver: &Receiver, received: Vec<ReceivedMessage>) {
-        let Some(mut received) = self.set_aside_unbindable(receiver, received).await else {
+    async fn process(&self, receiver: &Receiver, batch: Vec<ReceivedMessage>) {
+        let Some(mut batch) = self.set_aside_unbindable(receiver, batch).await else {
             return;
         };
-        let locked_until = received
+        let locked_until = batch
             .iter()
             .filter_map(|message| message.locked_until)
             .min();
-        let messages: Vec<_> = received.iter_mut().map(into_trigger_message).collect();
+        let messages: Vec<_> = batch.iter_mut().map(into_trigger_message).collect();
         let succeeded = Invocation::new(self, &messages, locked_until)
             .run(&self.cancel)
             .await;
         if !succeeded {
-            self.settle(receiver, &received, Settlement::Abandon).await;
+            self.settle(receiver, &batch, Settlement::Abandon).await;
         } else if self.function.auto_complete {
-            self.settle(receiver, &received, Settlement::Complete).await;
+            self.settle(receiver, &batch, Settlement::Complete).await;
         }
     }
 
@@ -295,19 +295,19 @@ impl Listener {
     async fn set_aside_unbindable(
         &self,
         receiver: &Receiver,
-        received: Vec<ReceivedMessage>,
+        batch: Vec<ReceivedMessage>,
     ) -> Option<Vec<ReceivedMessage>> {
-        if received.iter().all(has_bindable_body) {
-            return Some(received);
+        if batch.iter().all(has_bindable_body) {
+            return Some(batch);
         }
         if self.mode() == Mode::Strict {
             Invocation::new(self, &[], None).tell(&Failure::UnboundBody, "the invocation failed");
             self.counters
-                .invocation_ended(received.len(), true, Duration::ZERO);
-            self.settle(receiver, &received, Settlement::Abandon).await;
+                .invocation_ended(batch.len(), true, Duration::ZERO);
+            self.settle(receiver, &batch, Settlement::Abandon).await;
             return None;
         }
-        let (good, bad): (Vec<_>, Vec<_>) = received.into_iter().partition(has_bindable_body);
+        let (good, bad): (Vec<_>, Vec<_>) = batch.into_iter().partition(has_bindable_body);
         for message in &bad {
             self.dead_letter(receiver, message).await;
         }

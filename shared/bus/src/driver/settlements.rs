@@ -3,10 +3,11 @@
 //!
 //! A delivery is entered when it arrives and leaves when the broker confirms, so a settlement of
 //! something that is not here (settled before) is answered at once instead of waiting for an
-//! answer that the broker would never give. Confirmations come as ranges of delivery-ids chosen by
-//! the broker; a range is never walked beyond what is in the table, however wide it claims to be.
+//! answer that the broker would never give.
 
 use std::collections::HashMap;
+
+use nightshift_amqp::engine::Unsettled;
 
 use crate::connection::Reply;
 use crate::error::BusError;
@@ -16,7 +17,7 @@ type Results = Vec<Result<(), BusError>>;
 
 #[derive(Default)]
 pub(super) struct Settlements {
-    unsettled: HashMap<u32, Slot>,
+    unsettled: Unsettled<Slot>,
     calls: HashMap<u64, Call>,
     next_call: u64,
 }
@@ -47,13 +48,10 @@ impl Settlements {
         let mut asked = deliveries;
         let mut position = 0;
         asked.retain(|id| {
-            let fresh = match self.unsettled.get_mut(id) {
-                Some(slot @ Slot::Delivered) => {
-                    *slot = Slot::Asked { call, position };
-                    true
-                }
-                Some(Slot::Asked { .. }) | None => false,
-            };
+            let fresh = matches!(self.unsettled.get(*id), Some(Slot::Delivered));
+            if fresh {
+                self.unsettled.insert(*id, Slot::Asked { call, position });
+            }
             results.push(if fresh { Ok(()) } else { Err(settled_before()) });
             position += 1;
             fresh
@@ -70,32 +68,18 @@ impl Settlements {
 
     /// Forgets a delivery that is settled without an answer (given back unseen).
     pub(super) fn forget(&mut self, id: u32) {
-        self.unsettled.remove(&id);
+        self.unsettled.remove(id);
     }
 
-    /// Notes the broker's word about the deliveries `first` to `last` (serial numbers, so the
-    /// range may wrap around).
+    /// Notes the broker's word about the deliveries `first` to `last`.
     pub(super) fn confirm(&mut self, first: u32, last: u32, result: &Result<(), BusError>) {
-        let span = last.wrapping_sub(first);
-        if (span as usize) < self.unsettled.len() {
-            for offset in 0..=span {
-                self.confirm_one(first.wrapping_add(offset), result);
-            }
-            return;
-        }
-        let ids: Vec<u32> = self
-            .unsettled
-            .keys()
-            .copied()
-            .filter(|id| id.wrapping_sub(first) <= span)
-            .collect();
-        for id in ids {
-            self.confirm_one(id, result);
+        for (_, slot) in self.unsettled.take_range(first, last) {
+            self.confirm_one(slot, result);
         }
     }
 
-    fn confirm_one(&mut self, id: u32, result: &Result<(), BusError>) {
-        let Some(Slot::Asked { call, position }) = self.unsettled.remove(&id) else { return };
+    fn confirm_one(&mut self, slot: Slot, result: &Result<(), BusError>) {
+        let Slot::Asked { call, position } = slot else { return };
         let Some(waiting) = self.calls.get_mut(&call) else { return };
         if let Some(slot) = waiting.results.get_mut(position) {
             slot.clone_from(result);
@@ -110,9 +94,8 @@ impl Settlements {
 
     /// Answers every waiting call with `failure` for what is not confirmed yet.
     pub(super) fn fail(&mut self, failure: &BusError) {
-        let ids: Vec<u32> = self.unsettled.keys().copied().collect();
-        for id in ids {
-            self.confirm_one(id, &Err(failure.clone()));
+        for (_, slot) in self.unsettled.drain() {
+            self.confirm_one(slot, &Err(failure.clone()));
         }
     }
 }
@@ -172,26 +155,6 @@ mod tests {
         assert!(table.ask(vec![0, 9], reply).is_empty());
         let results = second.try_recv().unwrap();
         assert!(results.iter().all(|result| matches!(result, Err(BusError::MessageLockLost { .. }))));
-    }
-
-    #[test]
-    fn a_range_as_wide_as_the_number_space_ends_at_once() {
-        let mut table = table([5, u32::MAX, 0]);
-        let (reply, mut answer) = oneshot::channel();
-        table.ask(vec![5, u32::MAX, 0], reply);
-        table.confirm(6, 5, &Ok(()));
-        assert!(answer.try_recv().unwrap().iter().all(Result::is_ok));
-        assert!(table.unsettled.is_empty());
-    }
-
-    #[test]
-    fn a_range_may_wrap_around() {
-        let mut table = table([u32::MAX, 0, 1, 9]);
-        let (reply, mut answer) = oneshot::channel();
-        table.ask(vec![u32::MAX, 0, 1], reply);
-        table.confirm(u32::MAX, 1, &Ok(()));
-        assert!(answer.try_recv().is_ok());
-        assert_eq!(table.unsettled.len(), 1);
     }
 
     #[test]

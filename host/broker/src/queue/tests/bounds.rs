@@ -9,12 +9,13 @@ fn a_full_queue_takes_nothing_of_a_batch() {
     bench.send("a");
     bench.send("b");
     let two = [submission_of("c"), submission_of("d")];
-    let refused = bench.queue.enqueue(bench.now, two.iter().cloned());
+    let refused = bench.queue.enqueue(bench.now, 2, 0, two.iter().cloned());
     assert_eq!(refused, Err(QueueFull::Messages(3)));
     assert_eq!(bench.counts(), (2, 0, 0));
     bench.send("c");
     assert_eq!(bench.submit(submission_of("d")), Err(QueueFull::Messages(3)));
-    bench.take(SubQueue::Active, ReceiveMode::ReceiveAndDelete, 1);
+    let delivery = bench.lock();
+    bench.settle(&delivery, &Settlement::Complete).unwrap();
     bench.send("d");
 }
 
@@ -35,7 +36,7 @@ fn a_queue_that_ran_empty_keeps_no_trace_of_what_went_through() {
         for _ in 0..500 {
             bench.send("x");
         }
-        for delivery in bench.take(SubQueue::Active, ReceiveMode::PeekLock, 500) {
+        for delivery in bench.take(SubQueue::Active, 500) {
             bench.settle(&delivery, &Settlement::Complete).unwrap();
         }
         assert_eq!(bench.queue.counts().bytes, 0, "round {round}");

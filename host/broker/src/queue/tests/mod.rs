@@ -35,26 +35,27 @@ impl Bench {
     }
 
     fn submit(&mut self, submission: Submission) -> Result<(), QueueFull> {
-        self.queue.enqueue(self.now, std::iter::once(submission))
+        let cost = submission.cost();
+        self.queue.enqueue(self.now, 1, cost, std::iter::once(submission))
     }
 
-    fn take(&mut self, sub_queue: SubQueue, mode: ReceiveMode, max_messages: usize) -> Vec<Delivery> {
+    fn take(&mut self, sub_queue: SubQueue, max_messages: usize) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
-        let handout = Handout { sub_queue, mode, max_messages, max_bytes: usize::MAX };
+        let handout = Handout { sub_queue, max_messages, max_bytes: usize::MAX };
         self.queue.receive(self.now, handout, &mut deliveries);
         deliveries
     }
 
     fn lock(&mut self) -> Delivery {
-        self.take(SubQueue::Active, ReceiveMode::PeekLock, 1).pop().expect("a ready message")
+        self.take(SubQueue::Active, 1).pop().expect("a ready message")
     }
 
     fn lock_dead(&mut self) -> Delivery {
-        self.take(SubQueue::DeadLetter, ReceiveMode::PeekLock, 1).pop().expect("a dead letter")
+        self.take(SubQueue::DeadLetter, 1).pop().expect("a dead letter")
     }
 
     fn settle(&mut self, delivery: &Delivery, settlement: &Settlement) -> Result<(), NotSettled> {
-        self.queue.settle(self.now, token(delivery), settlement)
+        self.queue.settle(self.now, delivery.lock.token, settlement)
     }
 
     fn abandon(&mut self, delivery: &Delivery) {
@@ -71,10 +72,6 @@ impl Bench {
         let counts = self.queue.counts();
         (counts.active, counts.locked, counts.dead_letter)
     }
-}
-
-fn token(delivery: &Delivery) -> LockToken {
-    delivery.lock.expect("a locked delivery").token
 }
 
 /// A message whose bare part is one data section with `text`.

@@ -35,12 +35,12 @@ fn live(seed: u64) {
                 model.insert(sent, (Place::Ready, 0));
             }
             3..6 => {
-                let taken = bench.take(SubQueue::Active, ReceiveMode::PeekLock, dice.random_range(1..4));
+                let taken = bench.take(SubQueue::Active, dice.random_range(1..4));
                 for delivery in taken {
                     let lowest = model.iter().find(|(_, (place, _))| *place == Place::Ready);
                     let (&sequence, &(_, failures)) = lowest.expect("the model has one too");
                     assert_eq!((delivery.sequence, delivery.delivery_count), (sequence, failures));
-                    let until_ms = delivery.lock.unwrap().until_ms;
+                    let until_ms = delivery.lock.until_ms;
                     model.insert(sequence, (Place::Locked { until_ms }, failures));
                     held.push(delivery);
                 }
@@ -78,7 +78,7 @@ fn settle_one(
     how: u32,
     max_failures: u32,
 ) {
-    let lock = delivery.lock.unwrap();
+    let lock = delivery.lock;
     let settlement = match how {
         0 => Settlement::Complete,
         1 => Settlement::Abandon(Amendments::default()),

@@ -8,11 +8,11 @@ fn messages_come_in_order_and_a_returned_one_comes_first() {
     for name in ["a", "b", "c", "d"] {
         bench.send(name);
     }
-    let held = bench.take(SubQueue::Active, ReceiveMode::PeekLock, 2);
+    let held = bench.take(SubQueue::Active, 2);
     assert_eq!(texts(&held), ["a", "b"]);
     bench.abandon(&held[1]);
     bench.abandon(&held[0]);
-    let all = bench.take(SubQueue::Active, ReceiveMode::ReceiveAndDelete, 9);
+    let all = bench.take(SubQueue::Active, 9);
     assert_eq!(texts(&all), ["a", "b", "c", "d"]);
     let numbers: Vec<u64> = all.iter().map(|delivery| delivery.sequence).collect();
     assert_eq!(numbers, [1, 2, 3, 4]);
@@ -26,17 +26,16 @@ fn a_handout_keeps_to_its_bounds_but_always_gives_one() {
     }
     let size = submission_of("12345").content.len();
     let mut into = Vec::new();
-    let mut handout = Handout {
-        sub_queue: SubQueue::Active,
-        mode: ReceiveMode::ReceiveAndDelete,
-        max_messages: 9,
-        max_bytes: 2 * size,
-    };
-    assert_eq!(bench.queue.receive(bench.now, handout, &mut into), 2);
+    let sub_queue = SubQueue::Active;
+    let mut handout = Handout { sub_queue, max_messages: 9, max_bytes: 2 * size };
+    assert!(bench.queue.receive(bench.now, handout, &mut into));
+    assert_eq!(into.len(), 2);
     handout.max_bytes = 1;
-    assert_eq!(bench.queue.receive(bench.now, handout, &mut into), 1);
+    assert!(bench.queue.receive(bench.now, handout, &mut into));
+    assert_eq!(into.len(), 3);
     handout.max_bytes = usize::MAX;
-    assert_eq!(bench.queue.receive(bench.now, handout, &mut into), 7);
+    assert!(!bench.queue.receive(bench.now, handout, &mut into));
+    assert_eq!(into.len(), 10);
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! Changing a stored message: its application properties, and nothing else.
+//!
+//! A receiver that abandons or dead-letters a message may set application properties of it; the
+//! broker itself sets the reason of a dead letter. All other bytes stay as the sender wrote them.
+
+use bytes::{Bytes, BytesMut};
+use nightshift_amqp::{
+    Encode, Map, Value,
+    message::{RawMessage, Section},
+};
+
+use super::message::Content;
+
+/// Where the reason of a dead letter is found, and where the explanation.
+const REASON: &str = "DeadLetterReason";
+const DESCRIPTION: &str = "DeadLetterErrorDescription";
+
+/// The most characters of a reason or a description that the service keeps.
+const MAX_TEXT: usize = 4_096;
+
+/// The most that amendments may add to a message: the service's limit for all properties together.
+const MAX_GROWTH: usize = 64 * 1024;
+
+/// Application properties to set.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Amendments(Vec<(String, Value)>);
+
+/// The application properties cannot be changed so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unamendable {
+    #[error("the message's own application properties are malformed")]
+    Malformed,
+    #[error("the changed properties are larger than 64 KiB")]
+    TooLarge,
+}
+
+impl Amendments {
+    /// What a receiver sent to be changed: a map with text keys. Other keys are not properties.
+    pub(crate) fn from_map(map: Option<Map>) -> Self {
+        let text = |(key, value): (Value, Value)| Some((key.as_str()?.to_owned(), value));
+        let changes = map.into_iter().flatten().filter_map(text);
+        Self(changes.map(|(key, value)| (key, plain(value))).collect())
+    }
+
+    /// The reason and the explanation of a dead letter.
+    pub(crate) fn dead_letter(reason: Option<&str>, description: Option<&str>) -> Self {
+        Self::default().with_dead_letter(reason, description)
+    }
+
+    /// The same, with a reason and an explanation unless they are there already.
+    #[must_use]
+    pub(crate) fn with_dead_letter(mut self, reason: Option<&str>, description: Option<&str>) -> Self {
+        for (key, text) in [(REASON, reason), (DESCRIPTION, description)] {
+            let missing = !self.0.iter().any(|(name, value)| name == key && *value != Value::Null);
+            if let (Some(text), true) = (text, missing) {
+                self.0.push((key.to_owned(), plain(Value::from(text))));
+            }
+        }
+        self
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The content with these properties set.
+    pub(crate) fn apply(&self, content: &Content) -> Result<Content, Unamendable> {
+        let bare = Bytes::copy_from_slice(content.bare());
+        let raw = RawMessage::split(bare.clone()).map_err(|_| Unamendable::Malformed)?;
+        let own = raw.application_properties().map_err(|_| Unamendable::Malformed)?;
+        let mut properties = own.unwrap_or_default();
+        for (key, value) in &self.0 {
+            if *value != Value::Null {
+                properties.insert(key.as_str(), value.clone());
+            }
+        }
+
+        let before = bare.len() - raw.after_properties().len();
+        let footer = bare.len() - raw.bare().len();
+        let after = bare.len() - footer - raw.encoded_body().len();
+        let (annotations, values) = content.annotations();
+        let mut out = BytesMut::with_capacity(content.len() + 256);
+        out.extend_from_slice(annotations);
+        out.extend_from_slice(&bare[..before]);
+        Section::ApplicationProperties.put(&mut out, &properties);
+        out.extend_from_slice(&bare[after..]);
+        if out.len() > content.len() + MAX_GROWTH {
+            return Err(Unamendable::TooLarge);
+        }
+        let annotations_len = u32::try_from(annotations.len()).unwrap_or(u32::MAX);
+        Ok(Content::new(&out, values, annotations_len))
+    }
+}
+
+/// Texts as strings of bounded length: SDKs send symbols and octets where the property is a text.
+fn plain(value: Value) -> Value {
+    match value {
+        Value::String(mut text) => {
+            if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+                text.truncate(end);
+            }
+            Value::String(text)
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nightshift_amqp::message::{Body, Message, Properties};
+
+    use super::*;
+
+    fn content(message: &Message) -> Content {
+        let mut out = BytesMut::new();
+        message.encode(&mut out);
+        Content::new(&out, 0, 0)
+    }
+
+    fn decode(content: &Content) -> Message {
+        let bare = Bytes::copy_from_slice(content.bare());
+        RawMessage::split(bare).unwrap().decode().unwrap()
+    }
+
+    fn full() -> Message {
+        Message {
+            properties: Some(Properties { subject: Some("s".into()), ..Properties::default() }),
+            application_properties: Some(Map::from_iter([("old", 1_i32), ("kept", 2_i32)])),
+            body: Body::Data(vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")]),
+            footer: Some(Map::from_iter([("f", 1_i32)])),
+            ..Message::default()
+        }
+    }
+
+    #[test]
+    fn only_the_application_properties_change() {
+        let changes = Map::from_iter([("old", Value::from("new")), ("more", Value::from(true))]);
+        let amended = Amendments::from_map(Some(changes)).apply(&content(&full())).unwrap();
+        let mut expected = full();
+        let mut properties = Map::from_iter([("old", Value::from("new")), ("kept", 2_i32.into())]);
+        properties.insert("more", true);
+        expected.application_properties = Some(properties);
+        assert_eq!(decode(&amended), expected);
+    }
+
+    #[test]
+    fn properties_are_added_where_there_were_none() {
+        for message in [Message::default(), Message { body: Body::data("x"), ..Message::default() }]
+        {
+            let reason = Amendments::dead_letter(Some("r"), Some("d"));
+            let amended = decode(&reason.apply(&content(&message)).unwrap());
+            let properties = Map::from_iter([(REASON, "r"), (DESCRIPTION, "d")]);
+            assert_eq!(amended.application_properties, Some(properties));
+            assert_eq!(amended.body, message.body);
+        }
+    }
+
+    #[test]
+    fn a_given_reason_wins_over_the_fallback() {
+        let given = Amendments::from_map(Some(Map::from_iter([(REASON, "mine")])));
+        let amendments = given.with_dead_letter(Some("fallback"), Some("text"));
+        let amended = decode(&amendments.apply(&content(&Message::default())).unwrap());
+        let properties = Map::from_iter([(REASON, "mine"), (DESCRIPTION, "text")]);
+        assert_eq!(amended.application_properties, Some(properties));
+    }
+
+    #[test]
+    fn texts_are_cut_and_growth_is_bounded() {
+        let long = Amendments::dead_letter(Some(&"ż".repeat(5_000)), None);
+        let amended = decode(&long.apply(&content(&Message::default())).unwrap());
+        let properties = amended.application_properties.unwrap();
+        let text = properties.get(REASON).and_then(Value::as_str).unwrap();
+        assert_eq!(text.chars().count(), MAX_TEXT);
+
+        let huge = Map::from_iter([("k", Bytes::from(vec![0; MAX_GROWTH]))]);
+        let refused = Amendments::from_map(Some(huge)).apply(&content(&Message::default()));
+        assert_eq!(refused.unwrap_err(), Unamendable::TooLarge);
+    }
+
+    #[test]
+    fn malformed_properties_of_the_sender_are_not_overwritten() {
+        let content = Content::new(b"\x00\x53\x74\xc1\x03\x02\xff\xff", 0, 0);
+        let refused = Amendments::dead_letter(Some("r"), None).apply(&content);
+        assert_eq!(refused.unwrap_err(), Unamendable::Malformed);
+    }
+}

@@ -1,0 +1,360 @@
+//! Starts the parts of the stack, side by side where they do not need each other.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use nightshift_settings::Environment;
+use nix::sys::signal::Signal;
+use rand::Rng;
+use sqlx::{Connection, PgConnection};
+
+use super::addresses::Addresses;
+use super::ports::Ports;
+use super::screen::{Part, Report};
+use super::settings::Own;
+use super::stack::Stack;
+use super::{build, round};
+use crate::commands::migrate;
+use crate::commands::settings::{BUS, POSTGRES, REDIS, STORAGE};
+use crate::servers::{
+    Account, Azurite, BlobPlace, Home, Launch, Postgres, PostgresOptions, Programs, Progress,
+    Redis, ServerProcess, Stop, Supervisor, descendants, process_name, resident_kib, tail,
+};
+use crate::stage::{Staged, stage};
+
+/// The sample application's table and users.
+const SAMPLE_APPLICATION: &str = include_str!("../../sample/app.sql");
+
+/// The database of the sample application and of the jobs.
+const DATABASE: &str = "nightshift";
+
+/// Our own processes are ready within a fraction of a second, unless the machine is very busy.
+const READY: Duration = Duration::from_secs(60);
+
+/// Deliveries before the broker itself gives a message up: so many that an outage of the database
+/// does not turn messages into dead letters. The functions count their own attempts.
+const MAX_DELIVERY_COUNT: &str = "100";
+
+/// AMQP's registered port, which clients of the official emulator expect.
+const AMQP_PORT: u16 = 5672;
+
+/// Above the host's own grace for invocations.
+const HOST_GRACE: Duration = Duration::from_secs(45);
+const BROKER_GRACE: Duration = Duration::from_secs(10);
+
+/// What it takes to start.
+pub(super) struct Start<'a> {
+    pub(super) own: Own,
+    pub(super) checkout: &'a Path,
+    pub(super) home: &'a Home,
+    pub(super) stack: &'a Stack,
+    pub(super) supervisor: &'a Supervisor,
+    pub(super) progress: &'a Progress,
+    pub(super) stays: bool,
+}
+
+/// The started stack, after its first round.
+pub(super) struct Running {
+    pub(super) report: Report,
+    pub(super) is_coloured: bool,
+    /// Removed when dropped.
+    pub(super) addresses: Addresses,
+}
+
+/// A part with the address that clients use, which may hold a password.
+struct Started {
+    part: Part,
+    address: String,
+}
+
+impl Start<'_> {
+    /// Starts everything and does the first round.
+    pub(super) async fn everything(&self) -> anyhow::Result<Running> {
+        let ports = Ports::read(&self.home.run()?);
+        empty_logs(&self.home.logs());
+        let (postgres, redis, storage, broker, staged) = tokio::try_join!(
+            Box::pin(self.postgres(&ports)),
+            Box::pin(self.redis(&ports)),
+            Box::pin(self.azurite(&ports)),
+            Box::pin(self.broker(&ports)),
+            Box::pin(self.app()),
+        )?;
+        ports.write()?;
+        let values = [
+            (POSTGRES, postgres.address.clone()),
+            (REDIS, redis.address.clone()),
+            (STORAGE, storage.address.clone()),
+            (BUS, broker.address.clone()),
+        ];
+        let addresses = Addresses::write(&self.home.run()?, &values)?;
+        let (host, handler) = self.host(&staged, &values).await?;
+        self.progress.say("samples", "sending through the whole path");
+        let run: u32 = rand::rng().random();
+        let round = round::go(&broker.address, &postgres.address, &format!("{run:08x}"))
+            .await
+            .with_context(|| self.what_the_host_says())?;
+        let here = |path: &Path| path.strip_prefix(self.checkout).unwrap_or(path).to_owned();
+        let is_private = self.own.bus.is_none();
+        let report = Report {
+            took: self.progress.elapsed(),
+            connection_string: is_private.then_some(broker.address),
+            parts: [postgres.part, redis.part, storage.part, broker.part, host, handler]
+                .into_iter()
+                .map(with_memory)
+                .collect(),
+            functions: staged.functions,
+            round,
+            addresses: here(addresses.path()),
+            logs: here(&self.home.logs()),
+            stays: self.stays,
+        };
+        Ok(Running { report, is_coloured: self.progress.is_coloured(), addresses })
+    }
+
+    async fn postgres(&self, ports: &Ports) -> anyhow::Result<Started> {
+        let started = match &self.own.postgres {
+            Some(url) => own("postgres", POSTGRES, url),
+            None => self.private_postgres(ports).await?,
+        };
+        let mut connection = PgConnection::connect(&started.address)
+            .await
+            .context("cannot connect to the database")?;
+        sqlx::raw_sql(SAMPLE_APPLICATION)
+            .execute(&mut connection)
+            .await
+            .context("cannot load the sample application")?;
+        connection.close().await.context("cannot close the connection to the database")?;
+        let applied = migrate::migrate(&started.address).await?;
+        let what = format!("sample users are there, {applied} migrations were applied");
+        self.progress.say("postgres", &what);
+        Ok(started)
+    }
+
+    async fn private_postgres(&self, ports: &Ports) -> anyhow::Result<Started> {
+        let account = Account::unprivileged()?;
+        let programs =
+            Programs::find_or_fetch(&Environment, self.home, account.as_ref(), self.progress)
+                .await?;
+        let data_dir = self.home.reachable_by(account.as_ref())?.join("postgres");
+        let options =
+            PostgresOptions { data_dir, durable: true, port: ports.remembered("postgres") };
+        let log = self.home.logs().join("postgres.log");
+        let postgres = Postgres::launch(options, programs, account, &log, self.supervisor).await?;
+        postgres.ensure_database(DATABASE).await?;
+        ports.remember("postgres", postgres.port());
+        self.progress.say("postgres", &format!("{}, port {}", postgres.origin(), postgres.port()));
+        let shown = format!("127.0.0.1:{}, database {DATABASE}", postgres.port());
+        let part = part("postgres", shown, postgres.pid());
+        let address = postgres.url_of(DATABASE);
+        self.stack.push(postgres.into_process());
+        Ok(Started { part, address })
+    }
+
+    async fn redis(&self, ports: &Ports) -> anyhow::Result<Started> {
+        if let Some(url) = &self.own.redis {
+            return Ok(own("redis", REDIS, url));
+        }
+        let wanted = ports.remembered("redis");
+        let redis =
+            Redis::launch(&Environment, self.home, wanted, self.progress, self.supervisor).await?;
+        ports.remember("redis", redis.port());
+        self.progress.say("redis", &format!("{}, port {}", redis.origin(), redis.port()));
+        let part = part("redis", format!("127.0.0.1:{}", redis.port()), redis.pid());
+        let address = redis.url();
+        self.stack.push(redis.into_process());
+        Ok(Started { part, address })
+    }
+
+    async fn azurite(&self, ports: &Ports) -> anyhow::Result<Started> {
+        if let Some(connection_string) = &self.own.storage {
+            return Ok(own("blob", STORAGE, connection_string));
+        }
+        let place = BlobPlace::Folder(self.home.root().join("azurite"));
+        let wanted = ports.remembered("azurite");
+        let azurite = Azurite::launch(
+            &Environment,
+            self.home,
+            &place,
+            wanted,
+            self.progress,
+            self.supervisor,
+        )
+        .await?;
+        ports.remember("azurite", azurite.port());
+        self.progress.say("azurite", &format!("blob service, port {}", azurite.port()));
+        let part = part("azurite", format!("http://127.0.0.1:{}", azurite.port()), azurite.pid());
+        let address = azurite.connection_string();
+        self.stack.push(azurite.into_process());
+        Ok(Started { part, address })
+    }
+
+    async fn broker(&self, ports: &Ports) -> anyhow::Result<Started> {
+        if let Some(connection_string) = &self.own.bus {
+            return Ok(own("broker", BUS, connection_string));
+        }
+        let port = ports.prefer("broker", Some(AMQP_PORT))?;
+        let arguments = [
+            "--json", "broker", "--listen", &format!("127.0.0.1:{port}"), "--queue", round::QUEUE,
+            "--max-delivery-count", MAX_DELIVERY_COUNT,
+        ];
+        // An empty setting counts as absent: the private broker needs no key.
+        let environment = vec![("NIGHTSHIFT_BROKER_KEY".to_owned(), OsString::new())];
+        let launch = self.launch("broker", &arguments, environment, BROKER_GRACE)?;
+        let mut process = ServerProcess::spawn(&launch, self.supervisor)?;
+        let log = process.log().to_owned();
+        let announced = || async { announcement(&log).is_some() };
+        process.ready(&format!("127.0.0.1:{port}"), READY, announced).await?;
+        let address = announcement(&log).context("the broker's log has vanished")?;
+        ports.remember("broker", port);
+        self.progress.say("broker", &format!("port {port}, queue {}", round::QUEUE));
+        let shown = format!("amqp://127.0.0.1:{port}, queue {}", round::QUEUE);
+        let part = part("broker", shown, process.pid());
+        self.stack.push(process);
+        Ok(Started { part, address })
+    }
+
+    async fn app(&self) -> anyhow::Result<Staged> {
+        self.progress.say("handler", "building");
+        let handler = build::handler(self.checkout).await?;
+        let staged = stage(self.checkout, &handler, &self.home.root().join("app"))?;
+        self.progress.say("handler", "built and staged");
+        Ok(staged)
+    }
+
+    /// Starts the host and waits until it has started the handler.
+    async fn host(
+        &self,
+        staged: &Staged,
+        values: &[(&'static str, String)],
+    ) -> anyhow::Result<(Part, Part)> {
+        let environment =
+            values.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect();
+        let root = staged.root.display().to_string();
+        let arguments = ["host", "start", "--app-root", &root];
+        let launch = self.launch("host", &arguments, environment, HOST_GRACE)?;
+        let mut process = ServerProcess::spawn(&launch, self.supervisor)?;
+        let log = process.log().to_owned();
+        let is_ready = || async { readiness(&log).is_some() };
+        process.ready("its queue", READY, is_ready).await?;
+        let port = readiness(&log).context("the host's log has vanished")?;
+        self.progress.say("host", "ready, and so is the handler");
+        let pid = process.pid();
+        let host = part("host", self.shown(&staged.root), pid);
+        let handler = descendants(pid)
+            .into_iter()
+            .find(|pid| process_name(*pid).is_some_and(|name| name == "handler"));
+        let handler = Part {
+            name: "handler",
+            address: format!("http://127.0.0.1:{port}"),
+            pid: handler,
+            resident_kib: None,
+        };
+        self.stack.push(process);
+        Ok((host, handler))
+    }
+
+    fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(self.checkout).unwrap_or(path).display().to_string()
+    }
+
+    /// One of this program's own commands as a process.
+    fn launch(
+        &self,
+        name: &str,
+        arguments: &[&str],
+        environment: Vec<(String, OsString)>,
+        grace: Duration,
+    ) -> anyhow::Result<Launch> {
+        Ok(Launch {
+            name: name.to_owned(),
+            program: std::env::current_exe().context("cannot find this program")?,
+            arguments: arguments.iter().map(OsString::from).collect(),
+            environment,
+            folder: self.checkout.to_owned(),
+            account: None,
+            log: self.home.logs().join(format!("{name}.log")),
+            stop: Stop::new(Signal::SIGTERM, grace),
+        })
+    }
+
+    fn what_the_host_says(&self) -> String {
+        let log = self.home.logs().join("host.log");
+        format!("the samples were not processed; the end of {}:\n{}\n", log.display(), tail(&log))
+    }
+}
+
+fn part(name: &'static str, address: String, pid: u32) -> Part {
+    Part { name, address, pid: Some(pid), resident_kib: None }
+}
+
+/// A server of the user's own, named by its setting and not by its address, which may be secret.
+fn own(name: &'static str, setting: &str, address: &str) -> Started {
+    let part = Part { name, address: format!("from {setting}"), pid: None, resident_kib: None };
+    Started { part, address: address.to_owned() }
+}
+
+fn with_memory(part: Part) -> Part {
+    Part { resident_kib: part.pid.and_then(resident_kib), ..part }
+}
+
+/// Begins every log anew; what a previous run wrote is kept beside it once.
+fn empty_logs(logs: &Path) {
+    let Ok(entries) = std::fs::read_dir(logs) else { return };
+    for log in entries.flatten().map(|entry| entry.path()) {
+        if log.extension().is_some_and(|extension| extension == "log") {
+            // A log that cannot be moved merely goes on.
+            let _ = std::fs::rename(&log, previous(&log));
+        }
+    }
+}
+
+fn previous(log: &Path) -> PathBuf {
+    log.with_extension("log.previous")
+}
+
+/// The connection string in the line that our broker prints when it listens.
+fn announcement(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    text.lines().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(line.get("connection_string")?.as_str()?.to_owned())
+    })
+}
+
+/// The handler's port in the line that our host logs when it is ready.
+fn readiness(log: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(log).ok()?;
+    text.lines().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        line.get("handler.port")?.as_u64()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_processes_announce_is_found_among_other_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("broker.log");
+        assert_eq!(announcement(&log), None);
+        std::fs::write(&log, "panic?\n{\"level\":\"INFO\"}\n{\"connection_string\":\"a=b\"}\n")
+            .unwrap();
+        assert_eq!(announcement(&log).as_deref(), Some("a=b"));
+        std::fs::write(&log, "{\"message\":\"ready\",\"handler.port\":4321}\n").unwrap();
+        assert_eq!(readiness(&log), Some(4321));
+    }
+
+    #[test]
+    fn the_previous_log_is_kept_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("host.log");
+        std::fs::write(&log, "old").unwrap();
+        empty_logs(folder.path());
+        assert!(!log.exists());
+        assert_eq!(std::fs::read_to_string(previous(&log)).unwrap(), "old");
+    }
+}

@@ -1,0 +1,141 @@
+//! The sending half of a link: what waits for credit, and what waits for the broker's word.
+//!
+//! A send whose caller has given up before its turn is skipped, so nothing of it reaches the wire;
+//! one that is on the wire already completes, and its answer goes nowhere. Either way the link
+//! stays usable. A caller that gives up while the link has no credit leaves its message behind in
+//! the queue; the queue is swept before it grows to twice its size, so callers that give up again
+//! and again cost no more memory than those that wait.
+
+use std::collections::VecDeque;
+
+use nightshift_amqp::DeliveryTag;
+use nightshift_amqp::engine::{CommandError, Engine, LinkId, NewDelivery, SessionId, Unsettled};
+use nightshift_amqp::performative::{DeliveryState, Disposition, Role};
+
+use crate::connection::{Reply, Transfer};
+use crate::error::BusError;
+use crate::outcome;
+
+/// The queue is not swept below this length.
+const SWEEP_FLOOR: usize = 64;
+
+pub(super) struct Outgoing {
+    link: LinkId,
+    waiting: VecDeque<Waiting>,
+    /// Length of `waiting` at which those who gave up are swept out.
+    sweep_at: usize,
+    unconfirmed: Unsettled<Unconfirmed>,
+    next_tag: u32,
+    /// What the broker takes, in bytes.
+    limit: u64,
+}
+
+struct Waiting {
+    transfer: Transfer,
+    reply: Reply<Result<(), BusError>>,
+}
+
+struct Unconfirmed {
+    size: u64,
+    reply: Reply<Result<(), BusError>>,
+}
+
+impl Outgoing {
+    pub(super) fn new(link: LinkId) -> Self {
+        Self {
+            link,
+            waiting: VecDeque::new(),
+            sweep_at: SWEEP_FLOOR,
+            unconfirmed: Unsettled::new(),
+            next_tag: 0,
+            limit: u64::MAX,
+        }
+    }
+
+    pub(super) fn link(&self) -> LinkId {
+        self.link
+    }
+
+    /// Notes the broker's limit, for errors.
+    pub(super) fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// Queues a message; [`pump`](Self::pump) sends it.
+    pub(super) fn push(&mut self, transfer: Transfer, reply: Reply<Result<(), BusError>>) {
+        if self.waiting.len() >= self.sweep_at {
+            self.waiting.retain(|waiting| !waiting.reply.is_closed());
+            self.sweep_at = SWEEP_FLOOR.max(self.waiting.len() * 2);
+        }
+        self.waiting.push_back(Waiting { transfer, reply });
+    }
+
+    /// Sends as much as credit allows.
+    pub(super) fn pump(&mut self, engine: &mut Engine) {
+        while let Some(waiting) = self.waiting.pop_front() {
+            if waiting.reply.is_closed() {
+                continue;
+            }
+            let delivery = NewDelivery {
+                tag: DeliveryTag::from(self.next_tag.to_be_bytes()),
+                message_format: waiting.transfer.format,
+                settled: false,
+            };
+            let size = waiting.transfer.payload.len() as u64;
+            match engine.send(self.link, delivery, &[&waiting.transfer.payload]) {
+                Ok(id) => {
+                    self.next_tag = self.next_tag.wrapping_add(1);
+                    self.unconfirmed.insert(id, Unconfirmed { size, reply: waiting.reply });
+                }
+                Err(CommandError::NoCredit) => {
+                    self.waiting.push_front(waiting);
+                    return;
+                }
+                Err(CommandError::MessageTooLarge { size, limit }) => {
+                    let _ = waiting.reply.send(Err(BusError::MessageTooLarge { size, limit }));
+                }
+                Err(error) => {
+                    let _ = waiting.reply.send(Err(BusError::Protocol(error.to_string())));
+                }
+            }
+        }
+    }
+
+    /// Notes the broker's word about deliveries of ours.
+    pub(super) fn confirm(
+        &mut self,
+        engine: &mut Engine,
+        session: SessionId,
+        entity: &str,
+        disposition: &Disposition,
+    ) {
+        let (first, last) = (disposition.first, disposition.last_id());
+        let state = disposition.state.as_ref();
+        if matches!(state, None | Some(DeliveryState::Received(_))) && !disposition.settled {
+            return;
+        }
+        for (_, Unconfirmed { size, reply }) in self.unconfirmed.take_range(first, last) {
+            let undecided =
+                || Err(BusError::Protocol("the broker settled without an outcome".to_owned()));
+            let result = outcome::send_result(entity, size, self.limit, state);
+            // The caller may have given up; the outcome is then nobody's.
+            let _ = reply.send(result.unwrap_or_else(undecided));
+        }
+        if !disposition.settled {
+            // The broker wants us to settle too.
+            let answer = Disposition::new(Role::Sender, first, last, true, None);
+            // A session that is gone needs no answer.
+            let _ = engine.disposition(session, &answer);
+        }
+    }
+
+    /// Answers everything with `failure`.
+    pub(super) fn fail(&mut self, failure: &BusError) {
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.reply.send(Err(failure.clone()));
+        }
+        for (_, unconfirmed) in self.unconfirmed.drain() {
+            let _ = unconfirmed.reply.send(Err(failure.clone()));
+        }
+    }
+}

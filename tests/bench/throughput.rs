@@ -1,0 +1,103 @@
+//! Messages per second from the queue to the committed row, 100,000 waiting.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use nightshift_bus::Message;
+use nightshift_testkit::notification;
+use nightshift_tests::{Stack, Usage, usage, user_id};
+use sqlx::PgPool;
+
+/// How many messages wait.
+pub(crate) const WAITING: usize = 100_000;
+
+/// How many are handled before the measurement, so that every process is warm.
+const WARM_UP: usize = 2_000;
+
+/// What was measured.
+#[derive(Debug)]
+pub(crate) struct Throughput {
+    pub(crate) messages_per_second: f64,
+    pub(crate) batch_size: f64,
+    pub(crate) processes: Vec<Process>,
+}
+
+/// One process during the measurement.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) name: &'static str,
+    pub(crate) resident_bytes: u64,
+    pub(crate) cpu_seconds: f64,
+}
+
+/// Sends, starts the host, and takes the time from the first commit to the last.
+pub(crate) async fn measure(stack: &mut Stack, pool: &PgPool) -> anyhow::Result<Throughput> {
+    stack.start_host()?;
+    send(stack, "warm", WARM_UP).await?;
+    wait_for(pool, WARM_UP).await?;
+    // A stopped host lets the messages pile up; the next one is another process, as cold as any.
+    stack.kill_host()?;
+    send(stack, "load", WAITING).await?;
+    let broker_before = usage(stack.broker_pid()).context("the broker is gone")?;
+    stack.start_host()?;
+    wait_for(pool, WARM_UP + WAITING).await?;
+    let (seconds, first_batch, batches): (f64, i64, i64) = sqlx::query_as(
+        "WITH batch AS (
+             SELECT pg_xact_commit_timestamp(xmin) AS at, count(*) AS size
+             FROM nightshift.notification WHERE kind = 'bench.load' GROUP BY xmin)
+         SELECT extract(epoch FROM max(at) - min(at))::float8,
+                (SELECT size FROM batch ORDER BY at LIMIT 1), count(*)
+         FROM batch",
+    )
+    .fetch_one(pool)
+    .await?;
+    let host = stack.host_pid().context("the host is gone")?;
+    let handler = stack.handler_pid(None).await?;
+    let idle = Usage { resident_bytes: 0, cpu_seconds: 0.0 };
+    let mut processes = Vec::new();
+    for (name, pid, before) in
+        [("broker", stack.broker_pid(), broker_before), ("host", host, idle), ("handler", handler, idle)]
+    {
+        let after = usage(pid).with_context(|| format!("the {name} is gone"))?;
+        let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
+        processes.push(Process { name, resident_bytes: after.resident_bytes, cpu_seconds });
+    }
+    let waiting = i64::try_from(WAITING)?;
+    // The clock starts when the first batch is committed, so that batch does not count.
+    let counted = as_float(waiting - first_batch);
+    let batch_size = as_float(waiting) / as_float(batches);
+    Ok(Throughput { messages_per_second: counted / seconds, batch_size, processes })
+}
+
+async fn send(stack: &Stack, name: &str, count: usize) -> anyhow::Result<()> {
+    let (client, sender) = stack.sender().await?;
+    let messages = (0..count)
+        .map(|n| {
+            let body = notification(&user_id(1 + n % 200), "Somebody likes your creature")
+                .replace("creature.liked", &format!("bench.{name}"));
+            Message::new(body).with_message_id(uuid::Uuid::new_v4().to_string())
+        })
+        .collect();
+    sender.send_messages(messages).await?;
+    client.close().await;
+    Ok(())
+}
+
+async fn wait_for(pool: &PgPool, rows: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let found: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM nightshift.notification").fetch_one(pool).await?;
+        if usize::try_from(found)? >= rows {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "only {found} of {rows} rows after two minutes");
+        // Seldom: counting takes the database's time from what is measured.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]
+fn as_float(count: i64) -> f64 {
+    count as f64
+}

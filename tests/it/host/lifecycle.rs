@@ -1,0 +1,115 @@
+//! Start and stop, the broker away, the handler away.
+
+use std::time::Duration;
+
+use nightshift_broker::{Broker, BrokerConfig, QueueConfig};
+use nightshift_runtime::HostExit;
+use nightshift_time::SystemClock;
+use tokio::time::timeout;
+
+use super::fixture::{Fixture, QUEUE, stats, until};
+
+const MANY: &str = r#", "cardinality": "many", "dataType": "binary""#;
+
+fn is_alive(pid: u32) -> bool {
+    std::fs::metadata(format!("/proc/{pid}")).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_what_is_in_flight_and_gives_back_what_is_not() {
+    let fixture = Fixture::new(MANY, "wait").await;
+    fixture.host_json(
+        r#", "extensions": {"serviceBus": {"prefetchCount": 100, "maxMessageBatchSize": 5}}"#,
+    );
+    fixture.send(&["x"; 100]).await;
+    let host = fixture.start().await;
+    let pid = host.handler_pid().unwrap();
+    fixture.requests_made(2).await;
+    until("messages fetched ahead", || fixture.counts().locked > 10).await;
+    let stopping = tokio::spawn(host.stop());
+    // What was fetched ahead comes back while the two batches are still being worked on, or right
+    // after them.
+    fixture.go();
+    timeout(Duration::from_secs(30), stopping)
+        .await
+        .unwrap()
+        .unwrap();
+    let counts = fixture.counts();
+    assert_eq!((counts.active, counts.locked, counts.removed), (90, 0, 10));
+    assert_eq!(fixture.requests().len(), 2);
+    assert!(!is_alive(pid));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_gives_up_a_call_that_never_ends_and_gives_its_message_back() {
+    let fixture = Fixture::new("", "hang")
+        .await
+        .setting("NIGHTSHIFT_HOST_SHUTDOWN_GRACE_SECONDS", "1");
+    fixture.send(&["{}"]).await;
+    let host = fixture.start().await;
+    fixture.requests_made(1).await;
+    timeout(Duration::from_secs(30), host.stop()).await.unwrap();
+    let counts = fixture.counts();
+    assert_eq!((counts.active, counts.locked), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_received_while_the_handler_is_away() {
+    let fixture = Fixture::new("", "crash\nexit:1\nok").await;
+    fixture.host_json(r#", "extensions": {"serviceBus": {"prefetchCount": 50}}"#);
+    fixture.send(&["{}"; 20]).await;
+    let host = fixture.start().await;
+    fixture.drained().await;
+    assert!(host.stats().handler.restarts >= 1);
+    // A crash fails what was in flight; it must not use up the ten deliveries of the rest.
+    assert_eq!(fixture.counts().dead_letter, 0);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strict_host_ends_when_its_handler_fails_three_times() {
+    let fixture = Fixture::new("", "crash")
+        .await
+        .setting("NIGHTSHIFT_HOST_MODE", "strict");
+    fixture.send(&["{}"]).await;
+    let host = fixture.start_unready();
+    let exit = timeout(Duration::from_secs(30), host.wait()).await.unwrap();
+    let HostExit::HandlerFailed(what) = exit else {
+        panic!("{exit:?}")
+    };
+    assert!(what.contains("signal: 9"), "{what}");
+    host.stop().await;
+    let counts = fixture.counts();
+    assert_eq!((counts.active, counts.locked), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_comes_back_is_found_again() {
+    let mut fixture = Fixture::new(MANY, "ok").await;
+    let host = fixture.start().await;
+    fixture.send(&["before"]).await;
+    fixture.requests_made(1).await;
+    let address = fixture.broker.local_addr();
+    let config = BrokerConfig::new([QueueConfig::new(QUEUE)]).listen(address);
+    let placeholder = Broker::start(
+        BrokerConfig::new([QueueConfig::new(QUEUE)]),
+        SystemClock::shared(),
+    )
+    .unwrap();
+    std::mem::replace(&mut fixture.broker, placeholder)
+        .stop()
+        .await;
+    until("the loss to be noticed", || !stats(&host).is_listening).await;
+    let back = Broker::start(config, SystemClock::shared()).unwrap();
+    std::mem::replace(&mut fixture.broker, back).stop().await;
+    until("the connection to be back", || stats(&host).is_listening).await;
+    let client = super::fixture::connect(&fixture.broker).await;
+    let sender = client.create_sender(QUEUE).await.unwrap();
+    sender
+        .send_message(nightshift_bus::Message::new("after"))
+        .await
+        .unwrap();
+    fixture.requests_made(2).await;
+    fixture.drained().await;
+    host.stop().await;
+}

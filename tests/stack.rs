@@ -1,0 +1,184 @@
+//! Broker, host and handler as a user runs them, against a database that the caller names.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nightshift_bus::{ClientOptions, ConnectionString, Sender, ServiceBusClient};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sqlx::{Connection, Executor, PgConnection};
+use tempfile::TempDir;
+
+use crate::probe::children_named;
+
+/// How long anything local may take until it counts as broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How the stack is set up.
+#[derive(Debug, Clone)]
+pub struct StackOptions {
+    /// The database; it is migrated and gets the sample application.
+    pub postgres_url: String,
+    /// For how long a received message stays locked.
+    pub lock_seconds: u64,
+}
+
+/// The running processes. Dropping it kills them.
+#[derive(Debug)]
+pub struct Stack {
+    options: StackOptions,
+    app_root: PathBuf,
+    folder: TempDir,
+    broker: Child,
+    host: Option<Child>,
+    connection_string: String,
+}
+
+/// The path of the program `name` of this workspace, as built beside the running test.
+///
+/// # Panics
+/// When it was not built: `make test` and `make bench` do that first.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let beside = test.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    beside.into_iter().find(|path| path.is_file()).unwrap_or_else(|| {
+        panic!("the program {name} is not built beside {}: run `cargo build --workspace`", test.display())
+    })
+}
+
+/// The id of the sample application's `n`-th user, from 1 to 200.
+pub fn user_id(n: usize) -> String {
+    format!("00000000-0000-4000-8000-{n:012x}")
+}
+
+impl Stack {
+    /// Prepares the database and starts the broker; [`Stack::start_host`] does the rest.
+    pub async fn prepare(options: StackOptions) -> anyhow::Result<Self> {
+        let mut connection = PgConnection::connect(&options.postgres_url).await?;
+        nightshift_postgres::migrate(&mut connection).await?;
+        connection.execute(include_str!("../host/cli/sample/app.sql")).await?;
+        connection.close().await?;
+        let folder = tempfile::tempdir()?;
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the checkout")?;
+        let staged =
+            nightshift_cli::stage::stage(checkout, &program("handler"), &folder.path().join("app"))?;
+        let lock = options.lock_seconds.to_string();
+        let mut broker = Command::new(program("nightshift"))
+            .args(["--json", "broker", "--listen", "127.0.0.1:0", "--queue", "notifications"])
+            .args(["--max-delivery-count", "100", "--lock-seconds", &lock])
+            .stdout(Stdio::piped())
+            .stderr(File::create(folder.path().join("broker.err"))?)
+            .spawn()?;
+        let mut output = BufReader::new(broker.stdout.take().context("the broker's output")?);
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        let announced: serde_json::Value = serde_json::from_str(&line)
+            .with_context(|| format!("the broker said {line:?}"))?;
+        let connection_string =
+            announced["connection_string"].as_str().context("no connection string")?.to_owned();
+        let app_root = staged.root;
+        Ok(Self { options, app_root, folder, broker, host: None, connection_string })
+    }
+
+    /// Starts the host, which starts the handler.
+    pub fn start_host(&mut self) -> anyhow::Result<()> {
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let host = Command::new(program("nightshift"))
+            .args(["host", "start", "--app-root"])
+            .arg(&self.app_root)
+            .env("ServiceBusConnection", &self.connection_string)
+            .env("NIGHTSHIFT_POSTGRES_URL", &self.options.postgres_url)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.host = Some(host);
+        Ok(())
+    }
+
+    /// The file with the host's and the handler's log.
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join("host.log")
+    }
+
+    /// How clients reach the broker.
+    pub fn connection_string(&self) -> &str {
+        &self.connection_string
+    }
+
+    /// The broker's process.
+    pub fn broker_pid(&self) -> u32 {
+        self.broker.id()
+    }
+
+    /// The host's process, if it was started.
+    pub fn host_pid(&self) -> Option<u32> {
+        self.host.as_ref().map(Child::id)
+    }
+
+    /// The handler's process; waits until there is one other than `before`.
+    pub async fn handler_pid(&self, before: Option<u32>) -> anyhow::Result<u32> {
+        let host = self.host_pid().context("the host is not started")?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = children_named(host, "handler").into_iter().find(|pid| Some(*pid) != before);
+            if let Some(pid) = found {
+                return Ok(pid);
+            }
+            if Instant::now() > deadline {
+                bail!("the host started no handler; its log:\n{}", std::fs::read_to_string(self.log())?);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A connection to the broker with a sender to the queue `notifications`.
+    pub async fn sender(&self) -> anyhow::Result<(ServiceBusClient, Sender)> {
+        let connection: ConnectionString = self.connection_string.parse()?;
+        let client = ServiceBusClient::connect(&connection, ClientOptions::default()).await?;
+        let sender = client.create_sender("notifications").await?;
+        Ok((client, sender))
+    }
+
+    /// Kills the host with SIGKILL; its handler ends by itself.
+    pub fn kill_host(&mut self) -> anyhow::Result<()> {
+        if let Some(mut host) = self.host.take() {
+            host.kill()?;
+            host.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Stops host and broker with SIGTERM and returns the host's exit code.
+    pub fn stop(mut self) -> anyhow::Result<Option<i32>> {
+        let code = match self.host.take() {
+            Some(host) => end(host)?,
+            None => None,
+        };
+        kill(Pid::from_raw(i32::try_from(self.broker.id())?), Signal::SIGTERM)?;
+        self.broker.wait()?;
+        Ok(code)
+    }
+}
+
+fn end(mut process: Child) -> anyhow::Result<Option<i32>> {
+    kill(Pid::from_raw(i32::try_from(process.id())?), Signal::SIGTERM)?;
+    Ok(process.wait()?.code())
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // Nothing can be done about a process that cannot be killed; it is gone already.
+        if let Some(host) = &mut self.host {
+            let _ = host.kill();
+            let _ = host.wait();
+        }
+        let _ = self.broker.kill();
+        let _ = self.broker.wait();
+    }
+}
