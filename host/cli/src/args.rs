@@ -93,7 +93,12 @@ pub enum Part {
 #[derive(Debug, Args)]
 pub struct ExecArgs {
     /// What to start.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "postgres,python")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "postgres,python"
+    )]
     pub with: Vec<Part>,
     /// Give Postgres its defaults (a committed row survives a power cut) instead of skipping
     /// every fsync. For measurements.
@@ -169,7 +174,9 @@ mod tests {
     #[test]
     fn a_command_after_two_dashes_keeps_its_own_options() {
         let cli = Cli::parse_from(["nightshift", "servers", "exec", "--", "cargo", "--json"]);
-        let Command::Servers(ServersCommand::Exec(args)) = cli.command else { panic!() };
+        let Command::Servers(ServersCommand::Exec(args)) = cli.command else {
+            panic!()
+        };
         assert_eq!(args.command, ["cargo", "--json"]);
         assert_eq!(args.with, [Part::Postgres, Part::Python]);
         assert!(!cli.json);

@@ -20,7 +20,10 @@ use nightshift_settings::Problems;
 
 /// Runs the command to its end and says, on standard error, why it failed if it did.
 pub fn main(cli: Cli) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("cannot start")),
     };
@@ -38,5 +41,9 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     };
     // Nobody may be reading any more; the exit code says the same.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
-    ExitCode::from(if problems.is_some() { nightshift_settings::EXIT_CODE } else { 1 })
+    ExitCode::from(if problems.is_some() {
+        nightshift_settings::EXIT_CODE
+    } else {
+        1
+    })
 }

@@ -43,7 +43,10 @@ pub fn stage(checkout: &Path, handler: &Path, root: &Path) -> anyhow::Result<Sta
     }
     remove(root)?;
     fs::rename(&partial, root).with_context(|| format!("cannot create {}", root.display()))?;
-    Ok(Staged { root: root.to_owned(), functions: doors.into_iter().map(|(name, _)| name).collect() })
+    Ok(Staged {
+        root: root.to_owned(),
+        functions: doors.into_iter().map(|(name, _)| name).collect(),
+    })
 }
 
 /// Function name and `function.json` of every door, sorted by name.
@@ -64,7 +67,11 @@ fn doors(functions: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
 fn folders(parent: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?;
-    Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
+    Ok(entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect())
 }
 
 fn name_of(folder: &Path) -> anyhow::Result<&str> {
@@ -106,7 +113,10 @@ mod tests {
         let at = |path: &str| checkout.path().join(path);
         write(&at("host.json"), "{}");
         write(&at("built/handler"), "program");
-        write(&at("functions/notifications/dispatch/function.json"), "{\"bindings\":[]}");
+        write(
+            &at("functions/notifications/dispatch/function.json"),
+            "{\"bindings\":[]}",
+        );
         write(&at("functions/notifications/src/lib.rs"), "");
         write(&at("functions/registry.rs"), "");
         write(&at("app/removed-door/function.json"), "{}");

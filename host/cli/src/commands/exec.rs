@@ -18,7 +18,7 @@ use crate::args::{ExecArgs, Part};
 use crate::environment::without_cargo;
 use crate::servers::{
     Account, Azurite, BlobPlace, Home, Postgres, PostgresOptions, Programs, Progress, Redis,
-    ServerProcess, Supervisor, as_pid, python_packages, remove, send, try_lock,
+    ServerProcess, Stop, Supervisor, as_pid, python_packages, remove, send, try_lock,
 };
 use crate::signals::{Signals, exit_code};
 
@@ -27,6 +27,9 @@ const FOLDER_PREFIX: &str = "test-";
 
 /// How long a command may go on after it was told to end.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// As long as a test run may take; a year is longer.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Which Python packages the conformance tests need.
 const REQUIREMENTS: &str = "tests/conformance/requirements.txt";
@@ -56,7 +59,7 @@ pub async fn run(args: ExecArgs) -> anyhow::Result<u8> {
         }
     };
     let (servers, variables) = started.inspect_err(|_| supervisor.end_orphans())?;
-    let ended = follow(&args.command, &variables, &mut signals).await;
+    let ended = follow(&args.command, &variables, &supervisor, &mut signals).await;
     supervisor.end_orphans();
     for mut server in servers.into_iter().rev() {
         server.stop().await;
@@ -108,14 +111,23 @@ impl Start<'_> {
             Programs::find_or_fetch(&Environment, self.home, account.as_ref(), &self.progress)
                 .await?;
         let folder = self.workplace.folder.join("postgres");
-        let options =
-            PostgresOptions { data_dir: folder, durable: self.args.durable, port: None };
+        let options = PostgresOptions {
+            data_dir: folder,
+            durable: self.args.durable,
+            port: None,
+        };
         let log = self.workplace.folder.join("postgres.log");
         let postgres = Postgres::launch(options, programs, account, &log, self.supervisor).await?;
-        self.progress.say("postgres", &format!("{}, port {}", postgres.origin(), postgres.port()));
+        self.progress.say(
+            "postgres",
+            &format!("{}, port {}", postgres.origin(), postgres.port()),
+        );
         let variables = vec![
             ("NIGHTSHIFT_TEST_POSTGRES", postgres.url().into()),
-            ("NIGHTSHIFT_TEST_POSTGRES_PROGRAMS", postgres.programs().into()),
+            (
+                "NIGHTSHIFT_TEST_POSTGRES_PROGRAMS",
+                postgres.programs().into(),
+            ),
         ];
         Ok(Some((Some(postgres.into_process()), variables)))
     }
@@ -126,16 +138,28 @@ impl Start<'_> {
         }
         let requirements = self.checkout.join(REQUIREMENTS);
         let folder = python_packages(&requirements, self.home, &self.progress).await?;
-        Ok(Some((None, vec![("NIGHTSHIFT_TEST_PYTHONPATH", folder.into())])))
+        Ok(Some((
+            None,
+            vec![("NIGHTSHIFT_TEST_PYTHONPATH", folder.into())],
+        )))
     }
 
     async fn redis(&self) -> anyhow::Result<Option<Started>> {
         if !self.wants(Part::Redis) {
             return Ok(None);
         }
-        let redis =
-            Redis::launch(&Environment, self.home, None, &self.progress, self.supervisor).await?;
-        self.progress.say("redis", &format!("{}, port {}", redis.origin(), redis.port()));
+        let redis = Redis::launch(
+            &Environment,
+            self.home,
+            None,
+            &self.progress,
+            self.supervisor,
+        )
+        .await?;
+        self.progress.say(
+            "redis",
+            &format!("{}, port {}", redis.origin(), redis.port()),
+        );
         let variables = vec![("NIGHTSHIFT_TEST_REDIS", redis.url().into())];
         Ok(Some((Some(redis.into_process()), variables)))
     }
@@ -154,7 +178,8 @@ impl Start<'_> {
             self.supervisor,
         )
         .await?;
-        self.progress.say("azurite", &format!("blob service, port {}", azurite.port()));
+        self.progress
+            .say("azurite", &format!("blob service, port {}", azurite.port()));
         let variables = vec![("NIGHTSHIFT_TEST_BLOB", azurite.connection_string().into())];
         Ok(Some((Some(azurite.into_process()), variables)))
     }
@@ -188,7 +213,10 @@ impl Workplace {
             .with_context(|| format!("cannot create {}", folder.display()))?;
         let lock = try_lock(&folder.join("lock"))?
             .with_context(|| format!("{} is in use", folder.display()))?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
     }
 }
 
@@ -203,8 +231,8 @@ impl Drop for Workplace {
 
 /// Removes the folders of runs whose process is gone, and ends what still works in them.
 fn remove_abandoned(parent: &Path) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(parent)
-        .with_context(|| format!("cannot read {}", parent.display()))?;
+    let entries =
+        std::fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?;
     for folder in entries.flatten().map(|entry| entry.path()) {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(FOLDER_PREFIX)
@@ -222,6 +250,7 @@ fn remove_abandoned(parent: &Path) -> anyhow::Result<()> {
 async fn follow(
     words: &[OsString],
     variables: &[(&'static str, OsString)],
+    supervisor: &Supervisor,
     signals: &mut Signals,
 ) -> anyhow::Result<u8> {
     let (program, arguments) = words.split_first().context("no command")?;
@@ -229,7 +258,9 @@ async fn follow(
     // Ctrl-C by itself; otherwise it gets one of its own, and signals reach all of it.
     let is_interactive = std::io::stdin().is_terminal();
     let mut command = std::process::Command::new(program);
-    command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+    command
+        .args(arguments)
+        .envs(variables.iter().map(|(name, value)| (name, value)));
     for name in without_cargo(&Environment.names()) {
         command.env_remove(name);
     }
@@ -240,34 +271,36 @@ async fn follow(
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))?;
-    let group = child.id().and_then(as_pid);
-    let mut deadline: Option<tokio::time::Instant> = None;
-    loop {
-        let late = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+    let pid = child.id().context("the command has no process id")?;
+    supervisor.watch_over(
+        pid,
+        &program.to_string_lossy(),
+        Stop::new(Signal::SIGTERM, GRACE),
+    )?;
+    let mut deadline = std::pin::pin!(tokio::time::sleep(FOR_EVER));
+    let status = loop {
         tokio::select! {
-            status = child.wait() => {
-                return Ok(code_of(status.context("cannot follow the command")?));
-            }
+            status = child.wait() => break status.context("cannot follow the command")?,
             signal = signals.next() => {
-                deadline.get_or_insert(tokio::time::Instant::now() + GRACE);
-                if !is_interactive && let Some(group) = group {
-                    let _ = killpg(group, signal);
-                } else if signal != Signal::SIGINT && let Some(pid) = child.id() {
+                deadline.as_mut().reset(tokio::time::Instant::now() + GRACE);
+                if is_interactive && signal != Signal::SIGINT {
                     send(pid, signal);
+                } else if !is_interactive && let Some(group) = as_pid(pid) {
+                    // A group that is gone needs no signal.
+                    let _ = killpg(group, signal);
                 }
             }
-            () = late => child.kill().await.context("cannot kill the command")?,
+            () = &mut deadline => child.kill().await.context("cannot kill the command")?,
         }
-    }
+    };
+    supervisor.release(pid);
+    Ok(code_of(status))
 }
 
 fn code_of(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 

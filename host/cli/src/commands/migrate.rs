@@ -20,28 +20,35 @@ pub(super) async fn run(is_json: bool) -> anyhow::Result<u8> {
     } else if applied == 0 {
         output::line("the schema nightshift is up to date");
     } else {
-        output::line(format!("the schema nightshift is up to date now; {applied} migrations were applied"));
+        output::line(format!(
+            "the schema nightshift is up to date now; {applied} migrations were applied"
+        ));
     }
     Ok(0)
 }
 
 /// Migrates the database at `url` and returns how many migrations it lacked.
 pub(crate) async fn migrate(url: &str) -> anyhow::Result<i64> {
-    let mut connection =
-        PgConnection::connect(url).await.context("cannot connect to the database")?;
+    let mut connection = PgConnection::connect(url)
+        .await
+        .context("cannot connect to the database")?;
     let before = count(&mut connection).await?;
     nightshift_postgres::migrate(&mut connection).await?;
     let after = count(&mut connection).await?;
-    connection.close().await.context("cannot close the connection to the database")?;
+    connection
+        .close()
+        .await
+        .context("cannot close the connection to the database")?;
     Ok(after - before)
 }
 
 /// How many migrations the database has had.
 async fn count(connection: &mut PgConnection) -> anyhow::Result<i64> {
-    let is_there: bool = sqlx::query_scalar("select to_regclass('nightshift.migration') is not null")
-        .fetch_one(&mut *connection)
-        .await
-        .context("cannot look at the schema nightshift")?;
+    let is_there: bool =
+        sqlx::query_scalar("select to_regclass('nightshift.migration') is not null")
+            .fetch_one(&mut *connection)
+            .await
+            .context("cannot look at the schema nightshift")?;
     if !is_there {
         return Ok(0);
     }

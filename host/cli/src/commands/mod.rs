@@ -36,7 +36,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
 /// The checkout that this process works in.
 pub(crate) fn checkout() -> anyhow::Result<PathBuf> {
     let working = std::env::current_dir().context("cannot find the working folder")?;
-    checkout_above(&working).map(std::path::Path::to_owned).with_context(|| {
-        format!("{} is not inside a checkout of Nightshift", working.display())
-    })
+    checkout_above(&working)
+        .map(std::path::Path::to_owned)
+        .with_context(|| {
+            format!(
+                "{} is not inside a checkout of Nightshift",
+                working.display()
+            )
+        })
 }

@@ -29,32 +29,98 @@ struct Setting {
 }
 
 const fn plain(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, default, is_secret: false, meaning }
+    Setting {
+        name,
+        default,
+        is_secret: false,
+        meaning,
+    }
 }
 
 const fn secret(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, default, is_secret: true, meaning }
+    Setting {
+        name,
+        default,
+        is_secret: true,
+        meaning,
+    }
 }
 
 /// Every setting of every process, sorted by what it is about.
 const SETTINGS: [Setting; 17] = [
-    secret(POSTGRES, "a private one in `up`", "database of the application and of the jobs"),
-    plain("NIGHTSHIFT_POSTGRES_MAX_CONNECTIONS", "8", "connections that one process holds at most"),
+    secret(
+        POSTGRES,
+        "a private one in `up`",
+        "database of the application and of the jobs",
+    ),
+    plain(
+        "NIGHTSHIFT_POSTGRES_MAX_CONNECTIONS",
+        "8",
+        "connections that one process holds at most",
+    ),
     secret(REDIS, "a private one in `up`", "cache"),
     secret(STORAGE, "a private one in `up`", "blob storage"),
-    secret(BLOB, "AzureWebJobsStorage", "blob storage of the jobs, if it is another one"),
+    secret(
+        BLOB,
+        "AzureWebJobsStorage",
+        "blob storage of the jobs, if it is another one",
+    ),
     secret(BUS, "a private one in `up`", "message broker"),
-    secret("NIGHTSHIFT_BROKER_KEY", "any key is accepted", "key that clients of our broker must hold"),
-    plain("NIGHTSHIFT_HOST_MODE", "default", "`strict` reproduces the Azure host's quirks"),
-    plain("NIGHTSHIFT_HOST_SHUTDOWN_GRACE_SECONDS", "30", "patience with invocations at a stop"),
-    plain("NIGHTSHIFT_HOST_BATCH_BYTES", "16777216", "bytes of message bodies in one invocation"),
-    plain("NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT", "2", "concurrent batches of one function"),
-    plain("NIGHTSHIFT_BATCH_DEADLINE_SECONDS", "20", "how long the handler works on one batch"),
-    plain("NIGHTSHIFT_MAX_INVOCATION_BYTES", "536870912", "largest invocation the handler reads"),
-    plain("NIGHTSHIFT_EXIT_ON_STDIN_EOF", "0", "1: the handler ends when its input closes"),
-    plain("NIGHTSHIFT_LOG", "info", "what to log, such as `info,sqlx=warn`"),
-    plain("FUNCTIONS_CUSTOMHANDLER_PORT", "set by the host", "port that the handler answers on"),
-    plain("FUNCTIONS_APP_ROOT_PATH", "set by the host", "folder of the function app"),
+    secret(
+        "NIGHTSHIFT_BROKER_KEY",
+        "any key is accepted",
+        "key that clients of our broker must hold",
+    ),
+    plain(
+        "NIGHTSHIFT_HOST_MODE",
+        "default",
+        "`strict` reproduces the Azure host's quirks",
+    ),
+    plain(
+        "NIGHTSHIFT_HOST_SHUTDOWN_GRACE_SECONDS",
+        "30",
+        "patience with invocations at a stop",
+    ),
+    plain(
+        "NIGHTSHIFT_HOST_BATCH_BYTES",
+        "16777216",
+        "bytes of message bodies in one invocation",
+    ),
+    plain(
+        "NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT",
+        "2",
+        "concurrent batches of one function",
+    ),
+    plain(
+        "NIGHTSHIFT_BATCH_DEADLINE_SECONDS",
+        "20",
+        "how long the handler works on one batch",
+    ),
+    plain(
+        "NIGHTSHIFT_MAX_INVOCATION_BYTES",
+        "536870912",
+        "largest invocation the handler reads",
+    ),
+    plain(
+        "NIGHTSHIFT_EXIT_ON_STDIN_EOF",
+        "0",
+        "1: the handler ends when its input closes",
+    ),
+    plain(
+        "NIGHTSHIFT_LOG",
+        "info",
+        "what to log, such as `info,sqlx=warn`",
+    ),
+    plain(
+        "FUNCTIONS_CUSTOMHANDLER_PORT",
+        "set by the host",
+        "port that the handler answers on",
+    ),
+    plain(
+        "FUNCTIONS_APP_ROOT_PATH",
+        "set by the host",
+        "folder of the function app",
+    ),
 ];
 
 /// The names that a command which reads only some settings leaves to others: the table above, and
@@ -101,7 +167,12 @@ fn rows(source: &dyn Source) -> Vec<Row> {
                 Some(value) => ("environment", value),
                 None => ("default", setting.default.to_owned()),
             };
-            Row { name: setting.name, from, value, meaning: setting.meaning }
+            Row {
+                name: setting.name,
+                from,
+                value,
+                meaning: setting.meaning,
+            }
         })
         .collect()
 }
@@ -109,7 +180,10 @@ fn rows(source: &dyn Source) -> Vec<Row> {
 fn table(rows: &[Row]) -> String {
     let heading = ["SETTING", "FROM", "VALUE", "MEANING"];
     let cells: Vec<[&str; 4]> = std::iter::once(heading)
-        .chain(rows.iter().map(|row| [row.name, row.from, &row.value, row.meaning]))
+        .chain(
+            rows.iter()
+                .map(|row| [row.name, row.from, &row.value, row.meaning]),
+        )
         .collect();
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max();
     let widths = [0, 1, 2].map(|column| width(column).unwrap_or(0));
@@ -120,7 +194,10 @@ fn table(rows: &[Row]) -> String {
             format!("{name:first$}  {from:second$}  {value:third$}  {meaning}")
         })
         .collect();
-    format!("{}\nNames that start with {PREFIX} and are not listed are refused.", lines.join("\n"))
+    format!(
+        "{}\nNames that start with {PREFIX} and are not listed are refused.",
+        lines.join("\n")
+    )
 }
 
 #[cfg(test)]
@@ -131,8 +208,10 @@ mod tests {
 
     #[test]
     fn the_value_of_a_secret_is_never_shown() {
-        let source: MapSource =
-            SETTINGS.iter().map(|setting| (setting.name, "hunter2")).collect();
+        let source: MapSource = SETTINGS
+            .iter()
+            .map(|setting| (setting.name, "hunter2"))
+            .collect();
         for (row, setting) in rows(&source).iter().zip(&SETTINGS) {
             assert_eq!(row.from, "environment");
             assert_eq!(row.value == "hunter2", !setting.is_secret, "{}", row.name);
@@ -141,10 +220,12 @@ mod tests {
 
     #[test]
     fn a_misspelt_name_is_refused_and_a_tests_own_is_not() {
-        let source: MapSource =
-            [("NIGHTSHIFT_POSTGRES_ULR", "x"), ("NIGHTSHIFT_TEST_POSTGRES", "x")]
-                .into_iter()
-                .collect();
+        let source: MapSource = [
+            ("NIGHTSHIFT_POSTGRES_ULR", "x"),
+            ("NIGHTSHIFT_TEST_POSTGRES", "x"),
+        ]
+        .into_iter()
+        .collect();
         let problems = Reader::new(&source).finish(ELSEWHERE).unwrap_err();
         assert_eq!(problems.0.len(), 1);
         assert_eq!(problems.0[0].name, "NIGHTSHIFT_POSTGRES_ULR");

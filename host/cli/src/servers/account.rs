@@ -31,7 +31,12 @@ impl Account {
         CANDIDATES
             .iter()
             .find_map(|name| User::from_name(name).ok().flatten())
-            .map(|user| Some(Self { uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
+            .map(|user| {
+                Some(Self {
+                    uid: user.uid.as_raw(),
+                    gid: user.gid.as_raw(),
+                })
+            })
             .ok_or_else(|| {
                 ServerError::Machine(format!(
                     "Postgres refuses to run as root, and none of the accounts {} exists here; \
@@ -44,16 +49,23 @@ impl Account {
 
     /// Hands `path` itself, not what is in it, to this account.
     pub(crate) fn own(&self, path: &Path) -> Result<(), ServerError> {
-        chown(path, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
-            .map_err(|errno| ServerError::file("hand over", path)(errno.into()))
+        chown(
+            path,
+            Some(Uid::from_raw(self.uid)),
+            Some(Gid::from_raw(self.gid)),
+        )
+        .map_err(|errno| ServerError::file("hand over", path)(errno.into()))
     }
 
     /// Whether this account may search `folder` and every folder above it.
     pub(crate) fn can_reach(&self, folder: &Path) -> bool {
-        folder.ancestors().filter(|at| !at.as_os_str().is_empty()).all(|at| {
-            std::fs::metadata(at)
-                .is_ok_and(|meta| self.may_search(meta.mode(), meta.uid(), meta.gid()))
-        })
+        folder
+            .ancestors()
+            .filter(|at| !at.as_os_str().is_empty())
+            .all(|at| {
+                std::fs::metadata(at)
+                    .is_ok_and(|meta| self.may_search(meta.mode(), meta.uid(), meta.gid()))
+            })
     }
 
     fn may_search(&self, mode: u32, owner: u32, group: u32) -> bool {
@@ -74,9 +86,15 @@ mod tests {
 
     #[test]
     fn the_search_bit_of_the_right_class_decides() {
-        let account = Account { uid: 1000, gid: 100 };
+        let account = Account {
+            uid: 1000,
+            gid: 100,
+        };
         assert!(account.may_search(0o700, 1000, 0));
-        assert!(!account.may_search(0o677, 1000, 100), "the owner's bits shadow the others");
+        assert!(
+            !account.may_search(0o677, 1000, 100),
+            "the owner's bits shadow the others"
+        );
         assert!(account.may_search(0o710, 0, 100));
         assert!(!account.may_search(0o700, 0, 0));
         assert!(account.may_search(0o711, 0, 0));
@@ -88,7 +106,10 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let below = top.path().join("below");
         std::fs::create_dir(&below).unwrap();
-        let stranger = Account { uid: 54_321, gid: 54_321 };
+        let stranger = Account {
+            uid: 54_321,
+            gid: 54_321,
+        };
         std::fs::set_permissions(top.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         assert!(stranger.can_reach(&below));
         std::fs::set_permissions(top.path(), std::fs::Permissions::from_mode(0o700)).unwrap();

@@ -117,7 +117,11 @@ async fn find_or_fetch(
     progress: &Progress,
 ) -> Result<PathBuf, ServerError> {
     let digest = Sha256::digest(LOCK.as_bytes());
-    let stamp: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let stamp: String = digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let folder = home.cache().join("azurite");
     let fetched = async {
         has_node(settings).await?;
@@ -169,7 +173,10 @@ fn launch(home: &Home, program: &Path, place: &BlobPlace, port: u16) -> Launch {
         folder: home.root().to_owned(),
         account: None,
         log: home.logs().join("azurite.log"),
-        stop: Stop { signal: Signal::SIGTERM, grace: GRACE },
+        stop: Stop {
+            signal: Signal::SIGTERM,
+            grace: GRACE,
+        },
     }
 }
 
@@ -198,20 +205,31 @@ mod tests {
         let home = Home::open(&std::env::temp_dir()).unwrap();
         let words = |place| -> Vec<String> {
             let launch = launch(&home, Path::new("main.js"), &place, 10_000);
-            launch.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+            launch
+                .arguments
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect()
         };
         let in_memory = words(BlobPlace::Memory);
         assert!(in_memory.contains(&"--inMemoryPersistence".to_owned()));
         assert!(!in_memory.contains(&"--location".to_owned()));
         let on_disk = words(BlobPlace::Folder("/blobs".into()));
         assert!(on_disk.ends_with(&["--silent".to_owned(), "--disableTelemetry".to_owned()]));
-        assert!(on_disk.windows(2).any(|pair| pair == ["--location", "/blobs"]));
+        assert!(
+            on_disk
+                .windows(2)
+                .any(|pair| pair == ["--location", "/blobs"])
+        );
     }
 
     #[test]
     fn the_lock_names_the_pinned_version_and_no_registry() {
         let lock: serde_json::Value = serde_json::from_str(LOCK).unwrap();
-        assert_eq!(lock["packages"]["node_modules/azurite"]["version"], "3.35.0");
+        assert_eq!(
+            lock["packages"]["node_modules/azurite"]["version"],
+            "3.35.0"
+        );
         assert!(!LOCK.contains("\"resolved\""));
     }
 }

@@ -92,7 +92,11 @@ impl ServerError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { action, path, source }
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
     }
 }
 
@@ -120,7 +124,11 @@ impl fmt::Display for Unavailable {
 /// `text` on lines of its own, or nothing.
 fn indented(text: &str) -> String {
     let text = text.trim_end();
-    if text.is_empty() { String::new() } else { format!("\n    {}", text.replace('\n', "\n    ")) }
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!("\n    {}", text.replace('\n', "\n    "))
+    }
 }
 
 /// An error with its causes in one text, for the table of attempts.
@@ -145,7 +153,10 @@ mod tests {
             what: "a Redis server",
             tried: vec![
                 ("PATH".into(), "no redis-server or valkey-server".into()),
-                ("Debian packages".into(), "`apt-get update` failed (exit status: 100)\nE: no".into()),
+                (
+                    "Debian packages".into(),
+                    "`apt-get update` failed (exit status: 100)\nE: no".into(),
+                ),
             ],
             instead: "install one, or set NIGHTSHIFT_REDIS_URL to one of your own",
         });

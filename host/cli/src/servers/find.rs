@@ -10,7 +10,10 @@ pub(crate) fn on_path(settings: &dyn Source, names: &[&str]) -> Option<PathBuf> 
     let path = settings.get("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     names.iter().find_map(|name| {
-        folders.iter().map(|folder| folder.join(name)).find(|file| is_executable(file))
+        folders
+            .iter()
+            .map(|folder| folder.join(name))
+            .find(|file| is_executable(file))
     })
 }
 
@@ -21,9 +24,15 @@ pub(crate) fn is_executable(file: &Path) -> bool {
 
 /// The first file called `name` below `root`, at most `depth` folders down.
 pub(crate) fn below(root: &Path, name: &str, depth: usize) -> Option<PathBuf> {
-    let mut entries: Vec<_> = std::fs::read_dir(root).ok()?.flatten().map(|e| e.path()).collect();
+    let mut entries: Vec<_> = std::fs::read_dir(root)
+        .ok()?
+        .flatten()
+        .map(|e| e.path())
+        .collect();
     entries.sort();
-    let here = entries.iter().find(|path| path.ends_with(name) && path.is_file());
+    let here = entries
+        .iter()
+        .find(|path| path.ends_with(name) && path.is_file());
     here.cloned().or_else(|| {
         let next = depth.checked_sub(1)?;
         entries
@@ -42,13 +51,17 @@ mod tests {
     #[test]
     fn only_executable_files_on_path_count() {
         let folder = tempfile::tempdir().unwrap();
-        let settings: MapSource =
-            [("PATH", folder.path().display().to_string())].into_iter().collect();
+        let settings: MapSource = [("PATH", folder.path().display().to_string())]
+            .into_iter()
+            .collect();
         let file = folder.path().join("valkey-server");
         std::fs::write(&file, "").unwrap();
         assert_eq!(on_path(&settings, &["redis-server", "valkey-server"]), None);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(on_path(&settings, &["redis-server", "valkey-server"]), Some(file));
+        assert_eq!(
+            on_path(&settings, &["redis-server", "valkey-server"]),
+            Some(file)
+        );
     }
 
     #[test]

@@ -26,7 +26,9 @@ impl Home {
     /// The home `root`, made if need be.
     pub fn open(root: &Path) -> Result<Self, ServerError> {
         std::fs::create_dir_all(root).map_err(ServerError::file("create", root))?;
-        let root = root.canonicalize().map_err(ServerError::file("find", root))?;
+        let root = root
+            .canonicalize()
+            .map_err(ServerError::file("find", root))?;
         Ok(Self { root })
     }
 
@@ -65,7 +67,11 @@ impl Home {
     fn outside(&self) -> Result<PathBuf, ServerError> {
         let me = nix::unistd::geteuid().as_raw();
         let digest = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
-        let name: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let name: String = digest
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let folder = std::env::temp_dir().join(format!("nightshift-{me}-{name}"));
         match DirBuilder::new().mode(0o711).create(&folder) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -115,7 +121,10 @@ mod tests {
     fn a_closed_home_sends_other_accounts_to_a_stable_folder() {
         let top = tempfile::tempdir().unwrap();
         let home = Home::open(&top.path().join(FOLDER)).unwrap();
-        let stranger = Account { uid: 54_321, gid: 54_321 };
+        let stranger = Account {
+            uid: 54_321,
+            gid: 54_321,
+        };
         std::fs::set_permissions(top.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let outside = home.reachable_by(Some(&stranger)).unwrap();
         assert!(stranger.can_reach(&outside), "{}", outside.display());

@@ -45,7 +45,11 @@ pub(crate) fn end(kept: &[u32]) {
 fn end_one(orphan: u32) {
     if process_table::is_alive(orphan, process_table::start_time(orphan)) {
         let name = process_table::program(orphan).unwrap_or_default();
-        tracing::warn!(process.pid = orphan, process.name = name, "left behind, ended now");
+        tracing::warn!(
+            process.pid = orphan,
+            process.name = name,
+            "left behind, ended now"
+        );
         process_table::send(orphan, Signal::SIGKILL);
     }
     if let Some(pid) = process_table::as_pid(orphan) {

@@ -60,7 +60,9 @@ impl ServerProcess {
     /// Starts the program; it is not necessarily ready yet.
     pub fn spawn(launch: &Launch, supervisor: &Supervisor) -> Result<Self, ServerError> {
         let output = open_log(&launch.log)?;
-        let errors = output.try_clone().map_err(ServerError::file("open", &launch.log))?;
+        let errors = output
+            .try_clone()
+            .map_err(ServerError::file("open", &launch.log))?;
         let mut command = Command::new(&launch.program);
         command
             .args(&launch.arguments)
@@ -73,9 +75,10 @@ impl ServerProcess {
         if let Some(Account { uid, gid }) = launch.account {
             command.gid(gid).uid(uid);
         }
-        let child = command
-            .spawn()
-            .map_err(|source| ServerError::Spawn { program: launch.program.clone(), source })?;
+        let child = command.spawn().map_err(|source| ServerError::Spawn {
+            program: launch.program.clone(),
+            source,
+        })?;
         let process = Self {
             name: launch.name.clone(),
             started: process_table::start_time(child.id()),
@@ -133,7 +136,12 @@ impl ServerProcess {
         loop {
             if let Some(status) = self.exit_status() {
                 let (name, log, tail) = (self.name.clone(), self.log.clone(), tail(&self.log));
-                return Err(ServerError::Exited { name, status, log, tail });
+                return Err(ServerError::Exited {
+                    name,
+                    status,
+                    log,
+                    tail,
+                });
             }
             if is_ready().await {
                 return Ok(());
@@ -205,7 +213,10 @@ pub(crate) fn tail(path: &Path) -> String {
     let mut bytes = Vec::new();
     if let Ok(mut file) = File::open(path) {
         let length = file.metadata().map_or(0, |meta| meta.len());
-        if file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES))).is_ok() {
+        if file
+            .seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))
+            .is_ok()
+        {
             // A log that cannot be read shows as an empty one; the failure itself is reported.
             let _ = file.take(TAIL_BYTES).read_to_end(&mut bytes);
         }
@@ -234,7 +245,10 @@ mod tests {
             folder: folder.to_owned(),
             account: None,
             log: folder.join("logs/shell.log"),
-            stop: Stop { signal: Signal::SIGTERM, grace: Duration::from_millis(200) },
+            stop: Stop {
+                signal: Signal::SIGTERM,
+                grace: Duration::from_millis(200),
+            },
         }
     }
 
@@ -243,19 +257,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let launch = shell(folder.path(), "echo no such option >&2; exit 3");
         let mut process = ServerProcess::spawn(&launch, &Supervisor::unattended()).unwrap();
-        let error = process.ready("nowhere", Duration::from_secs(10), async || false).await;
+        let error = process
+            .ready("nowhere", Duration::from_secs(10), async || false)
+            .await;
         let text = error.unwrap_err().to_string();
-        assert!(text.contains("exit status: 3") && text.contains("no such option"), "{text}");
+        assert!(
+            text.contains("exit status: 3") && text.contains("no such option"),
+            "{text}"
+        );
     }
 
     #[tokio::test]
     async fn a_server_that_ignores_the_signal_dies_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
-        let launch = shell(folder.path(), "trap '' TERM; sleep 60 & echo ready; wait; wait");
+        let launch = shell(
+            folder.path(),
+            "trap '' TERM; sleep 60 & echo ready; wait; wait",
+        );
         let mut process = ServerProcess::spawn(&launch, &Supervisor::unattended()).unwrap();
         let log = process.log().to_owned();
         let has_started = || async { tail(&log).contains("ready") };
-        process.ready("its log", Duration::from_secs(10), has_started).await.unwrap();
+        process
+            .ready("its log", Duration::from_secs(10), has_started)
+            .await
+            .unwrap();
         let family = family_of(process.pid());
         assert_eq!(family.len(), 1);
         process.stop().await;

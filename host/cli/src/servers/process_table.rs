@@ -26,7 +26,11 @@ fn parse_stat(line: &str) -> Option<Stat> {
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
     let started = fields.nth(17)?.parse().ok()?;
-    Some(Stat { state, parent, started })
+    Some(Stat {
+        state,
+        parent,
+        started,
+    })
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -58,12 +62,19 @@ pub(crate) fn send(pid: u32, signal: Signal) {
 /// The id as the system calls want it. Zero and numbers that read as negative ones name groups,
 /// and are never handed on.
 pub(crate) fn as_pid(pid: u32) -> Option<Pid> {
-    i32::try_from(pid).ok().filter(|pid| *pid > 0).map(Pid::from_raw)
+    i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .map(Pid::from_raw)
 }
 
 /// The children of `parent`, those included that are dead and that nobody has waited for.
 pub(crate) fn children_and_zombies(parent: u32) -> Vec<u32> {
-    all().into_iter().filter(|(_, stat)| stat.parent == parent).map(|(pid, _)| pid).collect()
+    all()
+        .into_iter()
+        .filter(|(_, stat)| stat.parent == parent)
+        .map(|(pid, _)| pid)
+        .collect()
 }
 
 /// The living children of `pid`, their children, and so on.
@@ -85,13 +96,20 @@ pub(crate) fn descendants(pid: u32) -> Vec<u32> {
 
 /// The name of the program that `pid` runs, as the kernel cuts it (15 bytes).
 pub(crate) fn program(pid: u32) -> Option<String> {
-    Some(std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
+    Some(
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .ok()?
+            .trim_end()
+            .to_owned(),
+    )
 }
 
 /// The resident memory of `pid` in KiB.
 pub(crate) fn resident_kib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
@@ -102,7 +120,9 @@ fn relations() -> Vec<(u32, u32)> {
 }
 
 fn all() -> Vec<(u32, Stat)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -116,8 +136,16 @@ mod tests {
 
     #[test]
     fn a_command_with_blanks_and_parentheses_does_not_shift_the_fields() {
-        let line = "4711 (a) b (c)) S 17 4711 4711 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1";
-        assert_eq!(parse_stat(line), Some(Stat { state: 'S', parent: 17, started: 987_654 }));
+        let line =
+            "4711 (a) b (c)) S 17 4711 4711 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1";
+        assert_eq!(
+            parse_stat(line),
+            Some(Stat {
+                state: 'S',
+                parent: 17,
+                started: 987_654
+            })
+        );
         assert_eq!(parse_stat("4711 (cut"), None);
         assert_eq!(parse_stat("4711 (cut) S 1"), None);
     }
@@ -137,7 +165,10 @@ mod tests {
 
     #[test]
     fn a_dead_child_that_nobody_waited_for_is_not_alive() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let (pid, started) = (child.id(), start_time(child.id()));
         assert!(is_alive(pid, started) && descendants(std::process::id()).contains(&pid));
         send(pid, Signal::SIGKILL);

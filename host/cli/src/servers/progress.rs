@@ -34,21 +34,33 @@ pub struct Progress {
 impl Progress {
     /// Says nothing.
     pub fn quiet() -> Self {
-        Self { sink: Sink::Nowhere, is_coloured: false, begin: Instant::now() }
+        Self {
+            sink: Sink::Nowhere,
+            is_coloured: false,
+            begin: Instant::now(),
+        }
     }
 
     /// Prints to standard output.
     pub fn on_output(settings: &dyn Source) -> Self {
         let is_terminal = std::io::stdout().is_terminal();
         let is_coloured = may_colour(settings, is_terminal);
-        Self { sink: Sink::Output, is_coloured, begin: Instant::now() }
+        Self {
+            sink: Sink::Output,
+            is_coloured,
+            begin: Instant::now(),
+        }
     }
 
     /// Prints to standard error, for commands whose output belongs to somebody else.
     pub fn on_errors(settings: &dyn Source) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let is_coloured = may_colour(settings, is_terminal);
-        Self { sink: Sink::Errors, is_coloured, begin: Instant::now() }
+        Self {
+            sink: Sink::Errors,
+            is_coloured,
+            begin: Instant::now(),
+        }
     }
 
     /// Whether escape sequences for colours are understood.
@@ -81,7 +93,9 @@ impl Progress {
 
 /// Colours are for terminals, unless the user asked for none (<https://no-color.org>).
 fn may_colour(settings: &dyn Source, is_terminal: bool) -> bool {
-    is_terminal && settings.get("NO_COLOR").is_none() && settings.get("TERM").as_deref() != Some("dumb")
+    is_terminal
+        && settings.get("NO_COLOR").is_none()
+        && settings.get("TERM").as_deref() != Some("dumb")
 }
 
 fn line(is_coloured: bool, seconds: f64, who: &str, what: &str) -> String {
@@ -100,7 +114,10 @@ mod tests {
 
     #[test]
     fn lines_are_plain_without_a_terminal() {
-        assert_eq!(line(false, 1.25, "redis", "ready"), "   1.2 s  redis      ready");
+        assert_eq!(
+            line(false, 1.25, "redis", "ready"),
+            "   1.2 s  redis      ready"
+        );
         assert!(line(true, 1.25, "redis", "ready").contains("\x1b[36mredis"));
     }
 

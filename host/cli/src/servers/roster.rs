@@ -87,7 +87,14 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Stop { signal, grace } = self.stop;
         let millis = grace.as_millis();
-        write!(f, "{} {} {} {millis} {}", self.pid, self.started, signal.as_str(), self.name)
+        write!(
+            f,
+            "{} {} {} {millis} {}",
+            self.pid,
+            self.started,
+            signal.as_str(),
+            self.name
+        )
     }
 }
 
@@ -97,13 +104,27 @@ impl FromStr for Entry {
     fn from_str(line: &str) -> Result<Self, Self::Err> {
         let mut fields = line.splitn(5, ' ');
         let mut field = || fields.next().ok_or("too few fields");
-        let pid = field()?.parse().map_err(|_| "the process id is not a number")?;
-        let started = field()?.parse().map_err(|_| "the start time is not a number")?;
+        let pid = field()?
+            .parse()
+            .map_err(|_| "the process id is not a number")?;
+        let started = field()?
+            .parse()
+            .map_err(|_| "the start time is not a number")?;
         let signal = field()?.parse().map_err(|_| "no such signal")?;
-        let millis = field()?.parse().map_err(|_| "the grace period is not a number")?;
+        let millis = field()?
+            .parse()
+            .map_err(|_| "the grace period is not a number")?;
         let name = field()?.to_owned();
         process_table::as_pid(pid).ok_or("not a process id")?;
-        Ok(Self { pid, started, stop: Stop { signal, grace: Duration::from_millis(millis) }, name })
+        Ok(Self {
+            pid,
+            started,
+            stop: Stop {
+                signal,
+                grace: Duration::from_millis(millis),
+            },
+            name,
+        })
     }
 }
 
@@ -112,8 +133,16 @@ mod tests {
     use super::*;
 
     fn entry(pid: u32, started: u64) -> Entry {
-        let stop = Stop { signal: Signal::SIGTERM, grace: Duration::from_secs(5) };
-        Entry { pid, started, stop, name: "azurite (blob)".into() }
+        let stop = Stop {
+            signal: Signal::SIGTERM,
+            grace: Duration::from_secs(5),
+        };
+        Entry {
+            pid,
+            started,
+            stop,
+            name: "azurite (blob)".into(),
+        }
     }
 
     #[test]
@@ -125,15 +154,24 @@ mod tests {
 
     #[test]
     fn broken_lines_name_no_process() {
-        for line in ["", "1", "x 1 SIGTERM 1 n", "0 1 SIGTERM 1 n", "-1 1 SIGTERM 1 n", "1 1 TERM"]
-        {
+        for line in [
+            "",
+            "1",
+            "x 1 SIGTERM 1 n",
+            "0 1 SIGTERM 1 n",
+            "-1 1 SIGTERM 1 n",
+            "1 1 TERM",
+        ] {
             assert!(line.parse::<Entry>().is_err(), "{line}");
         }
     }
 
     #[test]
     fn a_process_that_merely_inherited_the_number_is_left_alone() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let started = process_table::start_time(child.id());
         entry(child.id(), started + 1).end();
         assert!(child.try_wait().unwrap().is_none());

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::roster::Entry;
-use super::{ServerError, orphans};
+use super::roster::{Entry, Stop};
+use super::{ServerError, orphans, process_table};
 
 /// The hidden subcommand of `nightshift` that runs [`watch`].
 pub const WATCHDOG_COMMAND: &str = "watchdog";
@@ -61,12 +61,19 @@ impl Supervisor {
             // Its own group: Ctrl-C at a terminal must not end it together with us.
             .process_group(0)
             .spawn()
-            .map_err(|source| ServerError::Spawn { program: program.clone(), source })?;
+            .map_err(|source| ServerError::Spawn {
+                program: program.clone(),
+                source,
+            })?;
         let Some(pipe) = process.stdin.take() else {
             return Err(ServerError::Machine("the watchdog got no pipe".into()));
         };
         let watchdog = Some(Watchdog { process, pipe });
-        let inner = Inner { entries: Vec::new(), file: Some(file.to_owned()), watchdog };
+        let inner = Inner {
+            entries: Vec::new(),
+            file: Some(file.to_owned()),
+            watchdog,
+        };
         inner.write_file()?;
         Ok(Self(Arc::new(Mutex::new(inner))))
     }
@@ -75,11 +82,34 @@ impl Supervisor {
     /// children of ours have started and left behind.
     pub fn end_orphans(&self) {
         let inner = self.inner();
-        let watchdog = inner.watchdog.as_ref().map(|watchdog| watchdog.process.id());
-        let kept: Vec<u32> =
-            inner.entries.iter().map(|entry| entry.pid).chain(watchdog).collect();
+        let watchdog = inner
+            .watchdog
+            .as_ref()
+            .map(|watchdog| watchdog.process.id());
+        let kept: Vec<u32> = inner
+            .entries
+            .iter()
+            .map(|entry| entry.pid)
+            .chain(watchdog)
+            .collect();
         drop(inner);
         orphans::end(&kept);
+    }
+
+    /// Puts a child of this process on the roster that is not a [`super::ServerProcess`].
+    pub(crate) fn watch_over(&self, pid: u32, name: &str, stop: Stop) -> Result<(), ServerError> {
+        let started = process_table::start_time(pid);
+        self.add(Entry {
+            pid,
+            started,
+            stop,
+            name: name.replace('\n', " "),
+        })
+    }
+
+    /// Takes a child that was waited for off the roster.
+    pub(crate) fn release(&self, pid: u32) {
+        self.remove(pid);
     }
 
     pub(crate) fn add(&self, entry: Entry) -> Result<(), ServerError> {
@@ -115,8 +145,14 @@ impl Inner {
     }
 
     fn write_file(&self) -> Result<(), ServerError> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let lines: String = self.entries.iter().map(|entry| format!("{entry}\n")).collect();
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let lines: String = self
+            .entries
+            .iter()
+            .map(|entry| format!("{entry}\n"))
+            .collect();
         std::fs::write(file, lines).map_err(ServerError::file("write", file))
     }
 }
@@ -138,7 +174,9 @@ impl Drop for Inner {
 
 /// Ends the processes that the roster `file` of a dead supervisor names.
 pub(crate) fn end_leftovers(file: &Path) {
-    let Ok(lines) = std::fs::read_to_string(file) else { return };
+    let Ok(lines) = std::fs::read_to_string(file) else {
+        return;
+    };
     let entries: Vec<Entry> = lines.lines().filter_map(|line| line.parse().ok()).collect();
     for entry in entries.iter().rev() {
         entry.end();
@@ -168,14 +206,20 @@ mod tests {
     use nix::sys::signal::Signal;
 
     use super::*;
-    use crate::servers::process_table;
-    use crate::servers::roster::Stop;
 
     fn sleeper() -> (Child, Entry) {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
-        let stop = Stop { signal: Signal::SIGTERM, grace: Duration::from_secs(5) };
+        let stop = Stop {
+            signal: Signal::SIGTERM,
+            grace: Duration::from_secs(5),
+        };
         let started = process_table::start_time(child.id());
-        let entry = Entry { pid: child.id(), started, stop, name: "sleeper".into() };
+        let entry = Entry {
+            pid: child.id(),
+            started,
+            stop,
+            name: "sleeper".into(),
+        };
         (child, entry)
     }
 

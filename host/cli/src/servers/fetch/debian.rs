@@ -14,8 +14,14 @@ use crate::servers::ServerError;
 
 /// Packages that a server drags in and that it does not need to run from a folder: tools for
 /// installing it as a system service, compilers for just-in-time compilation, all locales.
-const SUPERFLUOUS: [&str; 6] =
-    ["postgresql-common", "ssl-cert", "locales", "libllvm", "libz3", "perl"];
+const SUPERFLUOUS: [&str; 6] = [
+    "postgresql-common",
+    "ssl-cert",
+    "locales",
+    "libllvm",
+    "libz3",
+    "perl",
+];
 
 /// Downloads `package`, with those of its dependencies that this machine lacks, and unpacks all
 /// into `target`. Returns the version of `package`.
@@ -23,7 +29,12 @@ pub(crate) async fn unpack(package: &str, target: &Path) -> Result<String, Serve
     let apt = Apt::new(&target.join(".apt"))?;
     // Some source that does not matter here may be unreachable; what is missing shows below.
     let update = apt.tool("update").run().await;
-    let plan = match apt.tool("install").args(["--simulate", package]).run().await {
+    let plan = match apt
+        .tool("install")
+        .args(["--simulate", package])
+        .run()
+        .await
+    {
         Ok(plan) => plan,
         Err(error) => return Err(update.err().unwrap_or(error)),
     };
@@ -37,12 +48,22 @@ pub(crate) async fn unpack(package: &str, target: &Path) -> Result<String, Serve
         .iter()
         .filter(|(name, _)| !SUPERFLUOUS.iter().any(|prefix| name.starts_with(prefix)))
         .map(|(name, version)| format!("{name}={version}"));
-    let download = apt.tool("download").args(wanted).folder(&apt.downloads).run().await;
+    let download = apt
+        .tool("download")
+        .args(wanted)
+        .folder(&apt.downloads)
+        .run()
+        .await;
     if let Err(error) = download {
         return Err(update.err().unwrap_or(error));
     }
     for archive in archives(&apt.downloads)? {
-        Tool::new("dpkg").arg("-x").arg(&archive).arg(target).run().await?;
+        Tool::new("dpkg")
+            .arg("-x")
+            .arg(&archive)
+            .arg(target)
+            .run()
+            .await?;
     }
     super::remove(&apt.root)?;
     Ok(version)
@@ -53,7 +74,9 @@ pub(crate) async fn unpack(package: &str, target: &Path) -> Result<String, Serve
 pub(crate) fn library_path(root: &Path) -> OsString {
     let mut folders: Vec<PathBuf> = Vec::new();
     for base in ["usr/lib", "lib"] {
-        let Ok(entries) = std::fs::read_dir(root.join(base)) else { continue };
+        let Ok(entries) = std::fs::read_dir(root.join(base)) else {
+            continue;
+        };
         folders.extend(
             entries
                 .flatten()
@@ -73,19 +96,29 @@ struct Apt {
 impl Apt {
     fn new(root: &Path) -> Result<Self, ServerError> {
         let downloads = root.join("downloads");
-        for folder in
-            [&downloads, &root.join("state/lists/partial"), &root.join("cache/archives/partial")]
-        {
+        for folder in [
+            &downloads,
+            &root.join("state/lists/partial"),
+            &root.join("cache/archives/partial"),
+        ] {
             std::fs::create_dir_all(folder).map_err(ServerError::file("create", folder))?;
         }
         let file = root.join("apt.conf");
         std::fs::write(&file, configuration(root)).map_err(ServerError::file("write", &file))?;
-        Ok(Self { root: root.to_owned(), downloads })
+        Ok(Self {
+            root: root.to_owned(),
+            downloads,
+        })
     }
 
     fn tool(&self, verb: &str) -> Tool {
         let configuration = self.root.join("apt.conf");
-        Tool::new("apt-get").env("LC_ALL", "C").arg("-q").arg("-c").arg(configuration).arg(verb)
+        Tool::new("apt-get")
+            .env("LC_ALL", "C")
+            .arg("-q")
+            .arg("-c")
+            .arg(configuration)
+            .arg(verb)
     }
 }
 
@@ -106,8 +139,12 @@ fn configuration(root: &Path) -> String {
         ("Acquire::https::Timeout", "30".to_owned()),
     ];
     let hooks = ["Pre-Invoke", "Post-Invoke", "Post-Invoke-Success"];
-    let cleared = hooks.map(|hook| format!("#clear APT::Update::{hook};\n")).concat();
-    options.iter().fold(cleared, |text, (name, value)| text + &format!("{name} \"{value}\";\n"))
+    let cleared = hooks
+        .map(|hook| format!("#clear APT::Update::{hook};\n"))
+        .concat();
+    options.iter().fold(cleared, |text, (name, value)| {
+        text + &format!("{name} \"{value}\";\n")
+    })
 }
 
 /// Name and version of every package that a simulated installation would add:
@@ -155,7 +192,10 @@ mod tests {
             Conf redis-tools (5:7.0.15-1~deb12u10 Debian:12/oldstable [amd64])\n";
         assert_eq!(
             planned(simulation),
-            [("libssl3", "3.0.17-1"), ("redis-tools", "5:7.0.15-1~deb12u10")]
+            [
+                ("libssl3", "3.0.17-1"),
+                ("redis-tools", "5:7.0.15-1~deb12u10")
+            ]
         );
     }
 
@@ -168,14 +208,24 @@ mod tests {
         assert_eq!(line, format!("apt-get -q -c {} update", file.display()));
         let text = std::fs::read_to_string(file).unwrap();
         let state = folder.path().join("state");
-        assert!(text.contains(&format!("Dir::State \"{}\";\n", state.display())), "{text}");
-        assert!(text.contains("#clear APT::Update::Post-Invoke;\n"), "{text}");
+        assert!(
+            text.contains(&format!("Dir::State \"{}\";\n", state.display())),
+            "{text}"
+        );
+        assert!(
+            text.contains("#clear APT::Update::Post-Invoke;\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn only_library_folders_of_a_machine_kind_are_named() {
         let root = tempfile::tempdir().unwrap();
-        for folder in ["usr/lib/x86_64-linux-gnu", "usr/lib/postgresql", "lib/x86_64-linux-gnu"] {
+        for folder in [
+            "usr/lib/x86_64-linux-gnu",
+            "usr/lib/postgresql",
+            "lib/x86_64-linux-gnu",
+        ] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         let path = library_path(root.path());

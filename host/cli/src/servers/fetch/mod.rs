@@ -125,9 +125,15 @@ mod tests {
         let (one, other) = tokio::join!(counted("1"), counted("1"));
         one.unwrap();
         other.unwrap();
-        assert_eq!(std::fs::read_to_string(folder.join("program")).unwrap(), "1");
+        assert_eq!(
+            std::fs::read_to_string(folder.join("program")).unwrap(),
+            "1"
+        );
         fill("2").await.unwrap();
-        assert_eq!(std::fs::read_to_string(folder.join("program")).unwrap(), "2");
+        assert_eq!(
+            std::fs::read_to_string(folder.join("program")).unwrap(),
+            "2"
+        );
         assert!(!beside(&folder, "partial").exists());
     }
 
@@ -136,7 +142,9 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let folder = top.path().join("thing");
         let quiet = Progress::quiet();
-        installed(&folder, "1", &quiet, |_| async { Ok(()) }).await.unwrap();
+        installed(&folder, "1", &quiet, |_| async { Ok(()) })
+            .await
+            .unwrap();
         let failed = installed(&folder, "2", &quiet, |_| async {
             Err(ServerError::Machine("no network".into()))
         });

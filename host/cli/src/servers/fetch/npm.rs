@@ -8,8 +8,13 @@ use super::tool::Tool;
 use crate::servers::ServerError;
 
 /// Options that keep npm quiet, alone with the registry, and away from scripts.
-const QUIET: [&str; 5] =
-    ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"];
+const QUIET: [&str; 5] = [
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--no-update-notifier",
+    "--loglevel=error",
+];
 
 /// Installs exactly what the two files say into `target`.
 pub(crate) async fn install_locked(
@@ -30,8 +35,15 @@ pub(crate) async fn install_one(
     version: &str,
     target: &Path,
 ) -> Result<(), ServerError> {
-    let tool = Tool::new("npm").args(["install", "--no-save", "--no-package-lock"]).args(QUIET);
-    tool.arg("--prefix").arg(target).arg(format!("{name}@{version}")).run().await.map(drop)
+    let tool = Tool::new("npm")
+        .args(["install", "--no-save", "--no-package-lock"])
+        .args(QUIET);
+    tool.arg("--prefix")
+        .arg(target)
+        .arg(format!("{name}@{version}"))
+        .run()
+        .await
+        .map(drop)
 }
 
 /// The version of Node as (major, minor), or why there is none.
@@ -42,7 +54,10 @@ pub(crate) async fn node_version() -> Result<(u32, u32), ServerError> {
 }
 
 fn locked_install(target: &Path) -> Tool {
-    Tool::new("npm").args(["ci", "--omit=dev"]).args(QUIET).folder(target)
+    Tool::new("npm")
+        .args(["ci", "--omit=dev"])
+        .args(QUIET)
+        .folder(target)
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {
@@ -57,7 +72,10 @@ mod tests {
     #[test]
     fn a_locked_install_runs_no_scripts() {
         let line = locked_install(Path::new("/somewhere")).line();
-        assert!(line.starts_with("npm ci --omit=dev --ignore-scripts"), "{line}");
+        assert!(
+            line.starts_with("npm ci --omit=dev --ignore-scripts"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub async fn packages(
     home: &Home,
     progress: &Progress,
 ) -> Result<PathBuf, ServerError> {
-    let text = std::fs::read_to_string(requirements)
-        .map_err(ServerError::file("read", requirements))?;
+    let text =
+        std::fs::read_to_string(requirements).map_err(ServerError::file("read", requirements))?;
     // Compiled packages fit one version of the interpreter only.
     let version = Tool::new(PYTHON).arg("--version").run().await?;
     let folder = home.root().join("python");
@@ -31,7 +31,11 @@ pub async fn packages(
     installed(&folder, &stamp, progress, |partial| async move {
         progress.say("python", "fetching the packages of the conformance tests");
         let pip = Pip::find(home, progress).await?;
-        pip.install(&partial).arg("-r").arg(requirements).run().await?;
+        pip.install(&partial)
+            .arg("-r")
+            .arg(requirements)
+            .run()
+            .await?;
         progress.say("python", "packages ready");
         Ok(())
     })
@@ -48,7 +52,12 @@ pub(crate) async fn unpack_one(
     progress: &Progress,
 ) -> Result<(), ServerError> {
     let pip = Pip::find(home, progress).await?;
-    pip.install(target).arg("--no-deps").arg(format!("{name}=={version}")).run().await.map(drop)
+    pip.install(target)
+        .arg("--no-deps")
+        .arg(format!("{name}=={version}"))
+        .run()
+        .await
+        .map(drop)
 }
 
 /// A way to run pip.
@@ -71,16 +80,18 @@ impl Pip {
             Ok(()) => wheel_in(&folder.join("usr/share/python-wheels")),
             Err(error) => Err(error),
         };
-        unpacked.map(|wheel| Self { wheel: Some(wheel) }).map_err(|error| {
-            ServerError::Unavailable(Unavailable {
-                what: "pip",
-                tried: vec![
-                    (format!("{PYTHON} -m pip"), own.to_string()),
-                    ("Debian package python3-pip-whl".into(), error.to_string()),
-                ],
-                instead: "install it (Debian: apt-get install python3-pip)",
+        unpacked
+            .map(|wheel| Self { wheel: Some(wheel) })
+            .map_err(|error| {
+                ServerError::Unavailable(Unavailable {
+                    what: "pip",
+                    tried: vec![
+                        (format!("{PYTHON} -m pip"), own.to_string()),
+                        ("Debian package python3-pip-whl".into(), error.to_string()),
+                    ],
+                    instead: "install it (Debian: apt-get install python3-pip)",
+                })
             })
-        })
     }
 
     fn tool(&self) -> Tool {
@@ -94,7 +105,12 @@ impl Pip {
 
     fn install(&self, target: &Path) -> Tool {
         self.tool()
-            .args(["install", "--quiet", "--no-input", "--no-warn-script-location"])
+            .args([
+                "install",
+                "--quiet",
+                "--no-input",
+                "--no-warn-script-location",
+            ])
             .args(["--root-user-action=ignore", "--no-compile", "--target"])
             .arg(target)
     }
@@ -106,7 +122,8 @@ fn wheel_in(folder: &Path) -> Result<PathBuf, ServerError> {
         .flatten()
         .map(|entry| entry.path())
         .find(|path| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pip-"))
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("pip-"))
         })
         .ok_or_else(|| ServerError::Machine(format!("no pip wheel in {}", folder.display())))
 }
@@ -124,7 +141,9 @@ mod tests {
 
     #[test]
     fn a_wheel_is_run_in_place() {
-        let pip = Pip { wheel: Some("/w/pip-23.whl".into()) };
+        let pip = Pip {
+            wheel: Some("/w/pip-23.whl".into()),
+        };
         assert!(pip.tool().line().starts_with("python3 /w/pip-23.whl/pip"));
     }
 }

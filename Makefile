@@ -1,0 +1,23 @@
+# Every line here only calls cargo or our own command, `nightshift`; the work is done there.
+.PHONY: help run test bench check
+.DEFAULT_GOAL := help
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+help:   ## Show this list.
+	@sed -n 's/^\([a-z]*\): *## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+run:    ## Start everything here, send samples, stay until Ctrl-C. ONCE=1: only the round.
+	cargo run --package nightshift-cli -- up $(if $(ONCE),--once)
+
+test:   ## Run every test, with private servers.
+	cargo build --workspace --bins
+	$(TARGET)/debug/nightshift servers exec -- cargo test --workspace
+
+bench:  ## Measure throughput and latency; fails below the bars.
+	cargo build --release --workspace --bins
+	$(TARGET)/release/nightshift servers exec --durable --with postgres -- $(TARGET)/release/bench
+
+check:  ## Format, lints and documentation, without running anything.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
