@@ -26,6 +26,9 @@ use crate::connection_string::{ConnectionString, Credential};
 use crate::error::BusError;
 use crate::sas;
 
+/// Where `$cbs` sends its answers: an address that only this connection knows.
+const REPLY_TO: &str = "nightshift-cbs-answers";
+
 /// How long to wait before a failed renewal is tried again.
 const RENEWAL_RETRY: Duration = Duration::from_secs(5);
 
@@ -167,7 +170,7 @@ impl TokenPutter {
             Credential::SharedAccessSignature(token) => (SecretString::clone(token), None),
         };
         let id = format!("cbs-{}", self.next_request.fetch_add(1, Ordering::Relaxed));
-        let payload = cbs::put_token(&id, &audience, &token, expires_at);
+        let payload = cbs::put_token(&id, REPLY_TO, &audience, &token, expires_at);
         let node = self.node().await?;
         let link = node.key();
         let answer = self
@@ -190,7 +193,7 @@ impl TokenPutter {
         let spec = LinkSpec {
             entity: cbs::NODE.to_owned(),
             address: cbs::NODE.to_owned(),
-            role: LinkRole::Requests,
+            role: LinkRole::Requests { reply_to: REPLY_TO },
         };
         let (link, Attached { .. }) = self.connection.attach(spec).await?;
         Ok(Arc::clone(node.insert(Arc::new(link))))

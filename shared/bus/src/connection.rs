@@ -74,8 +74,9 @@ pub(crate) enum LinkRole {
     Sender,
     /// We receive into the inbox; `settled` means receive-and-delete.
     Receiver { inbox: Arc<Inbox>, settled: bool },
-    /// A pair of links to one node: requests go out, the responses are matched to them.
-    Requests,
+    /// A pair of links to one node: requests go out, the responses to the address `reply_to` are
+    /// matched to them by correlation-id.
+    Requests { reply_to: &'static str },
 }
 
 /// What the broker said when it opened a link.

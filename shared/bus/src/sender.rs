@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use nightshift_amqp::message::MESSAGE_FORMAT;
+
 use crate::authorization::Grant;
 use crate::batch;
 use crate::connection::{Attached, Command, Connection, LinkHandle, Transfer};
@@ -57,7 +59,7 @@ impl Sender {
     pub async fn send_message(&self, message: Message) -> Result<(), BusError> {
         let payload = encode::message(&message)?;
         self.check_size(payload.len() as u64)?;
-        let transfer = Transfer { format: encode::FORMAT_MESSAGE, payload };
+        let transfer = Transfer { format: MESSAGE_FORMAT, payload };
         let link = self.link.key();
         self.connection
             .ask("sending a message", |reply| Command::Send { link, transfer, reply })
@@ -79,7 +81,7 @@ impl Sender {
         }
         let link = self.link.key();
         let mut answers = Vec::new();
-        for transfer in batch::pack(&messages, encoded, self.attached.max_batch_size)? {
+        for transfer in batch::pack(&messages, encoded, self.attached.max_batch_size) {
             answers.push(self.connection.start(|reply| Command::Send { link, transfer, reply })?);
         }
         drop(messages);

@@ -1,4 +1,163 @@
-//! One client's connection.
-use std::{net::SocketAddr, sync::Arc};
+//! One client's connection: a task that moves bytes and does everything else between two waits.
+//!
+//! A round of the task reads what the socket has, feeds the protocol engine, collects what the
+//! events ask for, works it off queue by queue under one lock each, lets the receivers take what
+//! they may, and writes once. So a thousand small messages cost one lock, one wake-up and one
+//! system call each way, not a thousand.
+//!
+//! Nothing is read while a client does not take what is written for it, and receivers are given
+//! nothing while their output waits, so what a connection can make the broker hold is bounded.
+
+mod attach;
+mod cbs;
+mod delivery;
+mod grants;
+mod inbox;
+mod link;
+mod management;
+mod outbox;
+mod request;
+mod settlements;
+mod state;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{Instant, sleep_until, timeout},
+};
+
+use self::state::Connection;
 use crate::broker::Shared;
-pub(crate) async fn serve(stream: tokio::net::TcpStream, peer: SocketAddr, id: u64, shared: Arc<Shared>) { let _=(stream,peer,id,shared); }
+
+/// No more is read while this much output waits for the client.
+const OUTPUT_FULL: usize = 1024 * 1024;
+
+/// How much is read at once: little from a quiet client, much from a busy one.
+const SMALLEST_READ: usize = 4 * 1024;
+const LARGEST_READ: usize = 256 * 1024;
+
+/// A buffer that grew beyond this is given back when the connection is quiet.
+const KEPT_BUFFER: usize = 16 * 1024;
+
+/// How long a connection that has ended may take to receive its last bytes.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Serves one client until it leaves, breaks the protocol, or the broker stops.
+pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, id: u64, shared: Arc<Shared>) {
+    // Answers are small and awaited; without this they would wait for the client's next move.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(connection.id = id, error = %error, "could not switch off Nagle's algorithm");
+    }
+    tracing::debug!(connection.id = id, peer.address = %peer, "client connected");
+    let mut task = Task {
+        connection: Connection::new(id, Arc::clone(&shared)),
+        stream,
+        shared,
+        read_size: SMALLEST_READ,
+        give_up_at: None,
+    };
+    match task.run().await {
+        Ok(()) => tracing::debug!(connection.id = id, "client disconnected"),
+        Err(error) => {
+            tracing::debug!(connection.id = id, peer.address = %peer, error = %error, "client lost");
+        }
+    }
+    task.connection.withdraw();
+    // The peer may have stopped reading long ago; hanging up must not depend on it.
+    drop(timeout(LAST_WORDS, task.stream.shutdown()).await);
+}
+
+struct Task {
+    connection: Connection,
+    stream: TcpStream,
+    shared: Arc<Shared>,
+    read_size: usize,
+    /// When a closing connection is given up although the client has not confirmed.
+    give_up_at: Option<Instant>,
+}
+
+impl Task {
+    async fn run(&mut self) -> io::Result<()> {
+        loop {
+            let deadline = self.connection.advance();
+            self.write()?;
+            if self.connection.engine.is_closed() && self.connection.engine.output().is_empty() {
+                return Ok(());
+            }
+            if self.give_up_at.is_some_and(|at| at <= Instant::now()) {
+                return Ok(());
+            }
+            let deadline = [deadline, self.give_up_at].into_iter().flatten().min();
+            if !self.wait(deadline).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until there is something to do and reads what there is to read. Says whether the
+    /// client is still there.
+    async fn wait(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
+        let waiting = self.connection.engine.output().len();
+        let stopping = self.give_up_at.is_some();
+        tokio::select! {
+            readable = self.stream.readable(), if waiting < OUTPUT_FULL => {
+                readable?;
+                return self.read();
+            }
+            writable = self.stream.writable(), if waiting > 0 => writable?,
+            () = self.connection.bell().rung() => {}
+            () = self.shared.stop.cancelled(), if !stopping => {
+                self.give_up_at = Some(Instant::now() + self.shared.config.limits.stop_grace);
+                self.connection.stop();
+            }
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                self.give_back_memory();
+            }
+        }
+        Ok(true)
+    }
+
+    fn read(&mut self) -> io::Result<bool> {
+        let input = self.connection.engine.input();
+        input.reserve(self.read_size);
+        match self.stream.try_read_buf(input) {
+            Ok(0) => Ok(false),
+            Ok(count) => {
+                let busy = count >= self.read_size;
+                let next = if busy { self.read_size * 2 } else { self.read_size / 2 };
+                self.read_size = next.clamp(SMALLEST_READ, LARGEST_READ);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let output = self.connection.engine.output();
+        while !output.is_empty() {
+            match self.stream.try_write(output) {
+                Ok(count) => output.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection that has just been idle keeps no large buffers.
+    fn give_back_memory(&mut self) {
+        let engine = &mut self.connection.engine;
+        shrink(engine.input());
+        shrink(engine.output());
+    }
+}
+
+fn shrink(buffer: &mut BytesMut) {
+    if buffer.is_empty() && buffer.capacity() > KEPT_BUFFER {
+        *buffer = BytesMut::new();
+    }
+}

@@ -20,7 +20,7 @@ use super::home::Home;
 use super::process::{Launch, ServerProcess};
 use super::progress::Progress;
 use super::roster::Stop;
-use super::{ServerError, Supervisor, Unavailable, find, ports};
+use super::{ServerError, Supervisor, Unavailable, find, hex, ports};
 
 const MANIFEST: &str = include_str!("../../azurite/package.json");
 const LOCK: &str = include_str!("../../azurite/package-lock.json");
@@ -37,7 +37,7 @@ const KEY: &str =
 const OLDEST_NODE: u32 = 20;
 
 /// Node reads some 2,000 files at start, which takes seconds when the disk is busy.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How long one answer may take.
@@ -117,11 +117,7 @@ async fn find_or_fetch(
     progress: &Progress,
 ) -> Result<PathBuf, ServerError> {
     let digest = Sha256::digest(LOCK.as_bytes());
-    let stamp: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let stamp = hex::encode(&digest);
     let folder = home.cache().join("azurite");
     let fetched = async {
         has_node(settings).await?;

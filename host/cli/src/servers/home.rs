@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::ServerError;
 use super::account::Account;
+use super::{ServerError, hex};
 
 /// The folder's name in the checkout.
 pub const FOLDER: &str = ".nightshift";
@@ -67,11 +67,7 @@ impl Home {
     fn outside(&self) -> Result<PathBuf, ServerError> {
         let me = nix::unistd::geteuid().as_raw();
         let digest = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
-        let name: String = digest
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let name = hex::encode(digest.get(..6).unwrap_or(&digest));
         let folder = std::env::temp_dir().join(format!("nightshift-{me}-{name}"));
         match DirBuilder::new().mode(0o711).create(&folder) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}

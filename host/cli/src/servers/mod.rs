@@ -9,6 +9,7 @@ mod azurite;
 mod error;
 mod fetch;
 mod find;
+mod hex;
 mod home;
 mod orphans;
 mod ports;

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use nightshift_settings::Source;
 use nix::sys::signal::Signal;
-use rand::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -21,7 +20,7 @@ use super::home::Home;
 use super::process::{Launch, ServerProcess};
 use super::progress::Progress;
 use super::roster::Stop;
-use super::{ServerError, Supervisor, Unavailable, find, ports};
+use super::{ServerError, Supervisor, Unavailable, find, hex, ports};
 
 /// The names under which the server is looked for.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
@@ -63,8 +62,7 @@ impl Redis {
         supervisor: &Supervisor,
     ) -> Result<Self, ServerError> {
         let program = find_or_fetch(settings, home, progress).await?;
-        let bytes: [u8; 16] = rand::rng().random();
-        let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let password = hex::password();
         let mut tries = 0;
         loop {
             let port = ports::prefer(wanted)?;

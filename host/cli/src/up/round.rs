@@ -27,7 +27,7 @@ const USERS: u32 = 200;
 
 /// How long the first answer may take (the handler may just be starting), and how long the rest.
 const FIRST: Duration = Duration::from_secs(45);
-const REST: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_mins(1);
 
 /// How often the database is asked.
 const POLL: Duration = Duration::from_millis(20);

@@ -31,7 +31,7 @@ const SAMPLE_APPLICATION: &str = include_str!("../../sample/app.sql");
 const DATABASE: &str = "nightshift";
 
 /// Our own processes are ready within a fraction of a second, unless the machine is very busy.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 
 /// Deliveries before the broker itself gives a message up: so many that an outage of the database
 /// does not turn messages into dead letters. The functions count their own attempts.

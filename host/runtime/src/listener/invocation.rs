@@ -20,10 +20,13 @@ use uuid::Uuid;
 
 use super::Listener;
 use crate::app::Mode;
-use crate::handler::{Answer, CallError, ReadyHandler};
+use crate::handler::{Answer, CallError, HandlerState, ReadyHandler};
 
 /// The longest answer read in default mode. An answer without outputs has fifty bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long after a broken connection the end of the handler may take to be noticed.
+const CRASH_NOTICE: Duration = Duration::from_millis(250);
 
 /// When the invocation is given up, in RFC 3339 (default mode).
 const DEADLINE: &str = "x-nightshift-deadline";
@@ -139,22 +142,40 @@ impl<'a> Invocation<'a> {
             .client
             .post(handler.port, function, headers, body, limit);
         let answer = match self.listener.config.function_timeout {
-            FunctionTimeout::Unlimited => call.await?,
+            FunctionTimeout::Unlimited => call.await,
             FunctionTimeout::After(limit) => match timeout(limit, call).await {
-                Ok(answer) => answer?,
-                Err(_) => return Err(self.give_up(&handler, limit)),
+                Ok(answer) => answer,
+                Err(_) => return Err(self.give_up(&handler, limit).await),
             },
         };
-        judge(&answer)
+        match answer {
+            Ok(answer) => judge(&answer),
+            Err(error) => {
+                self.let_supervisor_see(&handler).await;
+                Err(error.into())
+            }
+        }
     }
 
     /// The call took too long. Dropping it has closed its connection; strict mode kills the whole
     /// handler, too.
-    fn give_up(&self, handler: &ReadyHandler, limit: Duration) -> Failure {
+    async fn give_up(&self, handler: &ReadyHandler, limit: Duration) -> Failure {
         if self.listener.mode() == Mode::Strict {
             handler.kill.cancel();
+            self.let_supervisor_see(handler).await;
         }
         Failure::TimedOut(limit)
+    }
+
+    /// A broken connection usually means that the handler is dead. Its messages go back only once
+    /// that is known: otherwise they would be received again at once, for the same dead handler,
+    /// and use up their deliveries.
+    async fn let_supervisor_see(&self, handler: &ReadyHandler) {
+        let mut state = self.listener.handler.clone();
+        let is_gone =
+            |state: &HandlerState| state.ready().is_none_or(|ready| ready.pid != handler.pid);
+        // A handler that lives on has only closed its connection.
+        let _ = timeout(CRASH_NOTICE, state.wait_for(is_gone)).await;
     }
 
     fn encode(&self) -> Result<Vec<u8>, EncodeError> {

@@ -64,6 +64,16 @@ pub enum ProtocolError {
         /// Why its value is not allowed.
         why: &'static str,
     },
+    /// A channel or handle above what we announced.
+    #[error("{what} {number} is above the announced limit of {limit}")]
+    OutOfRange {
+        /// Channel or handle.
+        what: &'static str,
+        /// Its number.
+        number: u32,
+        /// The highest one allowed.
+        limit: u32,
+    },
     /// The peer makes us hold more than we agreed to.
     #[error("the peer exceeds the limit of {limit} {what}")]
     LimitExceeded {
@@ -90,7 +100,9 @@ impl ProtocolError {
     /// The error condition that the peer is told.
     pub fn condition(&self) -> Symbol {
         match self {
-            Self::UnsupportedHeader { .. } | Self::Frame(_) => condition::FRAMING_ERROR,
+            Self::UnsupportedHeader { .. } | Self::Frame(_) | Self::OutOfRange { .. } => {
+                condition::FRAMING_ERROR
+            }
             Self::Sasl { .. } | Self::SaslMechanism { .. } => condition::UNAUTHORIZED_ACCESS,
             Self::Decode { .. } => condition::DECODE_ERROR,
             Self::UnexpectedFrame { .. } => condition::NOT_ALLOWED,

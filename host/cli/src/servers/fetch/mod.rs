@@ -18,7 +18,7 @@ use super::process::POLL;
 use super::{ServerError, progress::Progress};
 
 /// How long another process may take to fetch the same thing before this one gives up.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// The file that says what a folder of the cache holds.
 const STAMP: &str = ".stamp";

@@ -68,9 +68,9 @@ struct Pip {
 
 impl Pip {
     async fn find(home: &Home, progress: &Progress) -> Result<Self, ServerError> {
-        let own = match (Self { wheel: None }).tool().arg("--version").run().await {
-            Ok(_) => return Ok(Self { wheel: None }),
-            Err(error) => error,
+        let version = Self { wheel: None }.tool().arg("--version").run().await;
+        let Err(own) = version else {
+            return Ok(Self { wheel: None });
         };
         let folder = home.cache().join("pip");
         let fetched = installed(&folder, "python3-pip-whl", progress, |partial| async move {

@@ -18,7 +18,7 @@ use crate::servers::process::last_lines;
 use crate::servers::{ServerError, process_table};
 
 /// How long a helper may take: a slow line needs minutes for the largest download (some 60 MB).
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_mins(15);
 
 /// A helper program with its arguments.
 #[derive(Debug, Clone)]

@@ -4,17 +4,13 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
-use rand::Rng;
 
 use super::{PostgresOptions, Programs, USER, is_postmaster_of};
 use crate::servers::account::Account;
 use crate::servers::fetch::remove;
 use crate::servers::fetch::tool::Tool;
 use crate::servers::roster::{Entry, Stop};
-use crate::servers::{ServerError, ports, process_table};
-
-/// How many random bytes make a password: as many as an AES key.
-const PASSWORD_BYTES: usize = 16;
+use crate::servers::{ServerError, hex, ports, process_table};
 
 /// A cluster on disk, with everything that is needed to start it.
 #[derive(Debug)]
@@ -119,8 +115,7 @@ async fn make(
     std::fs::create_dir(&partial).map_err(ServerError::file("create", &partial))?;
     let private = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(&partial, private).map_err(ServerError::file("close", &partial))?;
-    let bytes: [u8; PASSWORD_BYTES] = rand::rng().random();
-    let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let password = hex::password();
     write_private(password_file, &password)?;
     if let Some(account) = account {
         account.own(&partial)?;

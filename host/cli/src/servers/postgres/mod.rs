@@ -31,7 +31,7 @@ pub use programs::Programs;
 const USER: &str = "nightshift";
 
 /// How long a start may take: crash recovery of a cluster under load takes a few seconds.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// How long the cluster is asked to end before it is killed.
 const GRACE: Duration = Duration::from_secs(20);

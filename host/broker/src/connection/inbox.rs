@@ -1,0 +1,155 @@
+//! What clients send: collected event by event, stored queue by queue, answered range by range.
+
+use nightshift_amqp::{
+    condition,
+    engine::{Delivery, LinkId, SessionId},
+    message::BATCH_FORMAT,
+    performative::{AmqpError, DeliveryState, Disposition, Role},
+};
+
+use super::{
+    link::{Link, SenderLink},
+    state::Connection,
+};
+use crate::queue::{QueueFull, Submission, Unsuitable, read_submissions};
+
+/// The credit of a client's sender, given anew when half of it is used: what the service does.
+pub(super) const CREDIT: u32 = 1_000;
+
+/// Transfers that came and are not answered.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    transfers: Vec<Transfer>,
+    /// The messages of all transfers, in their order.
+    submissions: Vec<Submission>,
+    /// The links that transfers came on, to be given new credit.
+    links: Vec<LinkId>,
+}
+
+/// One transfer and the messages in it.
+#[derive(Debug)]
+struct Transfer {
+    session: SessionId,
+    delivery_id: u32,
+    /// Whether the client wants no answer.
+    settled: bool,
+    entity: usize,
+    /// How many messages, and what they count for.
+    count: usize,
+    cost: usize,
+    refusal: Option<AmqpError>,
+}
+
+impl Connection {
+    pub(super) fn on_delivery(&mut self, delivery: Delivery) {
+        match self.links.get(&delivery.link) {
+            Some(Link::Sender(link)) => {
+                let now_ms = self.shared.clock.now().timestamp_millis();
+                self.inbox.take(link, delivery, now_ms);
+            }
+            Some(Link::Requests(_)) => self.on_request(delivery),
+            // The engine lets nothing in on links that only send.
+            Some(Link::Receiver(_) | Link::Responses(_)) | None => {}
+        }
+    }
+
+    /// Stores what came, and answers.
+    pub(super) fn store_inbox(&mut self) {
+        if self.inbox.transfers.is_empty() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let Inbox { transfers, submissions, links } = &mut self.inbox;
+        let mut submissions = submissions.drain(..);
+        for group in transfers.chunk_by_mut(|a, b| a.entity == b.entity) {
+            let entity = &self.entities[group[0].entity];
+            entity.with(|queue| {
+                for transfer in group.iter_mut().filter(|transfer| transfer.refusal.is_none()) {
+                    let Transfer { count, cost, .. } = *transfer;
+                    if let Err(full) = queue.enqueue(now, count, cost, submissions.by_ref()) {
+                        submissions.by_ref().take(count).for_each(drop);
+                        transfer.refusal = Some(queue_full(full));
+                    }
+                }
+            });
+        }
+        drop(submissions);
+        let transfers = std::mem::take(transfers);
+        let links = std::mem::take(links);
+        self.answer(&transfers);
+        for link in links {
+            if self.engine.credit(link) <= CREDIT / 2 {
+                self.answered(self.engine.set_credit(link, CREDIT));
+            }
+        }
+        // Keep the allocation for the next round.
+        self.inbox.transfers = transfers;
+        self.inbox.transfers.clear();
+    }
+
+    /// Tells the client what became of its transfers: one frame for each run of accepted ones.
+    fn answer(&mut self, transfers: &[Transfer]) {
+        let follows = |a: &Transfer, b: &Transfer| {
+            a.session == b.session
+                && b.delivery_id == a.delivery_id.wrapping_add(1)
+                && a.refusal.is_none()
+                && b.refusal.is_none()
+                && !a.settled
+                && !b.settled
+        };
+        for run in transfers.chunk_by(follows) {
+            let [first, last] = [&run[0], &run[run.len() - 1]];
+            if first.settled {
+                if let Some(error) = &first.refusal {
+                    // The client does not want to know, so the operator should.
+                    tracing::info!(connection.id = self.id, error = %error, "a message was dropped");
+                }
+                continue;
+            }
+            let state = match &first.refusal {
+                None => DeliveryState::Accepted,
+                Some(error) => DeliveryState::rejected(error.clone()),
+            };
+            let [from, to] = [first.delivery_id, last.delivery_id];
+            let disposition = Disposition::new(Role::Receiver, from, to, true, Some(state));
+            self.answered(self.engine.disposition(first.session, &disposition));
+        }
+    }
+}
+
+impl Inbox {
+    fn take(&mut self, link: &SenderLink, delivery: Delivery, now_ms: i64) {
+        let before = self.submissions.len();
+        let is_batch = delivery.message_format == BATCH_FORMAT;
+        let read = read_submissions(delivery.payload, is_batch, now_ms, &mut self.submissions);
+        let new = &self.submissions[before..];
+        self.transfers.push(Transfer {
+            session: link.session,
+            delivery_id: delivery.delivery_id,
+            settled: delivery.settled,
+            entity: link.entity,
+            count: new.len(),
+            cost: new.iter().map(Submission::cost).sum(),
+            refusal: read.err().map(unsuitable),
+        });
+        if self.links.last() != Some(&delivery.link) {
+            self.links.push(delivery.link);
+        }
+    }
+}
+
+fn unsuitable(problem: Unsuitable) -> AmqpError {
+    let condition = match problem {
+        Unsuitable::Malformed(_) | Unsuitable::Encoding(_) => condition::DECODE_ERROR,
+        Unsuitable::Scheduled => condition::NOT_IMPLEMENTED,
+    };
+    AmqpError::new(condition, super::state::error_chain(&problem))
+}
+
+fn queue_full(full: QueueFull) -> AmqpError {
+    let text = match full {
+        QueueFull::Messages(limit) => format!("the queue holds its limit of {limit} messages"),
+        QueueFull::Bytes(limit) => format!("the queue holds its limit of {limit} bytes"),
+    };
+    AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text)
+}

@@ -1,0 +1,73 @@
+//! The links of a connection, by what they are for.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use nightshift_amqp::engine::SessionId;
+
+use crate::{
+    address::EntityAddress,
+    entity::Entity,
+    queue::{SubQueue, Ticket},
+};
+
+/// A link that a client attached.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// The client sends messages to a queue.
+    Sender(SenderLink),
+    /// The client receives messages from a queue.
+    Receiver(ReceiverLink),
+    /// The client sends requests to a node.
+    Requests(RequestLink),
+    /// The client receives the answers of a node.
+    Responses(ResponseLink),
+}
+
+#[derive(Debug)]
+pub(super) struct SenderLink {
+    pub(super) session: SessionId,
+    /// Where the queue is in the connection's list of entities.
+    pub(super) entity: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct ReceiverLink {
+    pub(super) session: SessionId,
+    /// The link's number at the doorbell.
+    pub(super) number: u64,
+    pub(super) entity: usize,
+    pub(super) queue: Arc<Entity>,
+    pub(super) sub_queue: SubQueue,
+    /// Whether messages are gone once they are sent.
+    pub(super) settles_on_send: bool,
+    /// The place in the queue's line, while there is nothing to receive.
+    pub(super) ticket: Option<Ticket>,
+    /// The client wants what there is now, and the rest of its credit back.
+    pub(super) drain: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct RequestLink {
+    pub(super) session: SessionId,
+    pub(super) node: Node,
+}
+
+#[derive(Debug)]
+pub(super) struct ResponseLink {
+    pub(super) session: SessionId,
+    pub(super) node: Node,
+    pub(super) name: String,
+    /// The address that the client gave its own end.
+    pub(super) reply_to: Option<String>,
+    /// Answers for which there was no credit yet.
+    pub(super) waiting: VecDeque<Bytes>,
+    pub(super) last_tag: u32,
+}
+
+/// A node that answers requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Node {
+    Cbs,
+    Management(EntityAddress),
+}

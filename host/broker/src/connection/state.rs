@@ -1,0 +1,239 @@
+//! What a connection knows, and one round of its work.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use nightshift_amqp::{
+    condition,
+    engine::{Engine, Event, LinkId, Limits, ServerOptions, SessionId, Unsettled},
+    performative::AmqpError,
+    sasl::{PlainCredentials, SaslCode},
+};
+use tokio::time::Instant;
+
+use super::{
+    grants::Grants, inbox::Inbox, link::Link, outbox::Outbox, settlements::Outstanding,
+    settlements::Settlements,
+};
+use crate::{
+    auth,
+    broker::Shared,
+    entity::Entity,
+    queue::Doorbell,
+};
+
+/// How the broker names itself to clients.
+const CONTAINER: &str = "nightshift-broker";
+
+/// How soon a connection that was given nothing because it settles nothing is looked at again: its
+/// locks may have ended.
+const STALLED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Everything about one connection but its socket.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: u64,
+    pub(super) engine: Engine,
+    pub(super) shared: Arc<Shared>,
+    pub(super) links: HashMap<LinkId, Link>,
+    /// What each session's client has not settled.
+    pub(super) unsettled: HashMap<SessionId, Unsettled<Outstanding>>,
+    /// The queues that links of this connection lead to.
+    pub(super) entities: Vec<Arc<Entity>>,
+    pub(super) grants: Grants,
+    pub(super) inbox: Inbox,
+    pub(super) settlements: Settlements,
+    pub(super) outbox: Outbox,
+    bell: Arc<Doorbell>,
+    started: Instant,
+    /// Since when the connection has had no link.
+    linkless_since: Option<Instant>,
+}
+
+impl Connection {
+    pub(super) fn new(id: u64, shared: Arc<Shared>) -> Self {
+        let config = &shared.config;
+        let limits = Limits { max_message_size: config.max_message_size, ..Limits::default() };
+        let options = ServerOptions { limits, ..ServerOptions::new(CONTAINER) };
+        let now = Instant::now();
+        Self {
+            id,
+            engine: Engine::server(options),
+            links: HashMap::new(),
+            unsettled: HashMap::new(),
+            entities: Vec::new(),
+            grants: Grants::default(),
+            inbox: Inbox::default(),
+            settlements: Settlements::default(),
+            outbox: Outbox::default(),
+            bell: Arc::default(),
+            started: now,
+            linkless_since: Some(now),
+            shared,
+        }
+    }
+
+    pub(super) fn bell(&self) -> &Arc<Doorbell> {
+        &self.bell
+    }
+
+    /// Does all there is to do: what the client sent, and what the queues have for it. Says when to
+    /// come back at the latest.
+    pub(super) fn advance(&mut self) -> Option<Instant> {
+        loop {
+            match self.engine.next_event() {
+                Ok(Some(event)) => self.on_event(event),
+                Ok(None) => break,
+                Err(error) => {
+                    // The engine has said so to the client and will read nothing more.
+                    let error = error_chain(&error);
+                    tracing::info!(connection.id = self.id, error, "client broke the protocol");
+                    break;
+                }
+            }
+        }
+        self.work_off();
+        self.deliver();
+        self.close_when_due();
+        self.next_deadline()
+    }
+
+    /// Tells the client that the broker stops.
+    pub(super) fn stop(&mut self) {
+        let error = AmqpError::new(condition::CONNECTION_FORCED, "the broker is stopping");
+        self.engine.close(Some(error));
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            // These come in great numbers and are worked off together.
+            Event::Delivery(delivery) => return self.on_delivery(delivery),
+            Event::Disposition { session, disposition } => {
+                return self.on_disposition(session, disposition);
+            }
+            Event::Credit { link, drain, .. } => return self.on_credit(link, drain),
+            _ => {}
+        }
+        // What was sent before a link or session ended is answered before its end.
+        self.work_off();
+        match event {
+            Event::PlainCredentials(credentials) => self.on_credentials(&credentials),
+            Event::SessionBegun { session, .. } => {
+                self.unsettled.insert(session, Unsettled::new());
+            }
+            Event::SessionEnded { session, .. } => {
+                self.unsettled.remove(&session);
+            }
+            Event::LinkAttaching { session, link, attach } => self.on_attach(session, link, &attach),
+            Event::LinkDetached { link, .. } => self.forget_link(link),
+            Event::Closed(error) => {
+                let error = error.map(|error| error.to_string());
+                tracing::debug!(connection.id = self.id, error, "connection closed");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_credentials(&mut self, credentials: &PlainCredentials) {
+        let key = self.shared.config.access_key.as_ref();
+        let code = match auth::check_password(key, &credentials.user, &credentials.password) {
+            Ok(grant) => {
+                self.grants.add(grant);
+                SaslCode::Ok
+            }
+            Err(_) => SaslCode::Auth,
+        };
+        self.answered(self.engine.answer_credentials(code));
+    }
+
+    /// Stores and settles what the events since the last time brought.
+    fn work_off(&mut self) {
+        self.store_inbox();
+        self.settle();
+    }
+
+    /// Forgets a link that is gone.
+    fn forget_link(&mut self, link: LinkId) {
+        if let Some(Link::Receiver(receiver)) = self.links.remove(&link) {
+            self.outbox.forget(receiver.number);
+            if let Some(ticket) = receiver.ticket {
+                receiver.queue.with(|queue| queue.leave(receiver.sub_queue, ticket));
+            }
+        }
+        if self.links.is_empty() {
+            self.linkless_since = Some(Instant::now());
+        }
+    }
+
+    /// Notes a link that was accepted.
+    pub(super) fn remember_link(&mut self, id: LinkId, link: Link) {
+        self.links.insert(id, link);
+        self.linkless_since = None;
+    }
+
+    /// Leaves every line. The locks stay until they end, as in the service.
+    pub(super) fn withdraw(&mut self) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.forget_link(link);
+        }
+    }
+
+    /// A command that fails concerns something that the client has ended meanwhile; that is its
+    /// right, and it is told about the end by other means.
+    pub(super) fn answered<T>(&self, result: Result<T, nightshift_amqp::engine::CommandError>) {
+        if let Err(error) = result {
+            tracing::debug!(connection.id = self.id, error = %error, "an answer came too late");
+        }
+    }
+
+    fn close_when_due(&mut self) {
+        let limits = &self.shared.config.limits;
+        let now = Instant::now();
+        let unauthenticated = self.grants.is_empty() && self.started + limits.authentication <= now;
+        let idle = self.linkless_since.is_some_and(|since| since + limits.idle_connection <= now);
+        let expired = self.grants.have_ended(self.shared.clock.now());
+        let error = if unauthenticated {
+            let text = "no token was set in time";
+            AmqpError::new(condition::UNAUTHORIZED_ACCESS, text)
+        } else if expired {
+            AmqpError::new(condition::UNAUTHORIZED_ACCESS, "the last token has expired")
+        } else if idle {
+            let seconds = limits.idle_connection.as_secs();
+            let text = format!("the connection had no link for {seconds} s");
+            AmqpError::new(condition::CONNECTION_FORCED, text)
+        } else {
+            return;
+        };
+        self.engine.close(Some(error));
+    }
+
+    fn next_deadline(&mut self) -> Option<Instant> {
+        let limits = &self.shared.config.limits;
+        let now = Instant::now();
+        let protocol = match self.engine.tick(now.into_std()) {
+            Ok(deadline) => deadline.map(Instant::from_std),
+            Err(error) => {
+                let error = error_chain(&error);
+                tracing::info!(connection.id = self.id, error, "client gone silent");
+                Some(now)
+            }
+        };
+        let authentication = self.grants.is_empty().then(|| self.started + limits.authentication);
+        let expiry = self.grants.time_left(self.shared.clock.now()).map(|left| now + left);
+        let idle = self.linkless_since.map(|since| since + limits.idle_connection);
+        let stalled = self.outbox.is_stalled().then(|| now + STALLED_PAUSE);
+        let all = [protocol, authentication, expiry, idle, stalled];
+        if self.engine.is_closed() { protocol } else { all.into_iter().flatten().min() }
+    }
+}
+
+/// An error with its causes on one line.
+pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

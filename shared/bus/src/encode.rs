@@ -1,0 +1,91 @@
+//! From an application's message to bytes on the wire.
+
+use bytes::{Bytes, BytesMut};
+use nightshift_amqp::message::{Header, Properties, Section};
+use nightshift_amqp::{Encode as _, Map, Symbol, Timestamp};
+
+use crate::error::BusError;
+use crate::message::Message;
+
+/// Encodes one message: the sections that it needs and no others.
+pub(crate) fn message(message: &Message) -> Result<Bytes, BusError> {
+    let mut out = BytesMut::with_capacity(message.body.len() + 256);
+    if let Some(ttl) = message.time_to_live {
+        let ttl = u32::try_from(ttl.as_millis()).map_err(|_| {
+            let text = format!(
+                "a time to live of {} s cannot be sent: the header has room for {} s",
+                ttl.as_secs(),
+                u32::MAX / 1000
+            );
+            BusError::InvalidArgument(text)
+        })?;
+        Header { ttl: Some(ttl), ..Header::default() }.encode(&mut out);
+    }
+    annotations(message, &mut out);
+    properties(message, &mut out);
+    application_properties(message, &mut out)?;
+    Section::Data.put(&mut out, &message.body);
+    Ok(out.freeze())
+}
+
+/// Appends the sections that a batch repeats from its first message: the service routes the whole
+/// batch by them.
+pub(crate) fn envelope(first: &Message, out: &mut BytesMut) {
+    annotations(first, out);
+    if first.message_id.is_some() || first.session_id.is_some() {
+        Properties {
+            message_id: first.message_id.clone().map(Into::into),
+            group_id: first.session_id.clone(),
+            ..Properties::default()
+        }
+        .encode(out);
+    }
+}
+
+fn annotations(message: &Message, out: &mut BytesMut) {
+    let mut annotations = Map::new();
+    if let Some(key) = &message.partition_key {
+        annotations.insert_symbol("x-opt-partition-key", key.clone());
+    }
+    if let Some(instant) = message.scheduled_enqueue_time {
+        let instant = Timestamp::from_millis(instant.timestamp_millis());
+        annotations.insert_symbol("x-opt-scheduled-enqueue-time", instant);
+    }
+    if !annotations.is_empty() {
+        Section::MessageAnnotations.put(out, &annotations);
+    }
+}
+
+fn properties(message: &Message, out: &mut BytesMut) {
+    let properties = Properties {
+        message_id: message.message_id.clone().map(Into::into),
+        to: message.to.clone(),
+        subject: message.subject.clone(),
+        reply_to: message.reply_to.clone(),
+        correlation_id: message.correlation_id.clone().map(Into::into),
+        content_type: message.content_type.clone().map(Symbol::from),
+        group_id: message.session_id.clone(),
+        reply_to_group_id: message.reply_to_session_id.clone(),
+        ..Properties::default()
+    };
+    if properties != Properties::default() {
+        properties.encode(out);
+    }
+}
+
+fn application_properties(message: &Message, out: &mut BytesMut) -> Result<(), BusError> {
+    if message.application_properties.is_empty() {
+        return Ok(());
+    }
+    let mut map = Map::new();
+    for (name, value) in &message.application_properties {
+        let Some(value) = value.to_wire() else {
+            return Err(BusError::InvalidArgument(format!(
+                "the application property `{name}` has a type that cannot be sent"
+            )));
+        };
+        map.insert(name.clone(), value);
+    }
+    Section::ApplicationProperties.put(out, &map);
+    Ok(())
+}
