@@ -6,6 +6,8 @@
 //! resource and everything below it. Without a configured key every token is taken, and lasts; the
 //! broker then only listens on a loopback address.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, Mac};
 use percent_encoding::percent_decode_str;
@@ -44,6 +46,17 @@ impl Grant {
         let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
         self.is_valid(now)
             && (self.scope.is_empty() || path.strip_prefix(&*self.scope).is_some_and(below))
+    }
+
+    /// Whether it allows the same as `other`, for a time of its own.
+    pub(crate) fn same_scope(&self, other: &Self) -> bool {
+        self.scope == other.scope
+    }
+
+    /// How long it is still valid; `None` when it lasts for ever.
+    pub(crate) fn time_left(&self, now: DateTime<Utc>) -> Option<Duration> {
+        let seconds = u64::try_from(self.expires_at.saturating_sub(now.timestamp()));
+        (self.expires_at != i64::MAX).then(|| Duration::from_secs(seconds.unwrap_or(0)))
     }
 
     pub(crate) fn is_valid(&self, now: DateTime<Utc>) -> bool {

@@ -47,7 +47,7 @@ pub enum Command {
     /// Send a message to a queue.
     #[command(after_help = EXIT_CODES)]
     Send(SendArgs),
-    /// Bring the schema `nightshift` of the database in NIGHTSHIFT_POSTGRES_URL up to date.
+    /// Bring the schema `nightshift` of the database in `NIGHTSHIFT_POSTGRES_URL` up to date.
     #[command(after_help = EXIT_CODES)]
     Migrate,
     /// Show every setting, where it comes from, and what is wrong with it.
@@ -79,13 +79,13 @@ pub enum ServersCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[non_exhaustive]
 pub enum Part {
-    /// NIGHTSHIFT_TEST_POSTGRES: URL of a superuser, database `postgres`.
+    /// `NIGHTSHIFT_TEST_POSTGRES`: URL of a superuser, database `postgres`.
     Postgres,
-    /// NIGHTSHIFT_TEST_PYTHONPATH: folder with the Python packages of the conformance tests.
+    /// `NIGHTSHIFT_TEST_PYTHONPATH`: folder with the Python packages of the conformance tests.
     Python,
-    /// NIGHTSHIFT_TEST_REDIS: URL.
+    /// `NIGHTSHIFT_TEST_REDIS`: URL.
     Redis,
-    /// NIGHTSHIFT_TEST_BLOB: storage connection string.
+    /// `NIGHTSHIFT_TEST_BLOB`: storage connection string.
     Azurite,
 }
 
@@ -112,7 +112,7 @@ pub struct ExecArgs {
 /// Arguments of `broker`.
 #[derive(Debug, Args)]
 pub struct BrokerArgs {
-    /// Where to listen; port 0 takes a free one. Beyond loopback, NIGHTSHIFT_BROKER_KEY is needed.
+    /// Where to listen; port 0 takes a free one. Beyond loopback, `NIGHTSHIFT_BROKER_KEY` is needed.
     #[arg(long, default_value = "127.0.0.1:5672")]
     pub listen: SocketAddr,
     /// A queue to serve; may be repeated.

@@ -9,7 +9,7 @@ mod environment;
 mod output;
 mod signals;
 mod stage;
-//mod up;
+mod up;
 
 pub use args::{Cli, Command};
 

@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// Ctrl-C (SIGINT), SIGTERM and SIGHUP, from the moment of its making on.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     interrupt: Stream,
     terminate: Stream,
     hangup: Stream,
@@ -13,7 +13,7 @@ pub struct Signals {
 
 impl Signals {
     /// Takes the signals over from their default, which is to die at once.
-    pub fn listen() -> std::io::Result<Self> {
+    pub(crate) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -22,7 +22,7 @@ impl Signals {
     }
 
     /// The next of them.
-    pub async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::SIGINT,
             _ = self.terminate.recv() => Signal::SIGTERM,
@@ -32,7 +32,7 @@ impl Signals {
 }
 
 /// The exit code that tells a shell that `signal` ended the process.
-pub fn exit_code(signal: Signal) -> u8 {
+pub(crate) fn exit_code(signal: Signal) -> u8 {
     u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
 }
 

@@ -17,16 +17,16 @@ const FUNCTION_FILE: &str = "function.json";
 
 /// A staged app.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Staged {
+pub(crate) struct Staged {
     /// The app root.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// The functions' names, sorted.
-    pub functions: Vec<String>,
+    pub(crate) functions: Vec<String>,
 }
 
 /// Stages the app of `checkout` with the program `handler` into `root`, replacing what is there
 /// only when everything is in place.
-pub fn stage(checkout: &Path, handler: &Path, root: &Path) -> anyhow::Result<Staged> {
+pub(crate) fn stage(checkout: &Path, handler: &Path, root: &Path) -> anyhow::Result<Staged> {
     let doors = doors(&checkout.join("functions"))?;
     if doors.is_empty() {
         bail!("no function below {}", checkout.join("functions").display());

@@ -28,15 +28,12 @@ macro_rules! composite {
             pub(crate) fn decode_fields(
                 decoder: &mut $crate::decode::Decoder<'_>,
             ) -> Result<Self, $crate::decode_error::DecodeError> {
-                let list = decoder.enter_list($symbol)?;
-                #[expect(unused_mut, unused_variables, reason = "a composite may have no fields")]
-                let mut left = list.count;
+                let mut list = decoder.enter_list($symbol)?;
                 $(
-                    let $field = if left == 0 {
-                        None
-                    } else {
-                        left -= 1;
+                    let $field = if list.has_another() {
                         $crate::field::optional::<$ty>(decoder)?
+                    } else {
+                        None
                     };
                     let $field = $crate::composite::field_value!(
                         $kind $symbol, $field $(, $default)?
@@ -51,7 +48,6 @@ macro_rules! composite {
         impl $crate::encode::Encode for $name {
             fn encode(&self, out: &mut bytes::BytesMut) {
                 $crate::encode::put_descriptor(out, Self::DESCRIPTOR);
-                #[expect(unused_mut, reason = "a composite may have no fields")]
                 let mut list = $crate::encode::ListWriter::begin(out);
                 $( $crate::composite::field_encode!(
                     $kind list, out, self.$field $(, $default)?

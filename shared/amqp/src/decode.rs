@@ -41,10 +41,25 @@ pub(crate) struct Compound {
     outer_end: usize,
 }
 
+impl Compound {
+    /// Counts one item off, if one is left.
+    pub(crate) fn has_another(&mut self) -> bool {
+        let another = self.count > 0;
+        self.count = self.count.saturating_sub(1);
+        another
+    }
+}
+
 impl<'a> Decoder<'a> {
     /// Starts at the first octet.
     pub fn new(source: &'a Bytes) -> Self {
-        Self { source, position: 0, end: source.len(), depth: 0, values: 0 }
+        Self {
+            source,
+            position: 0,
+            end: source.len(),
+            depth: 0,
+            values: 0,
+        }
     }
 
     /// Octets read so far.
@@ -61,7 +76,10 @@ impl<'a> Decoder<'a> {
     pub fn finish(&self) -> Result<(), DecodeError> {
         match self.remaining() {
             0 => Ok(()),
-            count => Err(DecodeError::TrailingBytes { count, offset: self.position }),
+            count => Err(DecodeError::TrailingBytes {
+                count,
+                offset: self.position,
+            }),
         }
     }
 
@@ -70,7 +88,9 @@ impl<'a> Decoder<'a> {
         if self.position < self.end {
             Ok(self.source[self.position])
         } else {
-            Err(DecodeError::UnexpectedEnd { offset: self.position })
+            Err(DecodeError::UnexpectedEnd {
+                offset: self.position,
+            })
         }
     }
 
@@ -98,11 +118,6 @@ impl<'a> Decoder<'a> {
         Ok(self.source.slice(start..self.position))
     }
 
-    /// The octets between two positions, sharing the buffer.
-    pub(crate) fn slice(&self, start: usize, end: usize) -> Bytes {
-        self.source.slice(start..end)
-    }
-
     /// Reads a fixed number of octets.
     pub(crate) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut octets = [0; N];
@@ -124,19 +139,29 @@ impl<'a> Decoder<'a> {
 
     /// An error about the constructor just before the current position.
     pub(crate) fn unexpected(&self, expected: &'static str, code: u8) -> DecodeError {
-        DecodeError::UnexpectedType { expected, code, offset: self.position.saturating_sub(1) }
+        DecodeError::UnexpectedType {
+            expected,
+            code,
+            offset: self.position.saturating_sub(1),
+        }
     }
 
     /// An error about octets just before the current position.
     pub(crate) fn malformed(&self, what: &'static str) -> DecodeError {
-        DecodeError::Malformed { what, offset: self.position }
+        DecodeError::Malformed {
+            what,
+            offset: self.position,
+        }
     }
 
     /// Takes `count` values from the budget.
     pub(crate) fn charge(&mut self, count: u32) -> Result<(), DecodeError> {
         self.values = self.values.saturating_add(count);
         if self.values > MAX_VALUES {
-            return Err(DecodeError::TooManyValues { limit: MAX_VALUES, offset: self.position });
+            return Err(DecodeError::TooManyValues {
+                limit: MAX_VALUES,
+                offset: self.position,
+            });
         }
         Ok(())
     }
@@ -145,7 +170,10 @@ impl<'a> Decoder<'a> {
     pub(crate) fn descend(&mut self) -> Result<(), DecodeError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(DecodeError::TooDeep { limit: MAX_DEPTH, offset: self.position });
+            return Err(DecodeError::TooDeep {
+                limit: MAX_DEPTH,
+                offset: self.position,
+            });
         }
         Ok(())
     }
@@ -159,7 +187,11 @@ impl<'a> Decoder<'a> {
     /// narrows the decoder to it until [`leave`](Self::leave).
     pub(crate) fn enter(&mut self, wide: bool) -> Result<Compound, DecodeError> {
         let width = if wide { 4 } else { 1 };
-        let size = if wide { self.wide()? as usize } else { usize::from(self.octet()?) };
+        let size = if wide {
+            self.wide()? as usize
+        } else {
+            usize::from(self.octet()?)
+        };
         if size < width {
             return Err(self.malformed("compound size"));
         }
@@ -167,8 +199,16 @@ impl<'a> Decoder<'a> {
             return Err(DecodeError::UnexpectedEnd { offset: self.end });
         }
         let end = self.position + size;
-        let count = if wide { self.wide()? } else { u32::from(self.octet()?) };
-        let compound = Compound { count, end, outer_end: self.end };
+        let count = if wide {
+            self.wide()?
+        } else {
+            u32::from(self.octet()?)
+        };
+        let compound = Compound {
+            count,
+            end,
+            outer_end: self.end,
+        };
         self.end = end;
         Ok(compound)
     }
@@ -191,7 +231,11 @@ impl<'a> Decoder<'a> {
         match self.octet()? {
             0x45 => {
                 let end = self.position;
-                let compound = Compound { count: 0, end, outer_end: self.end };
+                let compound = Compound {
+                    count: 0,
+                    end,
+                    outer_end: self.end,
+                };
                 self.end = end;
                 Ok(compound)
             }
@@ -217,9 +261,14 @@ impl<'a> Decoder<'a> {
             0x44 => Ok(0),
             code @ (0xa3 | 0xb3) => {
                 let wide = code == 0xb3;
-                let length =
-                    if wide { self.wide()? as usize } else { usize::from(self.octet()?) };
-                let text = std::str::from_utf8(self.take(length)?).ok().and_then(symbols);
+                let length = if wide {
+                    self.wide()? as usize
+                } else {
+                    usize::from(self.octet()?)
+                };
+                let text = std::str::from_utf8(self.take(length)?)
+                    .ok()
+                    .and_then(symbols);
                 Ok(text.unwrap_or(u64::MAX))
             }
             code => Err(self.unexpected("a numeric or symbolic descriptor", code)),
@@ -252,6 +301,9 @@ impl<'a> Decoder<'a> {
 
     /// An error about a constructor just read that does not exist.
     pub(crate) fn unknown(&self, code: u8) -> DecodeError {
-        DecodeError::UnknownConstructor { code, offset: self.position.saturating_sub(1) }
+        DecodeError::UnknownConstructor {
+            code,
+            offset: self.position.saturating_sub(1),
+        }
     }
 }

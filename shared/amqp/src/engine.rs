@@ -213,7 +213,10 @@ impl Engine {
                 self.idle.restart();
             }
             // Nobody to talk to yet.
-            _ => self.shut(),
+            _ => {
+                self.shut();
+                self.events.push_back(Event::Closed(None));
+            }
         }
     }
 
@@ -264,8 +267,7 @@ impl Engine {
             self.frames = self.input.split_to(extent).freeze();
         }
         let limit = self.limits.max_frame_size;
-        let Some(header) =
-            FrameHeader::parse(&self.frames, limit).map_err(ProtocolError::Frame)?
+        let Some(header) = FrameHeader::parse(&self.frames, limit).map_err(ProtocolError::Frame)?
         else {
             return Ok(None);
         };

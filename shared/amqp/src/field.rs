@@ -26,7 +26,11 @@ pub trait Decode: Sized {
 
 /// Reads a value that may be null.
 pub(crate) fn optional<T: Decode>(decoder: &mut Decoder<'_>) -> Result<Option<T>, DecodeError> {
-    if decoder.null()? { Ok(None) } else { T::decode(decoder).map(Some) }
+    if decoder.null()? {
+        Ok(None)
+    } else {
+        T::decode(decoder).map(Some)
+    }
 }
 
 impl Decode for bool {

@@ -33,7 +33,9 @@ impl ProtocolHeader {
 
     /// The header that these octets are, if they are one of version 1.0.0.
     pub fn parse(octets: [u8; Self::LENGTH]) -> Option<Self> {
-        [Self::Amqp, Self::Tls, Self::Sasl].into_iter().find(|header| header.octets() == octets)
+        [Self::Amqp, Self::Tls, Self::Sasl]
+            .into_iter()
+            .find(|header| header.octets() == octets)
     }
 }
 
@@ -121,7 +123,12 @@ impl FrameHeader {
             kind => return Err(FrameError::UnknownKind { kind }),
         };
         let channel = u16::from_be_bytes([c0, c1]);
-        Ok(Some(Self { size: size as usize, body_offset, kind, channel }))
+        Ok(Some(Self {
+            size: size as usize,
+            body_offset,
+            kind,
+            channel,
+        }))
     }
 }
 

@@ -128,9 +128,10 @@ impl Decode for SaslFrame {
             }
             SaslInit::DESCRIPTOR => SaslInit::decode_fields(decoder).map(Self::Init),
             SaslOutcome::DESCRIPTOR => SaslOutcome::decode_fields(decoder).map(Self::Outcome),
-            descriptor => {
-                Err(DecodeError::UnexpectedDescriptor { expected: Self::EXPECTED, descriptor })
-            }
+            descriptor => Err(DecodeError::UnexpectedDescriptor {
+                expected: Self::EXPECTED,
+                descriptor,
+            }),
         }
     }
 }
@@ -161,7 +162,11 @@ impl PlainCredentials {
 
     /// The initial response that carries these credentials.
     pub fn to_response(&self) -> Bytes {
-        let Self { authorization_id, user, password } = self;
+        let Self {
+            authorization_id,
+            user,
+            password,
+        } = self;
         Bytes::from(format!("{authorization_id}\0{user}\0{password}"))
     }
 }

@@ -8,7 +8,6 @@
 //! their owners see.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -48,7 +47,10 @@ struct Permission {
 
 impl Drop for Permission {
     fn drop(&mut self) {
-        let renewal = self.renewal.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let renewal = self
+            .renewal
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = renewal.take() {
             task.abort();
         }
@@ -76,7 +78,10 @@ impl Authorizer {
             node: tokio::sync::Mutex::new(None),
             next_request: AtomicU64::new(0),
         };
-        Self { putter: Arc::new(putter), permissions: Mutex::default() }
+        Self {
+            putter: Arc::new(putter),
+            permissions: Mutex::default(),
+        }
     }
 
     /// Returns when the broker has taken a token for `entity`.
@@ -85,14 +90,20 @@ impl Authorizer {
         let grant = || async {
             self.putter.put(entity).await?;
             self.keep_renewed(entity, &permission);
-            Ok(())
+            Ok::<(), BusError>(())
         };
         permission.granted.get_or_try_init(grant).await?;
-        Ok(Grant { _permission: permission, _putter: Arc::clone(&self.putter) })
+        Ok(Grant {
+            _permission: permission,
+            _putter: Arc::clone(&self.putter),
+        })
     }
 
     fn permission(&self, entity: &str) -> Arc<Permission> {
-        let mut permissions = self.permissions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut permissions = self
+            .permissions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(permission) = permissions.get(entity).and_then(Weak::upgrade) {
             return permission;
         }
@@ -107,7 +118,10 @@ impl Authorizer {
             return;
         }
         let task = tokio::spawn(renew(Arc::downgrade(&self.putter), entity.to_owned()));
-        let mut renewal = permission.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut renewal = permission
+            .renewal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *renewal = Some(task.abort_handle());
     }
 }
@@ -115,13 +129,18 @@ impl Authorizer {
 /// Renews an entity's token again and again. The task is aborted with its permission; the weak
 /// reference keeps it from holding the connection open meanwhile.
 async fn renew(putter: Weak<TokenPutter>, entity: String) {
-    let Some(mut wait) = putter.upgrade().map(|putter| putter.token_lifetime.mul_f64(0.75)) else {
+    let Some(mut wait) = putter
+        .upgrade()
+        .map(|putter| putter.token_lifetime.mul_f64(0.75))
+    else {
         return;
     };
     let regular = wait;
     loop {
         tokio::time::sleep(wait).await;
-        let Some(putter) = putter.upgrade() else { return };
+        let Some(putter) = putter.upgrade() else {
+            return;
+        };
         if putter.connection.is_closed() {
             return;
         }
@@ -165,7 +184,10 @@ impl TokenPutter {
                     .ok()
                     .and_then(|lifetime| now.checked_add_signed(lifetime))
                     .unwrap_or(DateTime::<Utc>::MAX_UTC);
-                (sas::sign(&audience, name, key, expires_at), Some(expires_at))
+                (
+                    sas::sign(&audience, name, key, expires_at),
+                    Some(expires_at),
+                )
             }
             Credential::SharedAccessSignature(token) => (SecretString::clone(token), None),
         };
@@ -175,12 +197,20 @@ impl TokenPutter {
         let link = node.key();
         let answer = self
             .connection
-            .ask("putting an access token", |reply| Command::Request { link, id, payload, reply })
+            .ask("putting an access token", |reply| Command::Request {
+                link,
+                id,
+                payload,
+                reply,
+            })
             .await
             .and_then(|answer| answer);
         if matches!(answer, Err(BusError::Detached { .. })) {
             // The next attempt opens the links anew.
-            self.node.lock().await.take_if(|open| Arc::ptr_eq(open, &node));
+            self.node
+                .lock()
+                .await
+                .take_if(|open| Arc::ptr_eq(open, &node));
         }
         cbs::read_answer(entity, &answer?)
     }
@@ -200,12 +230,10 @@ impl TokenPutter {
     }
 
     fn audience(&self, entity: &str) -> String {
-        let mut audience = String::from("sb://");
-        // Writing to a string cannot fail.
-        let _ = match self.host.contains(':') {
-            true => write!(audience, "[{}]/{entity}", self.host),
-            false => write!(audience, "{}/{entity}", self.host),
-        };
-        audience
+        if self.host.contains(':') {
+            format!("sb://[{}]/{entity}", self.host)
+        } else {
+            format!("sb://{}/{entity}", self.host)
+        }
     }
 }

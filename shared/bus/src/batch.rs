@@ -19,11 +19,11 @@ pub(crate) fn pack(messages: &[Message], encoded: Vec<Bytes>, limit: u64) -> Vec
     let mut transfers = Vec::new();
     let mut open: Option<OpenBatch<'_>> = None;
     for (message, payload) in messages.iter().zip(encoded) {
-        if let Some(batch) = &mut open {
-            if batch.takes(message, payload.len(), limit) {
-                batch.payloads.push(payload);
-                continue;
-            }
+        if let Some(batch) = &mut open
+            && batch.takes(message, payload.len(), limit)
+        {
+            batch.payloads.push(payload);
+            continue;
         }
         let next = OpenBatch::begin(message, payload);
         if let Some(full) = open.replace(next) {
@@ -47,7 +47,12 @@ impl<'a> OpenBatch<'a> {
         let mut envelope = BytesMut::new();
         encode::envelope(first, &mut envelope);
         let size = envelope.len() + section_size(payload.len());
-        Self { first, envelope, payloads: vec![payload], size }
+        Self {
+            first,
+            envelope,
+            payloads: vec![payload],
+            size,
+        }
     }
 
     /// Adds a message's size if the message may go into this batch.
@@ -63,17 +68,23 @@ impl<'a> OpenBatch<'a> {
     }
 
     fn close(mut self) -> Transfer {
-        if self.payloads.len() == 1 {
-            if let Some(payload) = self.payloads.pop() {
-                return Transfer { format: MESSAGE_FORMAT, payload };
-            }
+        if self.payloads.len() == 1
+            && let Some(payload) = self.payloads.pop()
+        {
+            return Transfer {
+                format: MESSAGE_FORMAT,
+                payload,
+            };
         }
         let mut out = self.envelope;
         out.reserve(self.size - out.len());
         for payload in &self.payloads {
             Section::Data.put(&mut out, payload);
         }
-        Transfer { format: BATCH_FORMAT, payload: out.freeze() }
+        Transfer {
+            format: BATCH_FORMAT,
+            payload: out.freeze(),
+        }
     }
 }
 
@@ -90,7 +101,10 @@ mod tests {
     use super::*;
 
     fn encoded(messages: &[Message]) -> Vec<Bytes> {
-        messages.iter().map(|message| encode::message(message).unwrap()).collect()
+        messages
+            .iter()
+            .map(|message| encode::message(message).unwrap())
+            .collect()
     }
 
     /// What is in each transfer.

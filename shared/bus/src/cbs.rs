@@ -24,7 +24,10 @@ pub(crate) fn put_token(
     words.insert("type", "servicebus.windows.net:sastoken");
     words.insert("name", audience);
     if let Some(instant) = expires_at {
-        words.insert("expiration", Timestamp::from_millis(instant.timestamp_millis()));
+        words.insert(
+            "expiration",
+            Timestamp::from_millis(instant.timestamp_millis()),
+        );
     }
     let request = Message {
         properties: Some(Properties {
@@ -44,7 +47,10 @@ pub(crate) fn put_token(
 
 /// Which request a response belongs to.
 pub(crate) fn correlation(response: &Bytes) -> Option<String> {
-    let properties = RawMessage::split(response.clone()).ok()?.properties().ok()??;
+    let properties = RawMessage::split(response.clone())
+        .ok()?
+        .properties()
+        .ok()??;
     properties.correlation_id.map(|id| id.to_string())
 }
 
@@ -65,7 +71,11 @@ pub(crate) fn read_answer(entity: &str, response: &Bytes) -> Result<(), BusError
         Some(404) => "amqp:not-found".to_owned(),
         Some(status) => text(word("error-condition", "errorCondition"))
             .unwrap_or_else(|| format!("status {status}")),
-        None => return Err(BusError::Protocol(format!("an answer of {NODE} has no status"))),
+        None => {
+            return Err(BusError::Protocol(format!(
+                "an answer of {NODE} has no status"
+            )));
+        }
     };
     Err(BusError::from_condition(entity, &condition, &description))
 }
@@ -75,8 +85,10 @@ mod tests {
     use super::*;
 
     fn answer(words: Map) -> Bytes {
-        let properties =
-            Properties { correlation_id: Some(MessageId::from("7")), ..Properties::default() };
+        let properties = Properties {
+            correlation_id: Some(MessageId::from("7")),
+            ..Properties::default()
+        };
         let message = Message {
             properties: Some(properties),
             application_properties: Some(words),
@@ -99,7 +111,10 @@ mod tests {
         let words = message.application_properties.unwrap();
         assert_eq!(words.get("operation"), Some(&Value::from("put-token")));
         assert_eq!(words.get("name"), Some(&Value::from("sb://h/q")));
-        assert_eq!(words.get("expiration"), Some(&Value::Timestamp(Timestamp::from_millis(5000))));
+        assert_eq!(
+            words.get("expiration"),
+            Some(&Value::Timestamp(Timestamp::from_millis(5000)))
+        );
         assert_eq!(message.body, Body::Value(Value::from("token")));
     }
 
@@ -115,8 +130,14 @@ mod tests {
         assert!(of(202, "").is_ok());
         assert!(matches!(of(401, "x"), Err(BusError::Unauthorized { .. })));
         assert!(matches!(of(404, "x"), Err(BusError::NotFound { .. })));
-        assert!(matches!(of(503, "com.microsoft:server-busy"), Err(BusError::ServerBusy { .. })));
-        assert!(matches!(read_answer("q", &answer(Map::new())), Err(BusError::Protocol(_))));
+        assert!(matches!(
+            of(503, "com.microsoft:server-busy"),
+            Err(BusError::ServerBusy { .. })
+        ));
+        assert!(matches!(
+            read_answer("q", &answer(Map::new())),
+            Err(BusError::Protocol(_))
+        ));
         assert_eq!(correlation(&answer(Map::new())).as_deref(), Some("7"));
     }
 }

@@ -35,9 +35,9 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             clock: SystemClock::shared(),
-            try_timeout: Duration::from_secs(60),
-            token_lifetime: Duration::from_secs(3600),
-            idle_timeout: Duration::from_secs(60),
+            try_timeout: Duration::from_mins(1),
+            token_lifetime: Duration::from_hours(1),
+            idle_timeout: Duration::from_mins(1),
             identifier: None,
         }
     }
@@ -91,7 +91,13 @@ impl ServiceBusClient {
             role: LinkRole::Sender,
         };
         let (link, attached) = self.connection.attach(spec).await?;
-        Ok(Sender::new(Arc::clone(&self.connection), entity.to_owned(), attached, link, grant))
+        Ok(Sender::new(
+            Arc::clone(&self.connection),
+            entity.to_owned(),
+            attached,
+            link,
+            grant,
+        ))
     }
 
     /// Opens a receiver on a queue, a subscription (`topic/Subscriptions/name`) or a sub-queue of
@@ -110,17 +116,29 @@ impl ServiceBusClient {
         let spec = LinkSpec {
             entity: address.clone(),
             address: address.clone(),
-            role: LinkRole::Receiver { inbox: Arc::clone(&inbox), settled },
+            role: LinkRole::Receiver {
+                inbox: Arc::clone(&inbox),
+                settled,
+            },
         };
         let (link, _) = self.connection.attach(spec).await?;
-        Ok(Receiver::new(Arc::clone(&self.connection), inbox, address, link, grant))
+        Ok(Receiver::new(
+            Arc::clone(&self.connection),
+            inbox,
+            address,
+            link,
+            grant,
+        ))
     }
 
     /// Closes the connection with everything on it. Messages that were fetched and not taken go
     /// back to the broker first. Pending calls fail with [`BusError::Closed`].
     pub async fn close(&self) {
         // Without an answer the connection is gone already.
-        let _ = self.connection.ask("closing", |reply| Command::Close { reply }).await;
+        let _ = self
+            .connection
+            .ask("closing", |reply| Command::Close { reply })
+            .await;
     }
 
     /// Whether the connection is closed or lost, so that every further call will fail.
@@ -133,7 +151,9 @@ impl ServiceBusClient {
     fn checked<'a>(&self, entity: &'a str) -> Result<&'a str, BusError> {
         let entity = entity.trim_matches('/');
         if entity.is_empty() {
-            return Err(BusError::InvalidArgument("the name of the entity is empty".to_owned()));
+            return Err(BusError::InvalidArgument(
+                "the name of the entity is empty".to_owned(),
+            ));
         }
         match self.entity_path.as_deref() {
             Some(path) if !is_within(entity, path) => Err(BusError::InvalidArgument(format!(
@@ -147,7 +167,9 @@ impl ServiceBusClient {
 /// Whether `entity` is `path` or lies below it (a subscription of a topic). Names of entities are
 /// compared without regard to case.
 fn is_within(entity: &str, path: &str) -> bool {
-    let Some(head) = entity.get(..path.len()) else { return false };
+    let Some(head) = entity.get(..path.len()) else {
+        return false;
+    };
     let tail = &entity[path.len()..];
     head.eq_ignore_ascii_case(path) && (tail.is_empty() || tail.starts_with('/'))
 }

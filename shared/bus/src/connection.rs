@@ -24,10 +24,18 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 /// What callers ask of the driver.
 pub(crate) enum Command {
     /// Open a link.
-    Attach { key: LinkKey, spec: LinkSpec, reply: Reply<Result<Attached, BusError>> },
+    Attach {
+        key: LinkKey,
+        spec: LinkSpec,
+        reply: Reply<Result<Attached, BusError>>,
+    },
     /// Transfer one encoded message (or batch) and answer with its outcome. Nothing is sent when
     /// the caller has given up before the transfer starts.
-    Send { link: LinkKey, transfer: Transfer, reply: Reply<Result<(), BusError>> },
+    Send {
+        link: LinkKey,
+        transfer: Transfer,
+        reply: Reply<Result<(), BusError>>,
+    },
     /// Settle deliveries and answer with one result for each, in the order of `deliveries`.
     Settle {
         link: LinkKey,
@@ -45,7 +53,10 @@ pub(crate) enum Command {
         reply: Reply<Result<Bytes, BusError>>,
     },
     /// Give unreceived messages back, then detach. Answered when the broker has confirmed.
-    Detach { link: LinkKey, reply: Option<Reply<()>> },
+    Detach {
+        link: LinkKey,
+        reply: Option<Reply<()>>,
+    },
     /// Detach every link, close the connection, end the task.
     Close { reply: Reply<()> },
 }
@@ -102,7 +113,12 @@ impl Connection {
         fate: Arc<OnceLock<BusError>>,
         try_timeout: Duration,
     ) -> Self {
-        Self { commands, fate, next_link: AtomicU64::new(0), try_timeout }
+        Self {
+            commands,
+            fate,
+            next_link: AtomicU64::new(0),
+            try_timeout,
+        }
     }
 
     /// Whether the task has ended or is about to.
@@ -112,10 +128,13 @@ impl Connection {
 
     /// Why nothing answers any more.
     pub(crate) fn failure(&self) -> BusError {
-        self.fate.get().cloned().unwrap_or_else(|| BusError::ConnectionLost {
-            reason: "its task has ended".to_owned(),
-            source: None,
-        })
+        self.fate
+            .get()
+            .cloned()
+            .unwrap_or_else(|| BusError::ConnectionLost {
+                reason: "its task has ended".to_owned(),
+                source: None,
+            })
     }
 
     /// Hands a command over without waiting for anything; an ended task ignores it.
@@ -131,7 +150,9 @@ impl Connection {
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, BusError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).map_err(|_| self.failure())?;
+        self.commands
+            .send(command(reply))
+            .map_err(|_| self.failure())?;
         self.answered(operation, self.deadline(), answer).await
     }
 
@@ -141,7 +162,9 @@ impl Connection {
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<oneshot::Receiver<T>, BusError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).map_err(|_| self.failure())?;
+        self.commands
+            .send(command(reply))
+            .map_err(|_| self.failure())?;
         Ok(answer)
     }
 
@@ -160,7 +183,10 @@ impl Connection {
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(_)) => Err(self.failure()),
-            Err(_) => Err(BusError::Timeout { operation, after: self.try_timeout }),
+            Err(_) => Err(BusError::Timeout {
+                operation,
+                after: self.try_timeout,
+            }),
         }
     }
 
@@ -170,9 +196,17 @@ impl Connection {
         spec: LinkSpec,
     ) -> Result<(LinkHandle, Attached), BusError> {
         let key = LinkKey(self.next_link.fetch_add(1, Ordering::Relaxed));
-        let handle = LinkHandle { connection: Some(Arc::clone(self)), key };
-        let attached =
-            self.ask("opening a link", |reply| Command::Attach { key, spec, reply }).await??;
+        let handle = LinkHandle {
+            connection: Some(Arc::clone(self)),
+            key,
+        };
+        let attached = self
+            .ask("opening a link", |reply| Command::Attach {
+                key,
+                spec,
+                reply,
+            })
+            .await??;
         Ok((handle, attached))
     }
 }
@@ -195,7 +229,10 @@ impl LinkHandle {
             let link = self.key;
             // Without an answer the connection is gone or stuck, and the link with it.
             let _ = connection
-                .ask("closing a link", |reply| Command::Detach { link, reply: Some(reply) })
+                .ask("closing a link", |reply| Command::Detach {
+                    link,
+                    reply: Some(reply),
+                })
                 .await;
         }
     }
@@ -204,7 +241,10 @@ impl LinkHandle {
 impl Drop for LinkHandle {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            connection.post(Command::Detach { link: self.key, reply: None });
+            connection.post(Command::Detach {
+                link: self.key,
+                reply: None,
+            });
         }
     }
 }

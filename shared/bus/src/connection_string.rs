@@ -56,7 +56,11 @@ impl ConnectionString {
     /// TCP port to dial: the one of the endpoint, else 5672 for the emulator and 5671 (TLS)
     /// for everything else.
     pub fn port(&self) -> u16 {
-        self.port.unwrap_or(if self.development_emulator { PORT_AMQP } else { PORT_AMQPS })
+        self.port.unwrap_or(if self.development_emulator {
+            PORT_AMQP
+        } else {
+            PORT_AMQPS
+        })
     }
 
     /// The queue or topic that the string is limited to (`EntityPath`), if it names one.
@@ -95,7 +99,9 @@ impl fmt::Debug for ConnectionString {
 #[non_exhaustive]
 pub enum ConnectionStringError {
     /// The string has no parts at all.
-    #[error("the connection string is empty; it should look like `Endpoint=sb://HOST;SharedAccessKeyName=NAME;SharedAccessKey=KEY`")]
+    #[error(
+        "the connection string is empty; it should look like `Endpoint=sb://HOST;SharedAccessKeyName=NAME;SharedAccessKey=KEY`"
+    )]
     Empty,
     /// A part between two `;` is not `Name=Value`. The part is not repeated: it may be a key.
     #[error("part {position} of the connection string is not of the form `Name=Value`")]
@@ -124,7 +130,9 @@ pub enum ConnectionStringError {
         unknown: Vec<String>,
     },
     /// Both ways of proving identity are given.
-    #[error("the connection string has both `SharedAccessSignature` and `SharedAccessKey`; keep one of them")]
+    #[error(
+        "the connection string has both `SharedAccessSignature` and `SharedAccessKey`; keep one of them"
+    )]
     TwoCredentials,
     /// The endpoint is not `sb://HOST[:PORT]`.
     #[error("`Endpoint={endpoint}` is not of the form `sb://HOST[:PORT]`: {reason}")]
@@ -162,7 +170,11 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn split(text: &'a str) -> Result<Self, ConnectionStringError> {
         let mut parts = Self::default();
-        let pairs = text.split(';').map(str::trim).enumerate().filter(|(_, part)| !part.is_empty());
+        let pairs = text
+            .split(';')
+            .map(str::trim)
+            .enumerate()
+            .filter(|(_, part)| !part.is_empty());
         for (index, part) in pairs {
             let position = index + 1;
             let Some((name, value)) = part.split_once('=') else {
@@ -184,7 +196,11 @@ impl<'a> Parts<'a> {
             // A name is short and plain; anything else may be the tail of a key with a stray `;`.
             other => {
                 let plain = other.len() <= 40 && other.bytes().all(|b| b.is_ascii_alphabetic());
-                self.unknown.push(if plain { name.to_owned() } else { "…".to_owned() });
+                self.unknown.push(if plain {
+                    name.to_owned()
+                } else {
+                    "…".to_owned()
+                });
                 return Ok(());
             }
         };
@@ -200,23 +216,24 @@ impl<'a> Parts<'a> {
     fn credential(&self) -> Result<Credential, ConnectionStringError> {
         match (self.signature, self.key_name, self.key) {
             (Some(_), _, Some(_)) => Err(ConnectionStringError::TwoCredentials),
-            (Some(signature), _, None) => {
-                Ok(Credential::SharedAccessSignature(SecretString::from(signature)))
-            }
+            (Some(signature), _, None) => Ok(Credential::SharedAccessSignature(
+                SecretString::from(signature),
+            )),
             (None, Some(name), Some(key)) => Ok(Credential::SharedAccessKey {
                 name: name.to_owned(),
                 key: SecretString::from(key),
             }),
             (None, Some(_), None) => Err(self.missing("SharedAccessKey")),
             (None, None, Some(_)) => Err(self.missing("SharedAccessKeyName")),
-            (None, None, None) => {
-                Err(self.missing("SharedAccessKeyName=…;SharedAccessKey=…"))
-            }
+            (None, None, None) => Err(self.missing("SharedAccessKeyName=…;SharedAccessKey=…")),
         }
     }
 
     fn missing(&self, name: &'static str) -> ConnectionStringError {
-        ConnectionStringError::Missing { name, unknown: self.unknown.clone() }
+        ConnectionStringError::Missing {
+            name,
+            unknown: self.unknown.clone(),
+        }
     }
 }
 
@@ -229,9 +246,11 @@ impl FromStr for ConnectionString {
             return Err(ConnectionStringError::Empty);
         }
         let endpoint = parts.endpoint.ok_or_else(|| parts.missing("Endpoint"))?;
-        let (host, port) = parse_endpoint(endpoint).map_err(|reason| {
-            ConnectionStringError::Endpoint { endpoint: endpoint.to_owned(), reason }
-        })?;
+        let (host, port) =
+            parse_endpoint(endpoint).map_err(|reason| ConnectionStringError::Endpoint {
+                endpoint: endpoint.to_owned(),
+                reason,
+            })?;
         let development_emulator = match parts.emulator {
             // The SDKs compare with the exact text `true`; another spelling would silently mean
             // TLS there, so it is refused here.
@@ -243,7 +262,9 @@ impl FromStr for ConnectionString {
             host,
             port,
             credential: parts.credential()?,
-            entity_path: parts.entity_path.map(|path| path.trim_matches('/').to_owned()),
+            entity_path: parts
+                .entity_path
+                .map(|path| path.trim_matches('/').to_owned()),
             development_emulator,
         })
     }
@@ -284,7 +305,9 @@ fn parse_endpoint(endpoint: &str) -> Result<(String, Option<u16>), &'static str>
 /// Splits the port off, minding that an IPv6 address in brackets is full of colons.
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), &'static str> {
     if let Some(rest) = authority.strip_prefix('[') {
-        let (address, tail) = rest.split_once(']').ok_or("the `[` of its address is not closed")?;
+        let (address, tail) = rest
+            .split_once(']')
+            .ok_or("the `[` of its address is not closed")?;
         return match tail.strip_prefix(':') {
             Some(port) => Ok((address, Some(port))),
             None if tail.is_empty() => Ok((address, None)),
@@ -321,7 +344,9 @@ mod tests {
         assert_eq!(cs.port(), 5671);
         assert_eq!(cs.entity_path(), Some("orders"));
         assert!(!cs.uses_development_emulator());
-        let Credential::SharedAccessKey { name, key } = cs.credential() else { panic!("no key") };
+        let Credential::SharedAccessKey { name, key } = cs.credential() else {
+            panic!("no key")
+        };
         assert_eq!((name.as_str(), key.expose_secret()), ("Root", "a+b/c=="));
     }
 
@@ -337,7 +362,10 @@ mod tests {
     #[test]
     fn keeps_any_port_and_ipv6_addresses() {
         let tail = "SharedAccessKeyName=n;SharedAccessKey=k;UseDevelopmentEmulator=true";
-        assert_eq!(parse(&format!("Endpoint=sb://127.0.0.1:40123;{tail}")).port(), 40123);
+        assert_eq!(
+            parse(&format!("Endpoint=sb://127.0.0.1:40123;{tail}")).port(),
+            40123
+        );
         let cs = parse(&format!("Endpoint=sb://[::1]:7;{tail}"));
         assert_eq!((cs.host(), cs.port()), ("::1", 7));
         assert_eq!(parse(&format!("Endpoint=sb://[::1];{tail}")).port(), 5672);
@@ -345,31 +373,89 @@ mod tests {
 
     #[test]
     fn reads_a_signature_with_its_own_equal_signs() {
-        let cs = parse("endpoint=SB://h;sharedaccesssignature=SharedAccessSignature sr=x&sig=y&se=1&skn=z");
-        let Credential::SharedAccessSignature(token) = cs.credential() else { panic!("no token") };
-        assert_eq!(token.expose_secret(), "SharedAccessSignature sr=x&sig=y&se=1&skn=z");
+        let cs = parse(
+            "endpoint=SB://h;sharedaccesssignature=SharedAccessSignature sr=x&sig=y&se=1&skn=z",
+        );
+        let Credential::SharedAccessSignature(token) = cs.credential() else {
+            panic!("no token")
+        };
+        assert_eq!(
+            token.expose_secret(),
+            "SharedAccessSignature sr=x&sig=y&se=1&skn=z"
+        );
     }
 
     #[test]
     fn says_what_is_wrong() {
         let cases = [
-            ("", "the connection string is empty; it should look like `Endpoint=sb://HOST;SharedAccessKeyName=NAME;SharedAccessKey=KEY`"),
-            (" ; ", "the connection string is empty; it should look like `Endpoint=sb://HOST;SharedAccessKeyName=NAME;SharedAccessKey=KEY`"),
-            ("Endpoint=sb://h;hunter2", "part 2 of the connection string is not of the form `Name=Value`"),
-            ("Endpoint=sb://h;Endpoint=sb://i", "`Endpoint` is given twice in the connection string"),
-            ("Endpoint=", "`Endpoint` has no value in the connection string"),
-            ("SharedAccessKeyName=n;SharedAccessKey=k", "`Endpoint` is missing from the connection string"),
-            ("Endpoint=sb://h;SharedAccessKeyName=n;SharedAcessKey=k", "`SharedAccessKey` is missing from the connection string (not understood: `SharedAcessKey`)"),
-            ("Endpoint=sb://h;SharedAccessKey=k", "`SharedAccessKeyName` is missing from the connection string"),
-            ("Endpoint=sb://h", "`SharedAccessKeyName=…;SharedAccessKey=…` is missing from the connection string"),
-            ("Endpoint=sb://h;SharedAccessKey=k;SharedAccessSignature=s", "the connection string has both `SharedAccessSignature` and `SharedAccessKey`; keep one of them"),
-            ("Endpoint=h;SharedAccessSignature=s", "`Endpoint=h` is not of the form `sb://HOST[:PORT]`: it has no `sb://` in front"),
-            ("Endpoint=https://h;SharedAccessSignature=s", "`Endpoint=https://h` is not of the form `sb://HOST[:PORT]`: its scheme is not `sb`"),
-            ("Endpoint=sb://h:0;SharedAccessSignature=s", "`Endpoint=sb://h:0` is not of the form `sb://HOST[:PORT]`: the port is not a number from 1 to 65535"),
-            ("Endpoint=sb://::1;SharedAccessSignature=s", "`Endpoint=sb://::1` is not of the form `sb://HOST[:PORT]`: an IPv6 address needs brackets"),
-            ("Endpoint=sb:///;SharedAccessSignature=s", "`Endpoint=sb:///` is not of the form `sb://HOST[:PORT]`: the host is empty"),
-            ("Endpoint=sb://h/q;SharedAccessSignature=s", "`Endpoint=sb://h/q` is not of the form `sb://HOST[:PORT]`: it has a path; a queue is named by `EntityPath`"),
-            ("Endpoint=sb://h;SharedAccessSignature=s;UseDevelopmentEmulator=True", "`UseDevelopmentEmulator` must be `true` or `false`"),
+            (
+                "",
+                "the connection string is empty; it should look like `Endpoint=sb://HOST;SharedAccessKeyName=NAME;SharedAccessKey=KEY`",
+            ),
+            (
+                " ; ",
+                "the connection string is empty; it should look like `Endpoint=sb://HOST;SharedAccessKeyName=NAME;SharedAccessKey=KEY`",
+            ),
+            (
+                "Endpoint=sb://h;hunter2",
+                "part 2 of the connection string is not of the form `Name=Value`",
+            ),
+            (
+                "Endpoint=sb://h;Endpoint=sb://i",
+                "`Endpoint` is given twice in the connection string",
+            ),
+            (
+                "Endpoint=",
+                "`Endpoint` has no value in the connection string",
+            ),
+            (
+                "SharedAccessKeyName=n;SharedAccessKey=k",
+                "`Endpoint` is missing from the connection string",
+            ),
+            (
+                "Endpoint=sb://h;SharedAccessKeyName=n;SharedAcessKey=k",
+                "`SharedAccessKey` is missing from the connection string (not understood: `SharedAcessKey`)",
+            ),
+            (
+                "Endpoint=sb://h;SharedAccessKey=k",
+                "`SharedAccessKeyName` is missing from the connection string",
+            ),
+            (
+                "Endpoint=sb://h",
+                "`SharedAccessKeyName=…;SharedAccessKey=…` is missing from the connection string",
+            ),
+            (
+                "Endpoint=sb://h;SharedAccessKey=k;SharedAccessSignature=s",
+                "the connection string has both `SharedAccessSignature` and `SharedAccessKey`; keep one of them",
+            ),
+            (
+                "Endpoint=h;SharedAccessSignature=s",
+                "`Endpoint=h` is not of the form `sb://HOST[:PORT]`: it has no `sb://` in front",
+            ),
+            (
+                "Endpoint=https://h;SharedAccessSignature=s",
+                "`Endpoint=https://h` is not of the form `sb://HOST[:PORT]`: its scheme is not `sb`",
+            ),
+            (
+                "Endpoint=sb://h:0;SharedAccessSignature=s",
+                "`Endpoint=sb://h:0` is not of the form `sb://HOST[:PORT]`: the port is not a number from 1 to 65535",
+            ),
+            (
+                "Endpoint=sb://::1;SharedAccessSignature=s",
+                "`Endpoint=sb://::1` is not of the form `sb://HOST[:PORT]`: an IPv6 address needs brackets",
+            ),
+            (
+                "Endpoint=sb:///;SharedAccessSignature=s",
+                "`Endpoint=sb:///` is not of the form `sb://HOST[:PORT]`: the host is empty",
+            ),
+            (
+                "Endpoint=sb://h/q;SharedAccessSignature=s",
+                "`Endpoint=sb://h/q` is not of the form `sb://HOST[:PORT]`: it has a path; a queue is named by `EntityPath`",
+            ),
+            (
+                "Endpoint=sb://h;SharedAccessSignature=s;UseDevelopmentEmulator=True",
+                "`UseDevelopmentEmulator` must be `true` or `false`",
+            ),
         ];
         for (text, message) in cases {
             assert_eq!(refusal(text), message, "for {text:?}");
@@ -379,7 +465,9 @@ mod tests {
     #[test]
     fn never_prints_the_credential() {
         let key = "c3VwZXItc2VjcmV0";
-        let cs = parse(&format!("Endpoint=sb://h;SharedAccessKeyName=n;SharedAccessKey={key}"));
+        let cs = parse(&format!(
+            "Endpoint=sb://h;SharedAccessKeyName=n;SharedAccessKey={key}"
+        ));
         assert!(!format!("{cs:?}").contains(key));
         for text in [
             format!("Endpoint=sb://h;SharedAccessKeyName=n;{key}"),

@@ -42,7 +42,12 @@ fn sections(
     let properties = raw.properties()?.unwrap_or_default();
     let application_properties = raw.application_properties()?.unwrap_or_default();
     let (body, body_kind) = body(raw)?;
-    let instant = |name| annotations.get(name).and_then(Value::as_timestamp).and_then(calendar);
+    let instant = |name| {
+        annotations
+            .get(name)
+            .and_then(Value::as_timestamp)
+            .and_then(calendar)
+    };
     let number = |name| annotations.get(name).and_then(Value::as_i64);
     let enqueued_time = instant("x-opt-enqueued-time").unwrap_or_default();
     Ok(ReceivedMessage {
@@ -55,12 +60,18 @@ fn sections(
         expires_at: expiry(&header, &properties, enqueued_time),
         dead_letter_source: text(&annotations, "x-opt-deadletter-source"),
         enqueued_sequence_number: number("x-opt-enqueue-sequence-number"),
-        delivery: DeliveryKey { link, id: delivery.id, unsettled: !delivery.settled },
+        delivery: DeliveryKey {
+            link,
+            id: delivery.id,
+            unsettled: !delivery.settled,
+        },
         message: Message {
             body,
             partition_key: text(&annotations, "x-opt-partition-key"),
             scheduled_enqueue_time: instant("x-opt-scheduled-enqueue-time"),
-            time_to_live: header.ttl.map(|ms| std::time::Duration::from_millis(ms.into())),
+            time_to_live: header
+                .ttl
+                .map(|ms| std::time::Duration::from_millis(ms.into())),
             application_properties: application_properties
                 .into_iter()
                 .filter_map(|(name, value)| {
@@ -69,7 +80,9 @@ fn sections(
                 .collect(),
             message_id: properties.message_id.map(|id| id.to_string()),
             correlation_id: properties.correlation_id.map(|id| id.to_string()),
-            content_type: properties.content_type.map(|symbol| symbol.as_str().to_owned()),
+            content_type: properties
+                .content_type
+                .map(|symbol| symbol.as_str().to_owned()),
             subject: properties.subject,
             to: properties.to,
             reply_to: properties.reply_to,
@@ -89,11 +102,16 @@ fn lock_token(delivery: &Delivery, raw: &RawMessage) -> Result<Uuid, MessageErro
     }
     // A broker that tags otherwise can still name the token here.
     let annotations = raw.delivery_annotations()?.unwrap_or_default();
-    Ok(annotations.get("x-opt-lock-token").and_then(Value::as_uuid).unwrap_or_default())
+    Ok(annotations
+        .get("x-opt-lock-token")
+        .and_then(Value::as_uuid)
+        .unwrap_or_default())
 }
 
 fn tag_as_token(tag: &DeliveryTag) -> Option<Uuid> {
-    <[u8; 16]>::try_from(tag.as_bytes()).ok().map(Uuid::from_bytes_le)
+    <[u8; 16]>::try_from(tag.as_bytes())
+        .ok()
+        .map(Uuid::from_bytes_le)
 }
 
 fn expiry(
@@ -129,7 +147,10 @@ fn concatenated(parts: &[Bytes]) -> Bytes {
 }
 
 fn text(annotations: &Map, name: &str) -> Option<String> {
-    annotations.get(name).and_then(Value::as_str).map(str::to_owned)
+    annotations
+        .get(name)
+        .and_then(Value::as_str)
+        .map(str::to_owned)
 }
 
 /// An instant of the calendar; `None` for one beyond the years that chrono can tell.
@@ -148,8 +169,14 @@ mod tests {
     use crate::encode;
 
     fn arrived(payload: Bytes) -> Delivery {
-        let tag = DeliveryTag::from(*b"\x03\x02\x01\x00\x05\x04\x07\x06\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f");
-        Delivery { id: 9, tag, settled: false, payload }
+        let tag =
+            DeliveryTag::from(*b"\x03\x02\x01\x00\x05\x04\x07\x06\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f");
+        Delivery {
+            id: 9,
+            tag,
+            settled: false,
+            payload,
+        }
     }
 
     fn round_trip(message: &Message) -> ReceivedMessage {
@@ -203,7 +230,10 @@ mod tests {
 
     #[test]
     fn an_empty_message_is_one_empty_data_section() {
-        assert_eq!(&encode::message(&Message::default()).unwrap()[..], b"\x00\x53\x75\xa0\x00");
+        assert_eq!(
+            &encode::message(&Message::default()).unwrap()[..],
+            b"\x00\x53\x75\xa0\x00"
+        );
         assert_eq!(round_trip(&Message::default()).message, Message::default());
     }
 
@@ -241,7 +271,12 @@ mod tests {
 
     #[test]
     fn other_bodies_and_ids_are_kept_in_the_nearest_form() {
-        let of = |body| wire(&message::Message { body, ..message::Message::default() });
+        let of = |body| {
+            wire(&message::Message {
+                body,
+                ..message::Message::default()
+            })
+        };
         let parts = vec![Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
         assert_eq!(of(Body::Data(parts)).message.body, "abc");
         let value = of(Body::Value(Value::from("text")));
@@ -250,8 +285,10 @@ mod tests {
         assert_eq!(of(Body::Value(Value::Int(1))).body_kind, BodyKind::Other);
         assert_eq!(of(Body::Sequence(vec![vec![]])).body_kind, BodyKind::Other);
 
-        let properties =
-            Properties { message_id: Some(MessageId::Ulong(12)), ..Properties::default() };
+        let properties = Properties {
+            message_id: Some(MessageId::Ulong(12)),
+            ..Properties::default()
+        };
         let received = wire(&message::Message {
             properties: Some(properties),
             ..message::Message::default()

@@ -19,7 +19,11 @@ pub(crate) fn message(message: &Message) -> Result<Bytes, BusError> {
             );
             BusError::InvalidArgument(text)
         })?;
-        Header { ttl: Some(ttl), ..Header::default() }.encode(&mut out);
+        Header {
+            ttl: Some(ttl),
+            ..Header::default()
+        }
+        .encode(&mut out);
     }
     annotations(message, &mut out);
     properties(message, &mut out);

@@ -176,11 +176,18 @@ impl BusError {
     pub(crate) fn from_detach(entity: &str, error: Option<&AmqpError>) -> Self {
         let refusal = error.map(|error| Self::from_amqp(entity, error));
         let (condition, description) = match refusal {
-            Some(Self::Refused { condition, description }) => (condition, description),
+            Some(Self::Refused {
+                condition,
+                description,
+            }) => (condition, description),
             Some(specific) => return specific,
             None => ("no error".to_owned(), "no description was given".to_owned()),
         };
-        Self::Detached { entity: entity.to_owned(), condition, description }
+        Self::Detached {
+            entity: entity.to_owned(),
+            condition,
+            description,
+        }
     }
 
     /// Translates an error condition of the broker about `entity`.
@@ -191,15 +198,28 @@ impl BusError {
             text => text.to_owned(),
         };
         match condition {
-            "amqp:not-found" => Self::NotFound { entity, description },
-            "amqp:unauthorized-access" | "com.microsoft:auth-failed" => {
-                Self::Unauthorized { entity, description }
-            }
-            "com.microsoft:entity-disabled" => Self::EntityDisabled { entity, description },
+            "amqp:not-found" => Self::NotFound {
+                entity,
+                description,
+            },
+            "amqp:unauthorized-access" | "com.microsoft:auth-failed" => Self::Unauthorized {
+                entity,
+                description,
+            },
+            "com.microsoft:entity-disabled" => Self::EntityDisabled {
+                entity,
+                description,
+            },
             "com.microsoft:message-lock-lost" => Self::MessageLockLost { description },
             "com.microsoft:server-busy" => Self::ServerBusy { description },
-            "amqp:resource-limit-exceeded" => Self::QuotaExceeded { entity, description },
-            other => Self::Refused { condition: other.to_owned(), description },
+            "amqp:resource-limit-exceeded" => Self::QuotaExceeded {
+                entity,
+                description,
+            },
+            other => Self::Refused {
+                condition: other.to_owned(),
+                description,
+            },
         }
     }
 }
@@ -216,10 +236,19 @@ mod tests {
     fn conditions_become_variants() {
         let of = |condition| BusError::from_condition("q", condition, "why");
         assert!(matches!(of("amqp:not-found"), BusError::NotFound { entity, .. } if entity == "q"));
-        assert!(matches!(of("com.microsoft:auth-failed"), BusError::Unauthorized { .. }));
-        assert!(matches!(of("com.microsoft:message-lock-lost"), BusError::MessageLockLost { .. }));
+        assert!(matches!(
+            of("com.microsoft:auth-failed"),
+            BusError::Unauthorized { .. }
+        ));
+        assert!(matches!(
+            of("com.microsoft:message-lock-lost"),
+            BusError::MessageLockLost { .. }
+        ));
         let other = of("com.microsoft:argument-error");
-        assert_eq!(other.to_string(), "the broker refused with com.microsoft:argument-error: why");
+        assert_eq!(
+            other.to_string(),
+            "the broker refused with com.microsoft:argument-error: why"
+        );
     }
 
     #[test]
@@ -227,7 +256,10 @@ mod tests {
         assert!(BusError::from_condition("q", "com.microsoft:server-busy", "").is_transient());
         assert!(BusError::from_condition("q", "amqp:internal-error", "").is_transient());
         assert!(!BusError::from_condition("q", "amqp:not-found", "").is_transient());
-        let timeout = BusError::Timeout { operation: "a send", after: Duration::from_millis(1500) };
+        let timeout = BusError::Timeout {
+            operation: "a send",
+            after: Duration::from_millis(1500),
+        };
         assert_eq!(timeout.to_string(), "a send got no answer within 1.5 s");
         assert!(timeout.is_transient());
     }

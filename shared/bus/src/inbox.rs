@@ -83,7 +83,11 @@ impl State {
 
 impl Inbox {
     pub(crate) fn new(prefetch: u32) -> Self {
-        Self { prefetch, state: Mutex::default(), arrived: Notify::new() }
+        Self {
+            prefetch,
+            state: Mutex::default(),
+            arrived: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -111,10 +115,10 @@ impl Inbox {
     /// has forgotten those, while the others stay locked over there and cannot be settled here.
     pub(crate) fn take(&self, max: usize) -> Result<Taken, BusError> {
         let mut state = self.lock();
-        if let Some(failure) = &state.failure {
-            if state.queue.front().is_none_or(|delivery| !delivery.settled) {
-                return Err(failure.clone());
-            }
+        if let Some(failure) = &state.failure
+            && state.queue.front().is_none_or(|delivery| !delivery.settled)
+        {
+            return Err(failure.clone());
         }
         let count = state.queue.len().min(max);
         let deliveries = state.queue.drain(..count).collect();
@@ -123,7 +127,10 @@ impl Inbox {
         if !state.queue.is_empty() {
             self.arrived.notify_one();
         }
-        Ok(Taken { deliveries, adjust_credit })
+        Ok(Taken {
+            deliveries,
+            adjust_credit,
+        })
     }
 
     /// Adds arrivals. Each has used one credit.
@@ -162,7 +169,12 @@ mod tests {
     use super::*;
 
     fn delivery(id: u32, settled: bool) -> Delivery {
-        Delivery { id, tag: DeliveryTag::default(), settled, payload: Bytes::new() }
+        Delivery {
+            id,
+            tag: DeliveryTag::default(),
+            settled,
+            payload: Bytes::new(),
+        }
     }
 
     fn arrive(inbox: &Inbox, ids: std::ops::Range<u32>) {
@@ -210,7 +222,11 @@ mod tests {
         assert_eq!(call(&inbox, 8), (0, true));
         assert_eq!(inbox.settle_credit(), Some(8));
         assert!(inbox.unwant(8));
-        assert_eq!(call(&inbox, 8), (0, false), "one adjustment is on its way already");
+        assert_eq!(
+            call(&inbox, 8),
+            (0, false),
+            "one adjustment is on its way already"
+        );
         assert_eq!(inbox.settle_credit(), None);
     }
 
@@ -225,7 +241,10 @@ mod tests {
 
     #[test]
     fn after_a_failure_only_settled_deliveries_are_handed_out() {
-        let lost = || BusError::ConnectionLost { reason: "test".to_owned(), source: None };
+        let lost = || BusError::ConnectionLost {
+            reason: "test".to_owned(),
+            source: None,
+        };
         let inbox = Inbox::new(4);
         inbox.put(&mut vec![delivery(0, true)]);
         inbox.fail(lost());

@@ -56,7 +56,10 @@ macro_rules! text_setters {
 impl Message {
     /// A message with a body and nothing else.
     pub fn new(body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), ..Self::default() }
+        Self {
+            body: body.into(),
+            ..Self::default()
+        }
     }
 
     text_setters! {
@@ -101,7 +104,8 @@ impl Message {
         name: impl Into<String>,
         value: impl Into<PropertyValue>,
     ) -> Self {
-        self.application_properties.insert(name.into(), value.into());
+        self.application_properties
+            .insert(name.into(), value.into());
         self
     }
 }

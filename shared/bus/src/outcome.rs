@@ -41,7 +41,10 @@ impl Outcome {
                 undeliverable_here: false,
                 message_annotations: None,
             }),
-            Self::DeadLetter { reason, description } => {
+            Self::DeadLetter {
+                reason,
+                description,
+            } => {
                 let mut info = Map::new();
                 info.insert_symbol("DeadLetterReason", reason);
                 info.insert_symbol("DeadLetterErrorDescription", description);
@@ -101,6 +104,9 @@ pub(crate) fn send_result(
             refused("amqp:modified", "the broker did not take the message")
         }
         Some(DeliveryState::Received(_)) | None => return None,
-        Some(_) => refused("amqp:not-implemented", "the broker answered with an unknown outcome"),
+        Some(_) => refused(
+            "amqp:not-implemented",
+            "the broker answered with an unknown outcome",
+        ),
     })
 }

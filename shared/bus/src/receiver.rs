@@ -71,7 +71,9 @@ pub struct Receiver {
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("entity", &self.entity).finish_non_exhaustive()
+        f.debug_struct("Receiver")
+            .field("entity", &self.entity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,7 +99,13 @@ impl Receiver {
         link: LinkHandle,
         grant: Grant,
     ) -> Self {
-        Self { connection, inbox, entity, link, _grant: grant }
+        Self {
+            connection,
+            inbox,
+            entity,
+            link,
+            _grant: grant,
+        }
     }
 
     /// The entity's address, sub-queue included.
@@ -122,7 +130,10 @@ impl Receiver {
         let deadline = Instant::now() + max_wait;
         let wanted = u32::try_from(max).unwrap_or(u32::MAX);
         self.inbox.want(wanted);
-        let _waiting = Waiting { receiver: self, max: wanted };
+        let _waiting = Waiting {
+            receiver: self,
+            max: wanted,
+        };
         loop {
             let mut changed = std::pin::pin!(self.inbox.changed());
             changed.as_mut().enable();
@@ -177,7 +188,9 @@ impl Receiver {
     }
 
     fn adjust_credit(&self) {
-        self.connection.post(Command::AdjustCredit { link: self.link.key() });
+        self.connection.post(Command::AdjustCredit {
+            link: self.link.key(),
+        });
     }
 
     /// Settles a message as done; the broker removes it.
@@ -201,8 +214,10 @@ impl Receiver {
         description: &str,
     ) -> Result<(), BusError> {
         let cut = |text: &str| text.chars().take(4096).collect();
-        let outcome =
-            Outcome::DeadLetter { reason: cut(reason), description: cut(description) };
+        let outcome = Outcome::DeadLetter {
+            reason: cut(reason),
+            description: cut(description),
+        };
         self.settle_one(message, outcome).await
     }
 
@@ -233,7 +248,10 @@ impl Receiver {
         message: &ReceivedMessage,
         outcome: Outcome,
     ) -> Result<(), BusError> {
-        self.settle(std::slice::from_ref(message), outcome).await?.pop().unwrap_or(Ok(()))
+        self.settle(std::slice::from_ref(message), outcome)
+            .await?
+            .pop()
+            .unwrap_or(Ok(()))
     }
 
     async fn settle(
@@ -260,7 +278,12 @@ impl Receiver {
             return Ok(Vec::new());
         }
         let deliveries = messages.iter().map(|message| message.delivery.id).collect();
-        let settle = |reply| Command::Settle { link, deliveries, outcome, reply };
+        let settle = |reply| Command::Settle {
+            link,
+            deliveries,
+            outcome,
+            reply,
+        };
         self.connection.ask("settling messages", settle).await
     }
 }

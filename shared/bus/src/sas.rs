@@ -15,7 +15,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 
 /// Everything but the unreserved characters of RFC 3986 is encoded.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Signs a token for `audience` (such as `sb://host/queue`), valid until `expires_at`.
 pub(crate) fn sign(
@@ -35,7 +39,10 @@ pub(crate) fn sign(
     ))
 }
 
-#[expect(clippy::expect_used, reason = "HMAC takes keys of any length; the error cannot occur")]
+#[expect(
+    clippy::expect_used,
+    reason = "HMAC takes keys of any length; the error cannot occur"
+)]
 fn hmac_sha256(key: &SecretString, text: &str) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes())
         .expect("HMAC accepts a key of any length");

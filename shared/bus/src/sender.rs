@@ -42,7 +42,13 @@ impl Sender {
         link: LinkHandle,
         grant: Grant,
     ) -> Self {
-        Self { connection, entity, attached, link, _grant: grant }
+        Self {
+            connection,
+            entity,
+            attached,
+            link,
+            _grant: grant,
+        }
     }
 
     /// The entity's address.
@@ -59,10 +65,17 @@ impl Sender {
     pub async fn send_message(&self, message: Message) -> Result<(), BusError> {
         let payload = encode::message(&message)?;
         self.check_size(payload.len() as u64)?;
-        let transfer = Transfer { format: MESSAGE_FORMAT, payload };
+        let transfer = Transfer {
+            format: MESSAGE_FORMAT,
+            payload,
+        };
         let link = self.link.key();
         self.connection
-            .ask("sending a message", |reply| Command::Send { link, transfer, reply })
+            .ask("sending a message", |reply| Command::Send {
+                link,
+                transfer,
+                reply,
+            })
             .await?
     }
 
@@ -82,14 +95,21 @@ impl Sender {
         let link = self.link.key();
         let mut answers = Vec::new();
         for transfer in batch::pack(&messages, encoded, self.attached.max_batch_size) {
-            answers.push(self.connection.start(|reply| Command::Send { link, transfer, reply })?);
+            answers.push(self.connection.start(|reply| Command::Send {
+                link,
+                transfer,
+                reply,
+            })?);
         }
         drop(messages);
         let deadline = self.connection.deadline();
         let mut result = Ok(());
         for answer in answers {
             // Every answer is awaited, so that the sender is quiet when the call returns.
-            let outcome = self.connection.answered("sending a batch", deadline, answer).await;
+            let outcome = self
+                .connection
+                .answered("sending a batch", deadline, answer)
+                .await;
             result = result.and(outcome.and_then(|inner| inner));
         }
         result
@@ -102,6 +122,10 @@ impl Sender {
 
     fn check_size(&self, size: u64) -> Result<(), BusError> {
         let limit = self.attached.max_message_size;
-        if size > limit { Err(BusError::MessageTooLarge { size, limit }) } else { Ok(()) }
+        if size > limit {
+            Err(BusError::MessageTooLarge { size, limit })
+        } else {
+            Ok(())
+        }
     }
 }

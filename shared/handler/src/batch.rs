@@ -325,7 +325,6 @@ impl<'a, I> Work<'a, I> {
                 job.key = %member.claim.key,
                 message.sequence_number = member.message.sequence_number,
                 dead_letter.reason = refusal.reason,
-                dead_letter.description = refusal.description,
                 "message is dead"
             );
         }

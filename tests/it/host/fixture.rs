@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nightshift_broker::{Broker, BrokerConfig, QueueConfig, QueueCounts};
@@ -97,6 +98,20 @@ impl Fixture {
         let source: MapSource = self.settings.iter().cloned().chain([bus]).collect();
         let config = HostConfig::load(self.root.path(), &source).unwrap();
         Host::start(config, SystemClock::shared()).unwrap()
+    }
+
+    /// Starts the host as a process of its own.
+    pub(super) fn start_process(&self) -> Child {
+        Command::new(nightshift_tests::program("nightshift"))
+            .args(["host", "start", "--app-root"])
+            .arg(self.root.path())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .env("Bus", self.broker.connection_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     /// Sends one message for each body, as one batch.

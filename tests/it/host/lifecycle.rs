@@ -113,3 +113,24 @@ async fn a_broker_that_comes_back_is_found_again() {
     fixture.drained().await;
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_handler_dies_with_a_host_that_is_killed() {
+    let fixture = Fixture::new("", "ok").await;
+    let mut host = fixture.start_process();
+    fixture.send(&["{}"]).await;
+    let requests = fixture.requests_made(1).await;
+    let handler = u32::try_from(requests[0].pid()).unwrap();
+    assert!(is_alive(handler));
+    host.kill().unwrap();
+    host.wait().unwrap();
+    until("the handler's end", || !is_running(handler)).await;
+}
+
+/// Whether the process exists and is no zombie: whoever inherits an orphan reaps it in its own
+/// time.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}

@@ -41,9 +41,9 @@ impl Grants {
         !self.0.is_empty() && !self.0.iter().any(|grant| grant.is_valid(now))
     }
 
-    /// When to look at [`Grants::have_ended`] again, unless they last for ever.
+    /// When to look at [`Grants::have_ended`] again, unless one of them lasts for ever.
     pub(super) fn time_left(&self, now: DateTime<Utc>) -> Option<Duration> {
-        let left = self.0.iter().map(|grant| grant.time_left(now)).max()?;
-        left.map(|left| left.min(LONGEST_PAUSE))
+        let left: Option<Vec<_>> = self.0.iter().map(|grant| grant.time_left(now)).collect();
+        left?.into_iter().max().map(|left| left.min(LONGEST_PAUSE))
     }
 }

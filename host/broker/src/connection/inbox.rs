@@ -79,7 +79,7 @@ impl Connection {
         self.answer(&transfers);
         for link in links {
             if self.engine.credit(link) <= CREDIT / 2 {
-                self.answered(self.engine.set_credit(link, CREDIT));
+                self.tell(|engine| engine.set_credit(link, CREDIT));
             }
         }
         // Keep the allocation for the next round.
@@ -112,7 +112,7 @@ impl Connection {
             };
             let [from, to] = [first.delivery_id, last.delivery_id];
             let disposition = Disposition::new(Role::Receiver, from, to, true, Some(state));
-            self.answered(self.engine.disposition(first.session, &disposition));
+            self.tell(|engine| engine.disposition(first.session, &disposition));
         }
     }
 }

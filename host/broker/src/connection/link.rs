@@ -45,6 +45,8 @@ pub(super) struct ReceiverLink {
     pub(super) ticket: Option<Ticket>,
     /// The client wants what there is now, and the rest of its credit back.
     pub(super) drain: bool,
+    /// Whether it is in the outbox's list of receivers to look at.
+    pub(super) due: bool,
 }
 
 #[derive(Debug)]

@@ -79,7 +79,7 @@ impl Connection {
         if !wish.settled {
             let state = DeliveryState::rejected(lock_lost());
             let disposition = Disposition::new(Role::Sender, first, last, true, Some(state));
-            self.answered(self.engine.disposition(session, &disposition));
+            self.tell(|engine| engine.disposition(session, &disposition));
         }
     }
 
@@ -130,7 +130,7 @@ impl Connection {
             };
             let [from, to] = [first.delivery_id, last.delivery_id];
             let disposition = Disposition::new(Role::Sender, from, to, true, Some(state));
-            self.answered(self.engine.disposition(first.session, &disposition));
+            self.tell(|engine| engine.disposition(first.session, &disposition));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use nightshift_amqp::{
     condition,
-    engine::{Engine, Event, LinkId, Limits, ServerOptions, SessionId, Unsettled},
+    engine::{CommandError, Engine, Event, LinkId, Limits, ServerOptions, SessionId, Unsettled},
     performative::AmqpError,
     sasl::{PlainCredentials, SaslCode},
 };
@@ -142,7 +142,7 @@ impl Connection {
             }
             Err(_) => SaslCode::Auth,
         };
-        self.answered(self.engine.answer_credentials(code));
+        self.tell(|engine| engine.answer_credentials(code));
     }
 
     /// Stores and settles what the events since the last time brought.
@@ -152,7 +152,7 @@ impl Connection {
     }
 
     /// Forgets a link that is gone.
-    fn forget_link(&mut self, link: LinkId) {
+    pub(super) fn forget_link(&mut self, link: LinkId) {
         if let Some(Link::Receiver(receiver)) = self.links.remove(&link) {
             self.outbox.forget(receiver.number);
             if let Some(ticket) = receiver.ticket {
@@ -178,10 +178,10 @@ impl Connection {
         }
     }
 
-    /// A command that fails concerns something that the client has ended meanwhile; that is its
-    /// right, and it is told about the end by other means.
-    pub(super) fn answered<T>(&self, result: Result<T, nightshift_amqp::engine::CommandError>) {
-        if let Err(error) = result {
+    /// Gives the engine a command. One that fails concerns something that the client has ended
+    /// meanwhile; that is its right, and it is told about the end by other means.
+    pub(super) fn tell<T>(&mut self, command: impl FnOnce(&mut Engine) -> Result<T, CommandError>) {
+        if let Err(error) = command(&mut self.engine) {
             tracing::debug!(connection.id = self.id, error = %error, "an answer came too late");
         }
     }

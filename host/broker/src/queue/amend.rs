@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use nightshift_amqp::{
-    Encode, Map, Value,
+    Map, Value,
     message::{RawMessage, Section},
 };
 
@@ -107,7 +107,10 @@ fn plain(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use nightshift_amqp::message::{Body, Message, Properties};
+    use nightshift_amqp::{
+        Encode,
+        message::{Body, Message, Properties},
+    };
 
     use super::*;
 

@@ -31,11 +31,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rand::{SeedableRng, rngs::StdRng};
 
+#[cfg(test)]
+pub(crate) use self::message::Content;
 pub(crate) use self::{
-    amend::{Amendments, Unamendable},
+    amend::Amendments,
     content::{Unsuitable, read_submissions},
     handout::Handout,
-    message::{Content, Delivery, KeptHeader, Lock, NEVER_MS, SubQueue, Submission},
+    message::{Delivery, KeptHeader, Lock, NEVER_MS, SubQueue, Submission},
+
     settle::{NotSettled, Settlement},
     token::LockToken,
     waiters::{Doorbell, Ticket},

@@ -24,7 +24,11 @@ pub(super) async fn run(args: BrokerArgs, is_json: bool) -> anyhow::Result<u8> {
     let mut reader = Reader::new(&Environment);
     let filter = LogFilter::read(&mut reader);
     let is_protected = nightshift_settings::Source::get(&Environment, KEY).is_some();
-    let key = if is_protected { reader.secret(KEY) } else { None };
+    let key = if is_protected {
+        reader.secret(KEY)
+    } else {
+        None
+    };
     reader.finish(ELSEWHERE)?;
     let queues = args.queues.iter().map(|name| {
         QueueConfig::new(name)
@@ -34,7 +38,10 @@ pub(super) async fn run(args: BrokerArgs, is_json: bool) -> anyhow::Result<u8> {
     let mut config = BrokerConfig::new(queues).listen(args.listen);
     if let Some(key) = key {
         let key = key.expose_secret().to_owned();
-        config = config.access_key(AccessKey { name: RULE.to_owned(), key });
+        config = config.access_key(AccessKey {
+            name: RULE.to_owned(),
+            key,
+        });
     }
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let broker = Broker::start(config, SystemClock::shared())?;
@@ -59,7 +66,10 @@ fn announce(broker: &Broker, is_protected: bool, is_json: bool) {
         output::line(line);
         return;
     }
-    output::line(format!("listening on {address}, queues: {}", queues.join(", ")));
+    output::line(format!(
+        "listening on {address}, queues: {}",
+        queues.join(", ")
+    ));
     if let Some(connection_string) = connection_string {
         output::line(format!("connection string: {connection_string}"));
     }

@@ -29,13 +29,13 @@ const FOLDER_PREFIX: &str = "test-";
 const GRACE: Duration = Duration::from_secs(30);
 
 /// As long as a test run may take; a year is longer.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+const FOR_EVER: Duration = Duration::from_hours(365 * 24);
 
 /// Which Python packages the conformance tests need.
 const REQUIREMENTS: &str = "tests/conformance/requirements.txt";
 
 /// Runs the command and returns its exit code.
-pub async fn run(args: ExecArgs) -> anyhow::Result<u8> {
+pub(crate) async fn run(args: ExecArgs) -> anyhow::Result<u8> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let checkout = super::checkout()?;
     let home = Home::open(&checkout.join(crate::servers::FOLDER))?;

@@ -1,10 +1,10 @@
 //! One module per command.
 
-//mod broker;
+mod broker;
 pub(crate) mod exec;
-//mod host;
+mod host;
 pub(crate) mod migrate;
-//mod send;
+mod send;
 pub(crate) mod settings;
 
 use std::path::PathBuf;
@@ -13,23 +13,22 @@ use anyhow::Context;
 
 use crate::args::{Cli, Command, HostCommand, ServersCommand};
 use crate::servers::{checkout_above, watch};
-//use crate::up;
+use crate::up;
 
 /// Does what the command line says and returns the exit code.
-pub async fn run(cli: Cli) -> anyhow::Result<u8> {
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
-        //Command::Up(args) => Box::pin(up::run(args, cli.json)).await,
+        Command::Up(args) => Box::pin(up::run(args, cli.json)).await,
         Command::Servers(ServersCommand::Exec(args)) => Box::pin(exec::run(args)).await,
-        //Command::Broker(args) => broker::run(args, cli.json).await,
-        //Command::Host(HostCommand::Start(args)) => Box::pin(host::run(args)).await,
-        //Command::Send(args) => Box::pin(send::run(args, cli.json)).await,
+        Command::Broker(args) => broker::run(args, cli.json).await,
+        Command::Host(HostCommand::Start(args)) => Box::pin(host::run(args)).await,
+        Command::Send(args) => Box::pin(send::run(args, cli.json)).await,
         Command::Migrate => migrate::run(cli.json).await,
         Command::Settings => settings::run(cli.json),
         Command::Watchdog => {
             watch(std::io::stdin().lock());
             Ok(0)
         }
-        _ => Ok(9),
     }
 }
 

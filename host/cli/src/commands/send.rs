@@ -36,8 +36,16 @@ pub(super) async fn run(args: SendArgs, is_json: bool) -> anyhow::Result<u8> {
     if is_json {
         output::line(json!({ "queue": args.queue, "sent": ids.len(), "message_id": stem }));
     } else {
-        let what = if ids.len() == 1 { "message" } else { "messages" };
-        output::line(format!("sent {} {what} to {} with the message id {stem}", ids.len(), args.queue));
+        let what = if ids.len() == 1 {
+            "message"
+        } else {
+            "messages"
+        };
+        output::line(format!(
+            "sent {} {what} to {} with the message id {stem}",
+            ids.len(),
+            args.queue
+        ));
     }
     Ok(0)
 }
@@ -50,11 +58,18 @@ async fn send(
 ) -> anyhow::Result<()> {
     let sender = client.create_sender(queue).await?;
     for portion in ids.chunks(PORTION) {
-        let message =
-            |id: &String| Message::new(body.clone()).with_message_id(id).with_content_type("application/json");
+        let message = |id: &String| {
+            Message::new(body.clone())
+                .with_message_id(id)
+                .with_content_type("application/json")
+        };
         match portion {
             [id] => sender.send_message(message(id)).await?,
-            ids => sender.send_messages(ids.iter().map(message).collect()).await?,
+            ids => {
+                sender
+                    .send_messages(ids.iter().map(message).collect())
+                    .await?
+            }
         }
     }
     sender.close().await;
@@ -82,21 +97,29 @@ fn running_stack() -> Option<MapSource> {
 fn message_ids(stem: &str, count: u32) -> Vec<String> {
     match count {
         1 => vec![stem.to_owned()],
-        count => (1..=count).map(|number| format!("{stem}-{number}")).collect(),
+        count => (1..=count)
+            .map(|number| format!("{stem}-{number}"))
+            .collect(),
     }
 }
 
 fn read_body(file: &Path) -> anyhow::Result<bytes::Bytes> {
     let mut body = Vec::new();
     let read = if file == Path::new("-") {
-        std::io::stdin().lock().take(LARGEST_BODY + 1).read_to_end(&mut body)
+        std::io::stdin()
+            .lock()
+            .take(LARGEST_BODY + 1)
+            .read_to_end(&mut body)
     } else {
         let opened = std::fs::File::open(file);
         opened.and_then(|opened| opened.take(LARGEST_BODY + 1).read_to_end(&mut body))
     };
     read.with_context(|| format!("cannot read {}", file.display()))?;
     if u64::try_from(body.len()).is_ok_and(|length| length > LARGEST_BODY) {
-        bail!("{} is larger than any broker takes ({LARGEST_BODY} bytes)", file.display());
+        bail!(
+            "{} is larger than any broker takes ({LARGEST_BODY} bytes)",
+            file.display()
+        );
     }
     Ok(body.into())
 }

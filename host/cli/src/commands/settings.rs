@@ -67,7 +67,7 @@ const SETTINGS: [Setting; 17] = [
     ),
     secret(BUS, "a private one in `up`", "message broker"),
     secret(
-        "NIGHTSHIFT_BROKER_KEY",
+        super::broker::KEY,
         "any key is accepted",
         "key that clients of our broker must hold",
     ),

@@ -300,7 +300,11 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_are_shown() {
-        let text: String = (0..100).map(|n| format!("line {n}\n")).collect();
+        let lines: Vec<String> = (0..100).map(|n| format!("line {n}")).collect();
+        let text = lines.join(
+            "
+",
+        );
         assert!(last_lines(&text).starts_with("line 85\n"));
         assert_eq!(last_lines(""), "");
     }

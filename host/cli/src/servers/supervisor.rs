@@ -148,11 +148,12 @@ impl Inner {
         let Some(file) = &self.file else {
             return Ok(());
         };
-        let lines: String = self
-            .entries
-            .iter()
-            .map(|entry| format!("{entry}\n"))
-            .collect();
+        let mut lines: Vec<String> = self.entries.iter().map(Entry::to_string).collect();
+        lines.push(String::new());
+        let lines = lines.join(
+            "
+",
+        );
         std::fs::write(file, lines).map_err(ServerError::file("write", file))
     }
 }

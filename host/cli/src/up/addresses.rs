@@ -73,7 +73,10 @@ fn parse(text: &str, is_alive: impl Fn(u32, u64) -> bool) -> Option<MapSource> {
     }
     let values = lines.filter_map(|line| {
         let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
-        let value = value.strip_prefix('\'')?.strip_suffix('\'')?.replace(r"'\''", "'");
+        let value = value
+            .strip_prefix('\'')?
+            .strip_suffix('\'')?
+            .replace(r"'\''", "'");
         Some((name, value))
     });
     Some(values.collect())
@@ -89,7 +92,10 @@ mod tests {
     fn what_was_written_is_read_while_the_writer_lives() {
         let text = render(7, 70, &[("ServiceBusConnection", "a=b;c='d'".to_owned())]);
         let found = parse(&text, |pid, started| (pid, started) == (7, 70)).unwrap();
-        assert_eq!(found.get("ServiceBusConnection").as_deref(), Some("a=b;c='d'"));
+        assert_eq!(
+            found.get("ServiceBusConnection").as_deref(),
+            Some("a=b;c='d'")
+        );
         assert!(parse(&text, |_, _| false).is_none());
         assert!(parse("", |_, _| true).is_none());
     }

@@ -14,7 +14,9 @@ const BINARY: &str = "handler";
 
 /// Builds the handler in this program's own profile and returns its path.
 pub(super) async fn handler(checkout: &Path) -> anyhow::Result<PathBuf> {
-    let cargo = Environment.get("CARGO").unwrap_or_else(|| "cargo".to_owned());
+    let cargo = Environment
+        .get("CARGO")
+        .unwrap_or_else(|| "cargo".to_owned());
     let mut tool = Tool::new(cargo)
         .args(["build", "--package", PACKAGE, "--bin", BINARY])
         .arg("--message-format=json-render-diagnostics")
@@ -44,7 +46,9 @@ fn executable(line: &str) -> Option<PathBuf> {
         name: String,
     }
     let artifact: Artifact = serde_json::from_str(line).ok()?;
-    artifact.executable.filter(|_| artifact.target.name == BINARY)
+    artifact
+        .executable
+        .filter(|_| artifact.target.name == BINARY)
 }
 
 #[cfg(test)]
@@ -53,7 +57,8 @@ mod tests {
 
     #[test]
     fn the_handlers_path_is_found_among_cargos_messages() {
-        let library = r#"{"reason":"compiler-artifact","target":{"name":"tokio"},"executable":null}"#;
+        let library =
+            r#"{"reason":"compiler-artifact","target":{"name":"tokio"},"executable":null}"#;
         let handler = r#"{"reason":"compiler-artifact","target":{"name":"handler"},"executable":"/t/debug/handler"}"#;
         assert_eq!(executable(library), None);
         assert_eq!(executable(handler), Some("/t/debug/handler".into()));

@@ -50,8 +50,11 @@ pub(crate) async fn run(args: UpArgs, is_json: bool) -> anyhow::Result<u8> {
     let home = Home::open(&checkout.join(FOLDER))?;
     let _only_one = only_one(&home)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let progress =
-        if is_json { Progress::on_errors(&Environment) } else { Progress::on_output(&Environment) };
+    let progress = if is_json {
+        Progress::on_errors(&Environment)
+    } else {
+        Progress::on_output(&Environment)
+    };
     let supervisor = Supervisor::start(&home.run()?.join("roster"))?;
     let stack = Stack::default();
     let start = Start {
@@ -88,7 +91,11 @@ async fn stay(
     stack: &Stack,
     signals: &mut Signals,
 ) -> End {
-    let Running { report, is_coloured, addresses: _addresses } = running;
+    let Running {
+        report,
+        is_coloured,
+        addresses: _addresses,
+    } = running;
     if is_json {
         match serde_json::to_string(&report) {
             Ok(text) => output::line(text),
@@ -114,7 +121,14 @@ async fn stop(stack: &Stack, signals: &mut Signals, progress: &Progress) {
         _ = signals.next() => false,
         () = tokio::time::sleep(STOP) => false,
     };
-    progress.say("stopped", if stopped { "nothing is left running" } else { "by force" });
+    progress.say(
+        "stopped",
+        if stopped {
+            "nothing is left running"
+        } else {
+            "by force"
+        },
+    );
 }
 
 /// The lock that makes this the only stack of the checkout.

@@ -20,7 +20,11 @@ impl Ports {
         let file = run.join("ports.json");
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let previous = serde_json::from_str(&text).unwrap_or_default();
-        Self { file, previous, current: Mutex::default() }
+        Self {
+            file,
+            previous,
+            current: Mutex::default(),
+        }
     }
 
     /// The port that `name` had, if nobody else has taken it.

@@ -57,29 +57,33 @@ pub(super) async fn go(bus: &str, postgres: &str, run: &str) -> anyhow::Result<R
         .await
         .context("cannot connect to the broker")?;
     let sender = client.create_sender(QUEUE).await?;
-    let mut database =
-        PgConnection::connect(postgres).await.context("cannot connect to the database")?;
+    let mut database = PgConnection::connect(postgres)
+        .await
+        .context("cannot connect to the database")?;
     let round = process(&sender, &mut database, run).await;
     sender.close().await;
     client.close().await;
     round
 }
 
-async fn process(
-    sender: &Sender,
-    database: &mut PgConnection,
-    run: &str,
-) -> anyhow::Result<Round> {
+async fn process(sender: &Sender, database: &mut PgConnection, run: &str) -> anyhow::Result<Round> {
     let broken = broken_messages(run);
-    let ids: Vec<String> = broken.iter().filter_map(|message| message.message_id.clone()).collect();
+    let ids: Vec<String> = broken
+        .iter()
+        .filter_map(|message| message.message_id.clone())
+        .collect();
     sender.send_messages(broken).await.context("cannot send")?;
     let dead_letters = wait_for_dead_letters(database, &ids).await?;
-    let begin: DateTime<Utc> =
-        sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut *database).await?;
+    let begin: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()")
+        .fetch_one(&mut *database)
+        .await?;
     let mut ticks = tokio::time::interval(DISTANCE);
     for number in 1..=SAMPLES {
         ticks.tick().await;
-        sender.send_message(sample(run, number)).await.context("cannot send")?;
+        sender
+            .send_message(sample(run, number))
+            .await
+            .context("cannot send")?;
     }
     let mut round = wait_for_rows(database, begin).await?;
     round.dead_letters = dead_letters;
@@ -88,8 +92,11 @@ async fn process(
 
 fn sample(run: &str, number: u32) -> Message {
     let kinds = ["creature.liked", "creature.adopted", "score.beaten"];
-    let titles =
-        ["Somebody likes your creature", "Your creature was adopted", "Your score was beaten"];
+    let titles = [
+        "Somebody likes your creature",
+        "Your creature was adopted",
+        "Your score was beaten",
+    ];
     let which = usize::try_from(number).unwrap_or(0) % kinds.len();
     let body = json!({
         "schema_version": 1,
@@ -120,7 +127,10 @@ fn broken_messages(run: &str) -> Vec<Message> {
         ("not-json", "{\"schema_version\": 1,".to_owned()),
         ("unknown-user", text(nobody, 1, "Nobody reads this".into())),
         ("wrong-type", text(&user(1), 1, 5.into())),
-        ("future-version", text(&user(1), 99, "From the future".into())),
+        (
+            "future-version",
+            text(&user(1), 99, "From the future".into()),
+        ),
         ("empty", String::new()),
     ];
     bodies
@@ -130,7 +140,9 @@ fn broken_messages(run: &str) -> Vec<Message> {
 }
 
 fn message(id: String, body: String) -> Message {
-    Message::new(Bytes::from(body)).with_message_id(id).with_content_type("application/json")
+    Message::new(Bytes::from(body))
+        .with_message_id(id)
+        .with_content_type("application/json")
 }
 
 async fn wait_for_dead_letters(
@@ -162,10 +174,7 @@ async fn wait_for_dead_letters(
     }
 }
 
-async fn wait_for_rows(
-    database: &mut PgConnection,
-    begin: DateTime<Utc>,
-) -> anyhow::Result<Round> {
+async fn wait_for_rows(database: &mut PgConnection, begin: DateTime<Utc>) -> anyhow::Result<Round> {
     let deadline = Instant::now() + REST;
     loop {
         let (rows, p50, p99): (i64, Option<f64>, Option<f64>) = sqlx::query_as(
@@ -180,7 +189,13 @@ async fn wait_for_rows(
         .context("cannot count the notifications")?;
         if rows >= i64::from(SAMPLES) {
             let (p50_ms, p99_ms) = (p50.unwrap_or_default(), p99.unwrap_or_default());
-            return Ok(Round { sent: SAMPLES, rows, p50_ms, p99_ms, dead_letters: Vec::new() });
+            return Ok(Round {
+                sent: SAMPLES,
+                rows,
+                p50_ms,
+                p99_ms,
+                dead_letters: Vec::new(),
+            });
         }
         if Instant::now() >= deadline {
             bail!(
@@ -198,14 +213,16 @@ mod tests {
 
     use super::*;
 
+    const LIMIT: usize = 1 << 18;
+
     #[test]
     fn samples_are_valid_and_broken_ones_but_for_the_unknown_user_are_not() {
         for number in [1, USERS, SAMPLES] {
-            decode::<NotificationRequested>(&sample("r", number).body).unwrap();
+            decode::<NotificationRequested>(&sample("r", number).body, LIMIT).unwrap();
         }
         let refused = broken_messages("r")
             .iter()
-            .filter(|message| decode::<NotificationRequested>(&message.body).is_err())
+            .filter(|message| decode::<NotificationRequested>(&message.body, LIMIT).is_err())
             .count();
         assert_eq!(refused, 4);
     }

@@ -51,14 +51,28 @@ pub(super) fn render(report: &Report, is_coloured: bool) -> String {
     let mut text = String::new();
     let took = report.took.as_secs_f64();
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "\n{bold}Nightshift is up{reset} {dim}(after {took:.1} s){reset}\n");
+    let _ = writeln!(
+        text,
+        "\n{bold}Nightshift is up{reset} {dim}(after {took:.1} s){reset}\n"
+    );
     for part in &report.parts {
-        let memory = part.resident_kib.map_or(String::new(), |kib| format!("{} MiB", kib / 1024));
-        let pid = part.pid.map_or("your own".to_owned(), |pid| format!("pid {pid}"));
+        let memory = part
+            .resident_kib
+            .map_or(String::new(), |kib| format!("{} MiB", kib / 1024));
+        let pid = part
+            .pid
+            .map_or("your own".to_owned(), |pid| format!("pid {pid}"));
         let Part { name, address, .. } = part;
-        let _ = writeln!(text, "  {bold}{name:9}{reset} {address:42} {pid:12} {dim}{memory}{reset}");
+        let _ = writeln!(
+            text,
+            "  {bold}{name:9}{reset} {address:42} {pid:12} {dim}{memory}{reset}"
+        );
     }
-    let _ = writeln!(text, "  {bold}functions{reset} {}", report.functions.join(", "));
+    let _ = writeln!(
+        text,
+        "  {bold}functions{reset} {}",
+        report.functions.join(", ")
+    );
     processed(&mut text, &report.round, (bold, green, reset));
     if report.stays {
         guide(&mut text, report, (bold, dim, reset));
@@ -67,7 +81,13 @@ pub(super) fn render(report: &Report, is_coloured: bool) -> String {
 }
 
 fn processed(text: &mut String, round: &Round, (bold, green, reset): (&str, &str, &str)) {
-    let Round { sent, rows, p50_ms, p99_ms, dead_letters } = round;
+    let Round {
+        sent,
+        rows,
+        p50_ms,
+        p99_ms,
+        dead_letters,
+    } = round;
     let _ = writeln!(text, "\n{bold}Just processed{reset}");
     let _ = writeln!(
         text,
@@ -80,7 +100,12 @@ fn processed(text: &mut String, round: &Round, (bold, green, reset): (&str, &str
         count = dead_letters.len()
     );
     for letter in dead_letters {
-        let _ = writeln!(text, "    {:17} {}", letter.reason, shortened(&letter.description, 90));
+        let _ = writeln!(
+            text,
+            "    {:17} {}",
+            letter.reason,
+            shortened(&letter.description, 90)
+        );
     }
 }
 
@@ -124,7 +149,10 @@ mod tests {
     use crate::up::round::DeadLetter;
 
     fn report() -> Report {
-        let letter = DeadLetter { reason: "not-json".into(), description: "line 1\n".repeat(40) };
+        let letter = DeadLetter {
+            reason: "not-json".into(),
+            description: "line 1\n".repeat(40),
+        };
         Report {
             took: Duration::from_millis(4200),
             parts: vec![Part {
@@ -154,13 +182,22 @@ mod tests {
         assert!(!text.contains('\x1b'));
         assert!(text.contains("200 notifications sent, 200 rows"), "{text}");
         assert!(text.contains("p50 1.0 ms, p99 3.5 ms"), "{text}");
-        assert!(text.lines().all(|line| line.chars().count() < 150), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() < 150),
+            "{text}"
+        );
         assert!(render(&report(), true).contains(BOLD));
     }
 
     #[test]
     fn a_single_round_gives_no_advice_about_a_stack_that_is_gone() {
-        let text = render(&Report { stays: false, ..report() }, false);
+        let text = render(
+            &Report {
+                stays: false,
+                ..report()
+            },
+            false,
+        );
         assert!(!text.contains("Ctrl-C") && text.contains("Just processed"));
     }
 }

@@ -26,13 +26,17 @@ impl Own {
         let own = Self {
             postgres: checked(&mut reader, source, POSTGRES, |text| {
                 // The parser's own message may quote the URL, and with it the password.
-                PgConnectOptions::from_str(text)
-                    .map(drop)
-                    .map_err(|_| "is not a URL of the form postgres://user:password@host:5432/database".into())
+                PgConnectOptions::from_str(text).map(drop).map_err(|_| {
+                    "is not a URL of the form postgres://user:password@host:5432/database".into()
+                })
             }),
             redis: checked(&mut reader, source, REDIS, |text| {
                 let is_url = text.starts_with("redis://") || text.starts_with("rediss://");
-                if is_url { Ok(()) } else { Err("is not a URL of the form redis://host:6379".into()) }
+                if is_url {
+                    Ok(())
+                } else {
+                    Err("is not a URL of the form redis://host:6379".into())
+                }
             }),
             storage: [STORAGE, BLOB]
                 .map(|name| checked(&mut reader, source, name, check_storage))
@@ -50,9 +54,13 @@ impl Own {
 }
 
 fn check_storage(text: &str) -> Result<(), String> {
-    let is_known = ["AccountName=", "BlobEndpoint=", "UseDevelopmentStorage=true"]
-        .iter()
-        .any(|part| text.contains(part));
+    let is_known = [
+        "AccountName=",
+        "BlobEndpoint=",
+        "UseDevelopmentStorage=true",
+    ]
+    .iter()
+    .any(|part| text.contains(part));
     if is_known {
         return Ok(());
     }

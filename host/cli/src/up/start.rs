@@ -90,7 +90,8 @@ impl Start<'_> {
         ];
         let addresses = Addresses::write(&self.home.run()?, &values)?;
         let (host, handler) = self.host(&staged, &values).await?;
-        self.progress.say("samples", "sending through the whole path");
+        self.progress
+            .say("samples", "sending through the whole path");
         let run: u32 = rand::rng().random();
         let round = round::go(&broker.address, &postgres.address, &format!("{run:08x}"))
             .await
@@ -100,17 +101,28 @@ impl Start<'_> {
         let report = Report {
             took: self.progress.elapsed(),
             connection_string: is_private.then_some(broker.address),
-            parts: [postgres.part, redis.part, storage.part, broker.part, host, handler]
-                .into_iter()
-                .map(with_memory)
-                .collect(),
+            parts: [
+                postgres.part,
+                redis.part,
+                storage.part,
+                broker.part,
+                host,
+                handler,
+            ]
+            .into_iter()
+            .map(with_memory)
+            .collect(),
             functions: staged.functions,
             round,
             addresses: here(addresses.path()),
             logs: here(&self.home.logs()),
             stays: self.stays,
         };
-        Ok(Running { report, is_coloured: self.progress.is_coloured(), addresses })
+        Ok(Running {
+            report,
+            is_coloured: self.progress.is_coloured(),
+            addresses,
+        })
     }
 
     async fn postgres(&self, ports: &Ports) -> anyhow::Result<Started> {
@@ -125,7 +137,10 @@ impl Start<'_> {
             .execute(&mut connection)
             .await
             .context("cannot load the sample application")?;
-        connection.close().await.context("cannot close the connection to the database")?;
+        connection
+            .close()
+            .await
+            .context("cannot close the connection to the database")?;
         let applied = migrate::migrate(&started.address).await?;
         let what = format!("sample users are there, {applied} migrations were applied");
         self.progress.say("postgres", &what);
@@ -138,15 +153,21 @@ impl Start<'_> {
             Programs::find_or_fetch(&Environment, self.home, account.as_ref(), self.progress)
                 .await?;
         let data_dir = self.home.reachable_by(account.as_ref())?.join("postgres");
-        let options =
-            PostgresOptions { data_dir, durable: true, port: ports.remembered("postgres") };
+        let options = PostgresOptions {
+            data_dir,
+            durable: true,
+            port: ports.remembered("postgres"),
+        };
         let log = self.home.logs().join("postgres.log");
         let postgres = Postgres::launch(options, programs, account, &log, self.supervisor).await?;
         postgres.ensure_database(DATABASE).await?;
         ports.remember("postgres", postgres.port());
-        self.progress.say("postgres", &format!("{}, port {}", postgres.origin(), postgres.port()));
+        self.progress.say(
+            "postgres",
+            &format!("{}, port {}", postgres.origin(), postgres.port()),
+        );
         let shown = format!("127.0.0.1:{}, database {DATABASE}", postgres.port());
-        let part = part("postgres", shown, postgres.pid());
+        let part = running("postgres", shown, postgres.pid());
         let address = postgres.url_of(DATABASE);
         self.stack.push(postgres.into_process());
         Ok(Started { part, address })
@@ -157,11 +178,20 @@ impl Start<'_> {
             return Ok(own("redis", REDIS, url));
         }
         let wanted = ports.remembered("redis");
-        let redis =
-            Redis::launch(&Environment, self.home, wanted, self.progress, self.supervisor).await?;
+        let redis = Redis::launch(
+            &Environment,
+            self.home,
+            wanted,
+            self.progress,
+            self.supervisor,
+        )
+        .await?;
         ports.remember("redis", redis.port());
-        self.progress.say("redis", &format!("{}, port {}", redis.origin(), redis.port()));
-        let part = part("redis", format!("127.0.0.1:{}", redis.port()), redis.pid());
+        self.progress.say(
+            "redis",
+            &format!("{}, port {}", redis.origin(), redis.port()),
+        );
+        let part = running("redis", format!("127.0.0.1:{}", redis.port()), redis.pid());
         let address = redis.url();
         self.stack.push(redis.into_process());
         Ok(Started { part, address })
@@ -183,8 +213,13 @@ impl Start<'_> {
         )
         .await?;
         ports.remember("azurite", azurite.port());
-        self.progress.say("azurite", &format!("blob service, port {}", azurite.port()));
-        let part = part("azurite", format!("http://127.0.0.1:{}", azurite.port()), azurite.pid());
+        self.progress
+            .say("azurite", &format!("blob service, port {}", azurite.port()));
+        let part = running(
+            "azurite",
+            format!("http://127.0.0.1:{}", azurite.port()),
+            azurite.pid(),
+        );
         let address = azurite.connection_string();
         self.stack.push(azurite.into_process());
         Ok(Started { part, address })
@@ -196,8 +231,14 @@ impl Start<'_> {
         }
         let port = ports.prefer("broker", Some(AMQP_PORT))?;
         let arguments = [
-            "--json", "broker", "--listen", &format!("127.0.0.1:{port}"), "--queue", round::QUEUE,
-            "--max-delivery-count", MAX_DELIVERY_COUNT,
+            "--json",
+            "broker",
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--queue",
+            round::QUEUE,
+            "--max-delivery-count",
+            MAX_DELIVERY_COUNT,
         ];
         // An empty setting counts as absent: the private broker needs no key.
         let environment = vec![("NIGHTSHIFT_BROKER_KEY".to_owned(), OsString::new())];
@@ -205,14 +246,20 @@ impl Start<'_> {
         let mut process = ServerProcess::spawn(&launch, self.supervisor)?;
         let log = process.log().to_owned();
         let announced = || async { announcement(&log).is_some() };
-        process.ready(&format!("127.0.0.1:{port}"), READY, announced).await?;
+        process
+            .ready(&format!("127.0.0.1:{port}"), READY, announced)
+            .await?;
         let address = announcement(&log).context("the broker's log has vanished")?;
         ports.remember("broker", port);
-        self.progress.say("broker", &format!("port {port}, queue {}", round::QUEUE));
+        self.progress
+            .say("broker", &format!("port {port}, queue {}", round::QUEUE));
         let shown = format!("amqp://127.0.0.1:{port}, queue {}", round::QUEUE);
-        let part = part("broker", shown, process.pid());
+        let broker = running("broker", shown, process.pid());
         self.stack.push(process);
-        Ok(Started { part, address })
+        Ok(Started {
+            part: broker,
+            address,
+        })
     }
 
     async fn app(&self) -> anyhow::Result<Staged> {
@@ -229,8 +276,10 @@ impl Start<'_> {
         staged: &Staged,
         values: &[(&'static str, String)],
     ) -> anyhow::Result<(Part, Part)> {
-        let environment =
-            values.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect();
+        let environment = values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.into()))
+            .collect();
         let root = staged.root.display().to_string();
         let arguments = ["host", "start", "--app-root", &root];
         let launch = self.launch("host", &arguments, environment, HOST_GRACE)?;
@@ -241,7 +290,7 @@ impl Start<'_> {
         let port = readiness(&log).context("the host's log has vanished")?;
         self.progress.say("host", "ready, and so is the handler");
         let pid = process.pid();
-        let host = part("host", self.shown(&staged.root), pid);
+        let host = running("host", self.shown(&staged.root), pid);
         let handler = descendants(pid)
             .into_iter()
             .find(|pid| process_name(*pid).is_some_and(|name| name == "handler"));
@@ -256,7 +305,10 @@ impl Start<'_> {
     }
 
     fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(self.checkout).unwrap_or(path).display().to_string()
+        path.strip_prefix(self.checkout)
+            .unwrap_or(path)
+            .display()
+            .to_string()
     }
 
     /// One of this program's own commands as a process.
@@ -281,27 +333,49 @@ impl Start<'_> {
 
     fn what_the_host_says(&self) -> String {
         let log = self.home.logs().join("host.log");
-        format!("the samples were not processed; the end of {}:\n{}\n", log.display(), tail(&log))
+        format!(
+            "the samples were not processed; the end of {}:\n{}\n",
+            log.display(),
+            tail(&log)
+        )
     }
 }
 
-fn part(name: &'static str, address: String, pid: u32) -> Part {
-    Part { name, address, pid: Some(pid), resident_kib: None }
+fn running(name: &'static str, address: String, pid: u32) -> Part {
+    Part {
+        name,
+        address,
+        pid: Some(pid),
+        resident_kib: None,
+    }
 }
 
 /// A server of the user's own, named by its setting and not by its address, which may be secret.
 fn own(name: &'static str, setting: &str, address: &str) -> Started {
-    let part = Part { name, address: format!("from {setting}"), pid: None, resident_kib: None };
-    Started { part, address: address.to_owned() }
+    let part = Part {
+        name,
+        address: format!("from {setting}"),
+        pid: None,
+        resident_kib: None,
+    };
+    Started {
+        part,
+        address: address.to_owned(),
+    }
 }
 
 fn with_memory(part: Part) -> Part {
-    Part { resident_kib: part.pid.and_then(resident_kib), ..part }
+    Part {
+        resident_kib: part.pid.and_then(resident_kib),
+        ..part
+    }
 }
 
 /// Begins every log anew; what a previous run wrote is kept beside it once.
 fn empty_logs(logs: &Path) {
-    let Ok(entries) = std::fs::read_dir(logs) else { return };
+    let Ok(entries) = std::fs::read_dir(logs) else {
+        return;
+    };
     for log in entries.flatten().map(|entry| entry.path()) {
         if log.extension().is_some_and(|extension| extension == "log") {
             // A log that cannot be moved merely goes on.
@@ -341,8 +415,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("broker.log");
         assert_eq!(announcement(&log), None);
-        std::fs::write(&log, "panic?\n{\"level\":\"INFO\"}\n{\"connection_string\":\"a=b\"}\n")
-            .unwrap();
+        std::fs::write(
+            &log,
+            "panic?\n{\"level\":\"INFO\"}\n{\"connection_string\":\"a=b\"}\n",
+        )
+        .unwrap();
         assert_eq!(announcement(&log).as_deref(), Some("a=b"));
         std::fs::write(&log, "{\"message\":\"ready\",\"handler.port\":4321}\n").unwrap();
         assert_eq!(readiness(&log), Some(4321));

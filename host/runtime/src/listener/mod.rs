@@ -23,6 +23,7 @@ use nightshift_bus::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{Function, HostConfig, Mode};
@@ -43,6 +44,9 @@ const MAX_SINGLES: usize = 100;
 /// Concurrent calls per processor of a function with `cardinality: one`, unless `host.json` says
 /// otherwise.
 const CALLS_PER_PROCESSOR: usize = 16;
+
+/// A receiver that lived this long counts as a success, and the next pause is short again.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
 
 /// What the listener of a function works with.
 #[derive(Debug)]
@@ -96,11 +100,15 @@ impl Listener {
         while self.handler_becomes_ready().await {
             let ended = match self.open(&mut connection).await {
                 Ok(receiver) => {
-                    pauses.reset();
                     if last_error.take().is_some() {
                         tracing::info!(function.name = %self.function.name, "the broker is back");
                     }
-                    self.listen(receiver, &mut work).await
+                    let begun = Instant::now();
+                    let ended = self.listen(receiver, &mut work).await;
+                    if begun.elapsed() >= STABLE_AFTER {
+                        pauses.reset();
+                    }
+                    ended
                 }
                 Err(ended) => ended,
             };

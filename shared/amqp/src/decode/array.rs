@@ -18,9 +18,15 @@ impl Decoder<'_> {
         // Elements of no width take no octets, so only the budget bounds those.
         let width = minimum_width(code);
         if (compound.count as usize).saturating_mul(width) > self.remaining() {
-            return Err(DecodeError::UnexpectedEnd { offset: compound.end });
+            return Err(DecodeError::UnexpectedEnd {
+                offset: compound.end,
+            });
         }
-        self.charge(compound.count.saturating_mul(if descriptor.is_some() { 4 } else { 1 }))?;
+        self.charge(
+            compound
+                .count
+                .saturating_mul(if descriptor.is_some() { 4 } else { 1 }),
+        )?;
         let mut items = Vec::with_capacity(compound.count as usize);
         for _ in 0..compound.count {
             let value = self.any_of(code)?;
@@ -65,12 +71,10 @@ impl Decoder<'_> {
 fn minimum_width(code: u8) -> usize {
     match code >> 4 {
         0x4 => 0,
-        0x6 => 2,
+        0x6 | 0xc | 0xe => 2,
         0x7 | 0xb => 4,
-        0x8 => 8,
+        0x8 | 0xd | 0xf => 8,
         0x9 => 16,
-        0xc | 0xe => 2,
-        0xd | 0xf => 8,
         _ => 1,
     }
 }

@@ -20,7 +20,9 @@ impl Decoder<'_> {
     /// Reads a value of any type; the caller has charged for it.
     fn any(&mut self) -> Result<Value, DecodeError> {
         match self.octet()? {
-            0x00 => self.described().map(|described| Value::Described(Box::new(described))),
+            0x00 => self
+                .described()
+                .map(|described| Value::Described(Box::new(described))),
             code => self.any_of(code),
         }
     }
@@ -43,7 +45,9 @@ impl Decoder<'_> {
                 self.share(length).map(Value::Binary)
             }
             0xa1 | 0xb1 => self.text(code == 0xb1).map(Value::String),
-            0xa3 | 0xb3 => self.text(code == 0xb3).map(|text| Value::Symbol(Symbol::from(text))),
+            0xa3 | 0xb3 => self
+                .text(code == 0xb3)
+                .map(|text| Value::Symbol(Symbol::from(text))),
             0xc0 | 0xd0 => self.list(code == 0xd0).map(Value::List),
             0xc1 | 0xd1 => self.map(code == 0xd1).map(Value::Map),
             0xe0 | 0xf0 => self.array(code == 0xf0).map(Value::Array),
@@ -93,7 +97,11 @@ impl Decoder<'_> {
 
     /// Reads the length of a value of variable width.
     pub(crate) fn length(&mut self, wide: bool) -> Result<usize, DecodeError> {
-        if wide { Ok(self.wide()? as usize) } else { Ok(usize::from(self.octet()?)) }
+        if wide {
+            Ok(self.wide()? as usize)
+        } else {
+            Ok(usize::from(self.octet()?))
+        }
     }
 
     /// Reads length and text.
@@ -137,7 +145,9 @@ impl Decoder<'_> {
         self.descend()?;
         let compound = self.enter(wide)?;
         if compound.count as usize > self.remaining() {
-            return Err(DecodeError::UnexpectedEnd { offset: compound.end });
+            return Err(DecodeError::UnexpectedEnd {
+                offset: compound.end,
+            });
         }
         self.charge(compound.count)?;
         Ok(compound)

@@ -26,7 +26,11 @@ impl Encode for Vec<Symbol> {
 /// Appends the shared constructor and the items.
 fn put_items(out: &mut BytesMut, array: &Array) {
     let mut plain = array.element_type();
-    while let ElementType::Described { descriptor, element_type } = plain {
+    while let ElementType::Described {
+        descriptor,
+        element_type,
+    } = plain
+    {
         out.put_u8(0x00);
         descriptor.encode(out);
         plain = element_type;
@@ -39,7 +43,9 @@ fn put_items(out: &mut BytesMut, array: &Array) {
 }
 
 fn constructor(element_type: &ElementType, items: &[Value]) -> u8 {
-    let short = items.iter().all(|item| undescribed(item).as_str().is_some_and(is_short));
+    let short = items
+        .iter()
+        .all(|item| undescribed(item).as_str().is_some_and(is_short));
     match element_type {
         ElementType::Null | ElementType::Described { .. } => 0x40,
         ElementType::Boolean => 0x56,
@@ -60,8 +66,20 @@ fn constructor(element_type: &ElementType, items: &[Value]) -> u8 {
         ElementType::Timestamp => 0x83,
         ElementType::Uuid => 0x98,
         ElementType::Binary => 0xb0,
-        ElementType::String => if short { 0xa1 } else { 0xb1 },
-        ElementType::Symbol => if short { 0xa3 } else { 0xb3 },
+        ElementType::String => {
+            if short {
+                0xa1
+            } else {
+                0xb1
+            }
+        }
+        ElementType::Symbol => {
+            if short {
+                0xa3
+            } else {
+                0xb3
+            }
+        }
         ElementType::List => 0xd0,
         ElementType::Map => 0xd1,
         ElementType::Array => 0xf0,
@@ -104,7 +122,9 @@ fn put_item(out: &mut BytesMut, code: u8, item: &Value) {
         Value::String(text) => put_text(out, code, text.as_bytes()),
         Value::Symbol(symbol) => put_text(out, code, symbol.as_str().as_bytes()),
         Value::List(items) => put_wide(out, items.len(), |out| {
-            items.iter().for_each(|item| item.encode(out));
+            for item in items {
+                item.encode(out);
+            }
         }),
         Value::Map(map) => put_wide(out, map.len() * 2, |out| {
             for (key, value) in map {

@@ -55,7 +55,12 @@ impl ListWriter {
     /// Opens the list.
     pub(crate) fn begin(out: &mut BytesMut) -> Self {
         let compound = CompoundWriter::begin(out, 0xc0);
-        Self { compound, count: 0, present: 0, present_end: out.len() }
+        Self {
+            compound,
+            count: 0,
+            present: 0,
+            present_end: out.len(),
+        }
     }
 
     /// Appends a field that is present.

@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::compound::CompoundWriter;
 use super::Encode;
+use super::compound::CompoundWriter;
 use crate::value::{Described, Map, Value};
 
 impl Encode for Value {

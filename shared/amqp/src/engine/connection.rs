@@ -27,7 +27,11 @@ impl Engine {
                 FrameKind::Sasl => ("SASL frame", "SASL is over"),
                 FrameKind::Amqp => ("AMQP frame", "SASL is not over"),
             };
-            return Err(ProtocolError::UnexpectedFrame { frame, channel, why });
+            return Err(ProtocolError::UnexpectedFrame {
+                frame,
+                channel,
+                why,
+            });
         }
         frame.advance(header.body_offset);
         let failed = |source: DecodeError| ProtocolError::Decode { channel, source };
@@ -59,10 +63,18 @@ impl Engine {
         performative: Performative,
         payload: Bytes,
     ) -> Result<(), ProtocolError> {
-        let unexpected = |frame, why| ProtocolError::UnexpectedFrame { frame, channel, why };
+        let unexpected = |frame, why| ProtocolError::UnexpectedFrame {
+            frame,
+            channel,
+            why,
+        };
         let opening = matches!(performative, Performative::Open(_));
         if opening != (self.phase == Phase::AwaitOpen) {
-            let why = if opening { "the connection is open" } else { "open must come first" };
+            let why = if opening {
+                "the connection is open"
+            } else {
+                "open must come first"
+            };
             return Err(unexpected(performative.name(), why));
         }
         match performative {
@@ -74,7 +86,10 @@ impl Engine {
             }
             performative => {
                 let Some(session) = self.session_on(channel) else {
-                    return Err(unexpected(performative.name(), "the channel has no session"));
+                    return Err(unexpected(
+                        performative.name(),
+                        "the channel has no session",
+                    ));
                 };
                 if self.is_ending(session) && !matches!(performative, Performative::End(_)) {
                     // The peer had not seen our end when it sent this.
@@ -82,14 +97,20 @@ impl Engine {
                 }
                 match performative {
                     Performative::Transfer(transfer) => {
-                        self.on_transfer(session, transfer, payload)
+                        self.on_transfer(session, &transfer, payload)
                     }
                     Performative::Disposition(disposition) => {
                         let session = super::SessionId(session);
-                        self.events.push_back(Event::Disposition { session, disposition });
+                        self.events.push_back(Event::Disposition {
+                            session,
+                            disposition,
+                        });
                         Ok(())
                     }
-                    Performative::Flow(flow) => self.on_flow(session, &flow),
+                    Performative::Flow(flow) => {
+                        self.on_flow(session, &flow);
+                        Ok(())
+                    }
                     Performative::Attach(attach) => self.on_attach(session, attach),
                     Performative::Detach(detach) => {
                         self.on_detach(session, *detach);

@@ -2,7 +2,7 @@
 
 use super::link::LinkState;
 use super::slots::Key;
-use super::{CommandError, Engine, Event, LinkId, ProtocolError};
+use super::{CommandError, Engine, Event, LinkId};
 use crate::condition;
 use crate::performative::{AmqpError, Flow, Role};
 
@@ -10,10 +10,16 @@ impl Engine {
     /// Sender: deliveries that may be sent now, none while too much waits for the session's
     /// window. Receiver: deliveries that may still come.
     pub fn credit(&self, link: LinkId) -> u32 {
-        let Some(found) = self.links.get(link.0) else { return 0 };
+        let Some(found) = self.links.get(link.0) else {
+            return 0;
+        };
         let backlogged = found.role == Role::Sender && self.is_backlogged(found.session);
         let usable = found.state == LinkState::Attached || found.role == Role::Receiver;
-        if backlogged || !usable { 0 } else { found.credit }
+        if backlogged || !usable {
+            0
+        } else {
+            found.credit
+        }
     }
 
     /// Receiver: sets how many deliveries may come from now on, in place of what was left of
@@ -35,14 +41,18 @@ impl Engine {
     fn receiver(&mut self, link: LinkId) -> Result<&mut super::Link, CommandError> {
         let link = self.live_link(link)?;
         if link.role != Role::Receiver {
-            return Err(CommandError::WrongRole { expected: "receiver" });
+            return Err(CommandError::WrongRole {
+                expected: "receiver",
+            });
         }
         match link.state {
             LinkState::AttachSent | LinkState::Attached => {
                 link.drain = false;
                 Ok(link)
             }
-            LinkState::Answerable => Err(CommandError::LinkState { state: "not answered yet" }),
+            LinkState::Answerable => Err(CommandError::LinkState {
+                state: "not answered yet",
+            }),
             _ => Err(CommandError::NoLink),
         }
     }
@@ -55,7 +65,9 @@ impl Engine {
             return Err(CommandError::WrongRole { expected: "sender" });
         }
         if found.state != LinkState::Attached {
-            return Err(CommandError::LinkState { state: "not attached yet" });
+            return Err(CommandError::LinkState {
+                state: "not attached yet",
+            });
         }
         let rest = std::mem::take(&mut found.credit);
         if found.queued > 0 {
@@ -68,7 +80,9 @@ impl Engine {
 
     /// Tells the receiver that `rest` deliveries will not come.
     pub(super) fn send_drained(&mut self, key: Key, rest: u32) {
-        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
         link.delivery_count = link.delivery_count.wrapping_add(rest);
         let drain = std::mem::take(&mut link.drain);
         self.write_link_flow(key, |flow| flow.drain = drain);
@@ -80,7 +94,9 @@ impl Engine {
     }
 
     fn write_link_flow(&mut self, key: Key, adjust: impl FnOnce(&mut Flow)) {
-        let Some(link) = self.links.get(key) else { return };
+        let Some(link) = self.links.get(key) else {
+            return;
+        };
         let (Some(session), Some(handle)) = (self.sessions.get(link.session), link.handle) else {
             return;
         };
@@ -95,8 +111,10 @@ impl Engine {
         self.outbox.frame(session.channel, &flow);
     }
 
-    pub(super) fn on_flow(&mut self, key: Key, flow: &Flow) -> Result<(), ProtocolError> {
-        let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
+    pub(super) fn on_flow(&mut self, key: Key, flow: &Flow) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
         // What it takes from now on, less what it had not seen when it said so.
         let seen = flow.next_incoming_id.unwrap_or(0);
         let under_way = session.next_outgoing_id.wrapping_sub(seen);
@@ -106,39 +124,51 @@ impl Engine {
                 session.next_outgoing_id
             );
             self.fail_session(key, AmqpError::new(condition::INVALID_FIELD, text));
-            return Ok(());
+            return;
         }
         session.remote_window = flow.incoming_window.saturating_sub(under_way);
         let mut link = None;
         if let Some(handle) = flow.handle {
             link = self.remote_link(key, handle, "flow");
-            let Some(link) = link else { return Ok(()) };
+            let Some(link) = link else { return };
             self.on_link_flow(link, flow);
         }
         self.pump(key);
         if flow.echo {
             self.answer_echo(key, link);
         }
-        Ok(())
     }
 
     fn on_link_flow(&mut self, key: Key, flow: &Flow) {
-        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        if !matches!(link.state, LinkState::Attached | LinkState::Answerable) {
+            return;
+        }
         match link.role {
             Role::Sender => {
-                let Some(credit) = flow.link_credit else { return };
+                let Some(credit) = flow.link_credit else {
+                    return;
+                };
                 // Its limit, less what has gone out or waits since (2.6.7).
                 let limit = flow.delivery_count.unwrap_or(0).wrapping_add(credit);
                 let gone = link.delivery_count.wrapping_add(link.queued);
                 let left = limit.wrapping_sub(gone);
-                link.credit = if left >= 1 << 31 && credit < 1 << 31 { 0 } else { left };
+                link.credit = if left >= 1 << 31 && credit < 1 << 31 {
+                    0
+                } else {
+                    left
+                };
                 link.drain = flow.drain;
                 if link.state == LinkState::Attached {
                     self.report_credit(key);
                 }
             }
             Role::Receiver => {
-                let Some(count) = flow.delivery_count else { return };
+                let Some(count) = flow.delivery_count else {
+                    return;
+                };
                 let advanced = count.wrapping_sub(link.delivery_count);
                 if advanced < 1 << 31 {
                     link.credit = link.credit.saturating_sub(advanced);
@@ -155,9 +185,15 @@ impl Engine {
     /// Reports a sending link's credit.
     pub(super) fn report_credit(&mut self, key: Key) {
         let credit = self.credit(LinkId(key));
-        let Some(link) = self.links.get(key) else { return };
+        let Some(link) = self.links.get(key) else {
+            return;
+        };
         let drain = link.drain;
-        self.events.push_back(Event::Credit { link: LinkId(key), credit, drain });
+        self.events.push_back(Event::Credit {
+            link: LinkId(key),
+            credit,
+            drain,
+        });
     }
 
     /// Answers a flow that asked for our state.

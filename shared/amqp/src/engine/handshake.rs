@@ -55,7 +55,9 @@ pub(super) enum Phase {
 impl Engine {
     /// Says what a client says first.
     pub(super) fn start_client(&mut self) {
-        let Some(Side::Client(options)) = self.side.as_deref() else { return };
+        let Some(Side::Client(options)) = self.side.as_deref() else {
+            return;
+        };
         if matches!(options.sasl, SaslClient::None) {
             self.begin_amqp();
         } else {
@@ -140,7 +142,9 @@ impl Engine {
         self.outbox.header(ProtocolHeader::Sasl);
         if let Some(Side::Server(options)) = self.side.as_deref() {
             let sasl_server_mechanisms = options.mechanisms.clone();
-            self.outbox.sasl_frame(&SaslMechanisms { sasl_server_mechanisms });
+            self.outbox.sasl_frame(&SaslMechanisms {
+                sasl_server_mechanisms,
+            });
         }
         self.phase = Phase::ServerInit;
     }
@@ -188,21 +192,22 @@ impl Engine {
             self.phase = Phase::ServerAmqpHeader;
             return Ok(());
         }
-        match init.initial_response.as_deref().and_then(PlainCredentials::parse) {
-            Some(credentials) => {
-                self.phase = Phase::ServerCredentials;
-                self.events.push_back(Event::PlainCredentials(credentials));
-                Ok(())
-            }
-            None => {
-                self.sasl_outcome(SaslCode::Auth);
-                Err(ProtocolError::Sasl { code: SaslCode::Auth })
-            }
-        }
+        let response = init.initial_response.unwrap_or_default();
+        let Some(credentials) = PlainCredentials::parse(&response) else {
+            self.sasl_outcome(SaslCode::Auth);
+            let code = SaslCode::Auth;
+            return Err(ProtocolError::Sasl { code });
+        };
+        self.phase = Phase::ServerCredentials;
+        self.events.push_back(Event::PlainCredentials(credentials));
+        Ok(())
     }
 
     fn sasl_outcome(&mut self, code: SaslCode) {
-        self.outbox.sasl_frame(&SaslOutcome { code, additional_data: None });
+        self.outbox.sasl_frame(&SaslOutcome {
+            code,
+            additional_data: None,
+        });
     }
 
     /// Answers [`Event::PlainCredentials`]: anything but [`SaslCode::Ok`] ends the connection.
@@ -221,7 +226,9 @@ impl Engine {
 
     /// Client: answers the offer with the mechanism that it was told to use.
     fn choose_mechanism(&mut self, offer: &SaslMechanisms) -> Result<(), ProtocolError> {
-        let Some(Side::Client(options)) = self.side.as_deref() else { return Ok(()) };
+        let Some(Side::Client(options)) = self.side.as_deref() else {
+            return Ok(());
+        };
         let (mechanism, initial_response) = match &options.sasl {
             SaslClient::None | SaslClient::Anonymous => (sasl::ANONYMOUS, None),
             SaslClient::MssbCbs => (sasl::MSSBCBS, None),
@@ -230,13 +237,20 @@ impl Engine {
         };
         let mechanism = Symbol::from_static(mechanism);
         if !offer.sasl_server_mechanisms.contains(&mechanism) {
-            let names: Vec<_> =
-                offer.sasl_server_mechanisms.iter().map(Symbol::as_str).collect();
+            let names: Vec<_> = offer
+                .sasl_server_mechanisms
+                .iter()
+                .map(Symbol::as_str)
+                .collect();
             let offered = shortened(&names.join(", "));
             return Err(ProtocolError::SaslMechanism { offered });
         }
         let hostname = options.hostname.clone();
-        let init = SaslInit { mechanism: mechanism.clone(), initial_response, hostname };
+        let init = SaslInit {
+            mechanism: mechanism.clone(),
+            initial_response,
+            hostname,
+        };
         self.outbox.sasl_frame(&init);
         self.mechanism = Some(mechanism);
         self.phase = Phase::ClientOutcome;

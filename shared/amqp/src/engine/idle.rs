@@ -85,7 +85,9 @@ impl Engine {
             _ => {
                 let timeout = self.limits.handshake_timeout;
                 if now >= since + timeout {
-                    return Err(ProtocolError::HandshakeTimeout { millis: timeout.as_millis() });
+                    return Err(ProtocolError::HandshakeTimeout {
+                        millis: timeout.as_millis(),
+                    });
                 }
                 Ok(Some(since + timeout))
             }
@@ -94,13 +96,21 @@ impl Engine {
 
     fn attend_open(&mut self, now: Instant) -> Result<Option<Instant>, ProtocolError> {
         let idle = &mut self.idle;
-        let deadline = idle.timeout.zip(idle.last_received).map(|(span, last)| (span, last + span));
+        let deadline = idle
+            .timeout
+            .zip(idle.last_received)
+            .map(|(span, last)| (span, last + span));
         if let Some((span, due)) = deadline
             && now >= due
         {
-            return Err(ProtocolError::IdleTimeout { millis: span.as_millis() });
+            return Err(ProtocolError::IdleTimeout {
+                millis: span.as_millis(),
+            });
         }
-        let mut alive = idle.interval.zip(idle.last_sent).map(|(span, last)| last + span);
+        let mut alive = idle
+            .interval
+            .zip(idle.last_sent)
+            .map(|(span, last)| last + span);
         if let Some(interval) = idle.interval
             && alive.is_some_and(|due| now >= due)
         {

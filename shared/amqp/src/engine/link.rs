@@ -5,9 +5,10 @@ use super::incoming::Partial;
 use super::slots::Key;
 use super::{AttachAnswer, CommandError, Engine, Event, LinkId, NewLink, ProtocolError, SessionId};
 use crate::condition;
-use crate::performative::{
-    AmqpError, Attach, Detach, ReceiverSettleMode, Role, SenderSettleMode,
-};
+use crate::performative::{AmqpError, Attach, Detach, ReceiverSettleMode, Role, SenderSettleMode};
+
+/// Longest link name taken, in octets: names are kept until links are answered.
+const MAX_NAME: usize = 2048;
 
 /// One end of a link.
 #[derive(Debug)]
@@ -77,7 +78,10 @@ impl Link {
 
     /// Whether commands are refused because the link is going.
     fn is_leaving(&self) -> bool {
-        matches!(self.state, LinkState::DetachQueued | LinkState::DetachSent { .. })
+        matches!(
+            self.state,
+            LinkState::DetachQueued | LinkState::DetachSent { .. }
+        )
     }
 }
 
@@ -115,17 +119,24 @@ impl Engine {
         self.live_session(session)?;
         if self.links.len() >= self.limits.max_links {
             let limit = u64::try_from(self.limits.max_links).unwrap_or(u64::MAX);
-            return Err(CommandError::Exhausted { what: "links", limit });
+            return Err(CommandError::Exhausted {
+                what: "links",
+                limit,
+            });
         }
         let mut link = Link::new(session.0, LinkState::AttachSent, role, new.name.clone());
         if role == Role::Receiver {
-            link.max_message_size = size_limit(new.max_message_size).min(self.limits.max_message_size);
+            link.max_message_size =
+                size_limit(new.max_message_size).min(self.limits.max_message_size);
         }
         let key = self.links.insert(link);
         let Some((channel, handle)) = self.take_handle(key, session.0, 0) else {
             self.links.remove(key);
             let limit = u64::from(self.limits.handle_max) + 1;
-            return Err(CommandError::Exhausted { what: "handles", limit });
+            return Err(CommandError::Exhausted {
+                what: "handles",
+                limit,
+            });
         };
         let attach = Attach {
             name: new.name,
@@ -186,7 +197,9 @@ impl Engine {
             properties: answer.properties,
         };
         self.answer_attach(link.0, attach)?;
-        let Some(found) = self.links.get_mut(link.0) else { return Err(CommandError::NoLink) };
+        let Some(found) = self.links.get_mut(link.0) else {
+            return Err(CommandError::NoLink);
+        };
         found.state = LinkState::Attached;
         if found.role == Role::Sender && (found.credit > 0 || found.drain) {
             self.report_credit(link.0);
@@ -211,7 +224,9 @@ impl Engine {
         if link.state == LinkState::Answerable {
             Ok(link)
         } else {
-            Err(CommandError::LinkState { state: "answered already" })
+            Err(CommandError::LinkState {
+                state: "answered already",
+            })
         }
     }
 
@@ -243,8 +258,17 @@ impl Engine {
         attach.name = std::mem::take(&mut link.name);
         let (session, wish) = (link.session, link.remote_handle.unwrap_or(0));
         let Some((channel, handle)) = self.take_handle(key, session, wish) else {
+            // The peer attached more links than it takes handles for: it cannot be answered.
+            let text = "no handle is left for the answer to an attach";
+            self.fail_session(
+                session,
+                AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text),
+            );
             let limit = u64::from(self.limits.handle_max) + 1;
-            return Err(CommandError::Exhausted { what: "handles", limit });
+            return Err(CommandError::Exhausted {
+                what: "handles",
+                limit,
+            });
         };
         attach.handle = handle;
         self.outbox.frame(channel, &attach);
@@ -261,7 +285,9 @@ impl Engine {
     ) -> Result<(), CommandError> {
         let found = self.live_link(link)?;
         if found.state == LinkState::Answerable {
-            return Err(CommandError::LinkState { state: "not answered yet" });
+            return Err(CommandError::LinkState {
+                state: "not answered yet",
+            });
         }
         if found.queued > 0 && error.is_none() {
             found.state = LinkState::DetachQueued;
@@ -298,19 +324,32 @@ impl Engine {
     ) {
         self.drop_queued(key);
         self.drop_partial(key);
-        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
         link.state = LinkState::DetachSent { report };
         let (Some(handle), Some(session)) = (link.handle, self.sessions.get(link.session)) else {
             return;
         };
-        self.outbox.frame(session.channel, &Detach { handle, closed, error });
+        self.outbox.frame(
+            session.channel,
+            &Detach {
+                handle,
+                closed,
+                error,
+            },
+        );
     }
 
     /// Closes a link because of the peer's fault.
     pub(super) fn fail_link(&mut self, key: Key, error: AmqpError) {
         self.send_detach(key, true, Some(error.clone()), false);
         let link = LinkId(key);
-        self.events.push_back(Event::LinkDetached { link, closed: true, error: Some(error) });
+        self.events.push_back(Event::LinkDetached {
+            link,
+            closed: true,
+            error: Some(error),
+        });
     }
 
     pub(super) fn on_attach(
@@ -325,7 +364,15 @@ impl Engine {
                 limit: self.limits.handle_max,
             });
         }
-        let Some(found) = self.sessions.get(session) else { return Ok(()) };
+        if attach.name.len() > MAX_NAME {
+            return Err(ProtocolError::InvalidField {
+                field: "attach.name",
+                why: "it has more than 2048 octets",
+            });
+        }
+        let Some(found) = self.sessions.get(session) else {
+            return Ok(());
+        };
         if found.link_by_remote(attach.handle).is_some() {
             let text = format!("handle {} is in use", attach.handle);
             self.fail_session(session, AmqpError::new(condition::HANDLE_IN_USE, text));
@@ -333,9 +380,7 @@ impl Engine {
         }
         let awaiting = |key: &Key| {
             self.links.get(*key).is_some_and(|link| {
-                link.remote_handle.is_none()
-                    && link.role != attach.role
-                    && link.name == attach.name
+                link.remote_handle.is_none() && link.role != attach.role && link.name == attach.name
             })
         };
         match found.handles.iter().flatten().copied().find(awaiting) {
@@ -349,7 +394,10 @@ impl Engine {
     fn on_new_link(&mut self, session: Key, attach: Box<Attach>) -> Result<(), ProtocolError> {
         if self.links.len() >= self.limits.max_links {
             let limit = self.limits.max_links;
-            return Err(ProtocolError::LimitExceeded { what: "links", limit });
+            return Err(ProtocolError::LimitExceeded {
+                what: "links",
+                limit,
+            });
         }
         let role = attach.role.peer();
         let mut link = Link::new(session, LinkState::Answerable, role, attach.name.clone());
@@ -360,7 +408,11 @@ impl Engine {
             session.map_remote(attach.handle, key);
         }
         let (session, link) = (SessionId(session), LinkId(key));
-        self.events.push_back(Event::LinkAttaching { session, link, attach });
+        self.events.push_back(Event::LinkAttaching {
+            session,
+            link,
+            attach,
+        });
         Ok(())
     }
 
@@ -369,7 +421,9 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(session) {
             session.map_remote(attach.handle, key);
         }
-        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
         link.remote_handle = Some(attach.handle);
         link.name = String::new();
         link.take_over(&attach);
@@ -382,24 +436,36 @@ impl Engine {
             Role::Sender => attach.target.is_none(),
             Role::Receiver => attach.source.is_none(),
         };
-        link.state = if refused { LinkState::Refused } else { LinkState::Attached };
+        link.state = if refused {
+            LinkState::Refused
+        } else {
+            LinkState::Attached
+        };
         if !refused {
-            self.events.push_back(Event::LinkAttached { link: LinkId(key), attach });
+            self.events.push_back(Event::LinkAttached {
+                link: LinkId(key),
+                attach,
+            });
         }
     }
 
     pub(super) fn on_detach(&mut self, session: Key, detach: Detach) {
-        let Some(key) = self.remote_link(session, detach.handle, "detach") else { return };
-        let Some(link) = self.links.get(key) else { return };
+        let Some(key) = self.remote_link(session, detach.handle, "detach") else {
+            return;
+        };
+        let Some(link) = self.links.get(key) else {
+            return;
+        };
         let report = link.is_reported();
         match link.state {
             LinkState::DetachSent { .. } => {}
             LinkState::Answerable => {
-                // A detach has to follow an attach of ours. Without a free handle for it there
-                // is nothing to say, and the peer's limit is to blame.
-                if self.answer_nothing(key).is_ok() {
-                    self.send_detach(key, detach.closed, None, false);
+                // A detach of ours has to follow an attach of ours.
+                if self.answer_nothing(key).is_err() {
+                    // The session failed over it, and has reported the link.
+                    return;
                 }
+                self.send_detach(key, detach.closed, None, false);
             }
             _ => self.send_detach(key, detach.closed, None, false),
         }
@@ -410,7 +476,11 @@ impl Engine {
         }
         if report {
             let Detach { closed, error, .. } = detach;
-            self.events.push_back(Event::LinkDetached { link: LinkId(key), closed, error });
+            self.events.push_back(Event::LinkDetached {
+                link: LinkId(key),
+                closed,
+                error,
+            });
         }
     }
 

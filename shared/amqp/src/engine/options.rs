@@ -90,7 +90,7 @@ impl ClientOptions {
         Self {
             container_id: container_id.into(),
             hostname: None,
-            idle_timeout: Some(Duration::from_secs(60)),
+            idle_timeout: Some(Duration::from_mins(1)),
             sasl: SaslClient::default(),
             properties: None,
             limits: Limits {
@@ -125,7 +125,7 @@ impl ServerOptions {
         let mechanisms = [sasl::MSSBCBS, sasl::PLAIN, sasl::ANONYMOUS, sasl::EXTERNAL];
         Self {
             container_id: container_id.into(),
-            idle_timeout: Some(Duration::from_secs(240)),
+            idle_timeout: Some(Duration::from_mins(4)),
             mechanisms: mechanisms.map(Symbol::from_static).to_vec(),
             allow_without_sasl: true,
             properties: None,
@@ -146,8 +146,7 @@ pub(super) fn open_frame(
         hostname: hostname.map(str::to_owned),
         max_frame_size: limits.max_frame_size,
         channel_max: limits.channel_max,
-        idle_time_out: idle_timeout
-            .map(|span| u32::try_from(span.as_millis()).unwrap_or(u32::MAX)),
+        idle_time_out: idle_timeout.map(|span| u32::try_from(span.as_millis()).unwrap_or(u32::MAX)),
         properties: properties.cloned(),
         ..Open::new(container_id)
     }

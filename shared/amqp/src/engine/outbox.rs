@@ -19,7 +19,11 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new() -> Self {
         // Before its open the peer has to take this much and no more.
-        Self { octets: BytesMut::new(), max_frame_size: MIN_MAX_FRAME_SIZE, wrote: false }
+        Self {
+            octets: BytesMut::new(),
+            max_frame_size: MIN_MAX_FRAME_SIZE,
+            wrote: false,
+        }
     }
 
     pub(super) fn header(&mut self, header: ProtocolHeader) {

@@ -35,7 +35,11 @@ pub(super) struct Queued {
 #[derive(Debug)]
 enum QueuedFrame {
     /// (The rest of) a message.
-    Message { header: Transfer, started: bool, rest: Bytes },
+    Message {
+        header: Transfer,
+        started: bool,
+        rest: Bytes,
+    },
     /// The detach that ends the link after its messages.
     Detach { closed: bool },
     /// The answer to a drain.
@@ -65,7 +69,11 @@ impl Engine {
             settled: Some(delivery.settled),
             ..continuation(handle)
         };
-        let mut octets = Octets { parts: payload, offset: 0, remaining: size };
+        let mut octets = Octets {
+            parts: payload,
+            offset: 0,
+            remaining: size,
+        };
         let mut started = false;
         if session.queue.is_empty() && session.state == SessionState::Mapped {
             while session.remote_window > 0 {
@@ -82,7 +90,11 @@ impl Engine {
         }
         session.queued_bytes += octets.remaining;
         let rest = octets.into_bytes();
-        let what = QueuedFrame::Message { header, started, rest };
+        let what = QueuedFrame::Message {
+            header,
+            started,
+            rest,
+        };
         session.queue.push_back(Queued { link: link.0, what });
         if let Some(link) = self.links.get_mut(link.0) {
             link.queued += 1;
@@ -97,9 +109,14 @@ impl Engine {
             return Err(CommandError::WrongRole { expected: "sender" });
         }
         let (LinkState::Attached, Some(handle)) = (found.state, found.handle) else {
-            return Err(CommandError::LinkState { state: "not attached yet" });
+            return Err(CommandError::LinkState {
+                state: "not attached yet",
+            });
         };
-        let (size, limit) = (u64::try_from(size).unwrap_or(u64::MAX), found.max_message_size);
+        let (size, limit) = (
+            u64::try_from(size).unwrap_or(u64::MAX),
+            found.max_message_size,
+        );
         if size > limit {
             return Err(CommandError::MessageTooLarge { size, limit });
         }
@@ -134,7 +151,10 @@ impl Engine {
     }
 
     fn queue(&mut self, key: Key, what: QueuedFrame) {
-        let session = self.links.get(key).and_then(|link| self.sessions.get_mut(link.session));
+        let session = self
+            .links
+            .get(key)
+            .and_then(|link| self.sessions.get_mut(link.session));
         if let Some(session) = session {
             session.queue.push_back(Queued { link: key, what });
         }
@@ -142,12 +162,16 @@ impl Engine {
 
     /// Drops what waits on a link.
     pub(super) fn drop_queued(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
         if link.queued == 0 && link.state != LinkState::DetachQueued {
             return;
         }
         link.queued = 0;
-        let Some(session) = self.sessions.get_mut(link.session) else { return };
+        let Some(session) = self.sessions.get_mut(link.session) else {
+            return;
+        };
         let mut dropped = 0;
         session.queue.retain(|queued| {
             let keep = queued.link != key;
@@ -165,14 +189,22 @@ impl Engine {
     pub(super) fn pump(&mut self, key: Key) {
         let backlogged = self.is_backlogged(key);
         loop {
-            let Some(session) = self.sessions.get_mut(key) else { return };
+            let Some(session) = self.sessions.get_mut(key) else {
+                return;
+            };
             if session.state != SessionState::Mapped {
                 return;
             }
-            let Some(front) = session.queue.front_mut() else { break };
+            let Some(front) = session.queue.front_mut() else {
+                break;
+            };
             let link = front.link;
             match &mut front.what {
-                QueuedFrame::Message { header, started, rest } => {
+                QueuedFrame::Message {
+                    header,
+                    started,
+                    rest,
+                } => {
                     if session.remote_window == 0 {
                         break;
                     }
@@ -180,7 +212,11 @@ impl Engine {
                     session.next_outgoing_id = session.next_outgoing_id.wrapping_add(1);
                     let waiting = rest.len();
                     let parts = [&rest[..]];
-                    let mut octets = Octets { parts: &parts, offset: 0, remaining: waiting };
+                    let mut octets = Octets {
+                        parts: &parts,
+                        offset: 0,
+                        remaining: waiting,
+                    };
                     write_transfer(&mut self.outbox, session.channel, header, &mut octets);
                     let sent = waiting - octets.remaining;
                     session.queued_bytes -= sent;
@@ -225,7 +261,9 @@ impl Engine {
 
     /// Reports the credit of a session's links again, which a backlog had suspended.
     fn report_relief(&mut self, session: Key) {
-        let Some(session) = self.sessions.get(session) else { return };
+        let Some(session) = self.sessions.get(session) else {
+            return;
+        };
         let links: Vec<Key> = session.handles.iter().flatten().copied().collect();
         for key in links {
             let ready = self.links.get(key).is_some_and(|link| {
@@ -257,7 +295,12 @@ fn continuation(handle: u32) -> Transfer {
 
 /// Writes one frame with as much of `octets` as fits, and notes in `header.more` whether octets
 /// are left.
-fn write_transfer(outbox: &mut Outbox, channel: u16, header: &mut Transfer, octets: &mut Octets<'_>) {
+fn write_transfer(
+    outbox: &mut Outbox,
+    channel: u16,
+    header: &mut Transfer,
+    octets: &mut Octets<'_>,
+) {
     let body_limit = outbox.body_limit();
     outbox.wrote = true;
     let out = &mut outbox.octets;

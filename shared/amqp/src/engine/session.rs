@@ -115,13 +115,21 @@ impl Session {
     /// Frees both handles of a link.
     pub(super) fn free_handles(&mut self, handle: Option<u32>, remote: Option<u32>) {
         free_place(&mut self.handles, handle.map(|handle| handle as usize));
-        free_place(&mut self.remote_handles, remote.map(|handle| handle as usize));
+        free_place(
+            &mut self.remote_handles,
+            remote.map(|handle| handle as usize),
+        );
     }
 
     /// All links, whoever attached them.
     fn links(&self) -> Vec<Key> {
-        let mut links: Vec<Key> =
-            self.handles.iter().chain(&self.remote_handles).flatten().copied().collect();
+        let mut links: Vec<Key> = self
+            .handles
+            .iter()
+            .chain(&self.remote_handles)
+            .flatten()
+            .copied()
+            .collect();
         links.sort_unstable();
         links.dedup();
         links
@@ -137,17 +145,15 @@ fn place(places: &mut Vec<Option<Key>>, at: usize, key: Key) {
 }
 
 /// Puts `key` at `wish`, or else at the lowest free place up to `limit`.
-fn take_place(
-    places: &mut Vec<Option<Key>>,
-    wish: usize,
-    limit: usize,
-    key: Key,
-) -> Option<usize> {
+fn take_place(places: &mut Vec<Option<Key>>, wish: usize, limit: usize, key: Key) -> Option<usize> {
     let free = |at: usize| places.get(at).is_none_or(Option::is_none);
     let at = if wish <= limit && free(wish) {
         wish
     } else {
-        let at = places.iter().position(Option::is_none).unwrap_or(places.len());
+        let at = places
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(places.len());
         if at > limit {
             return None;
         }
@@ -170,12 +176,12 @@ impl Engine {
         if self.phase != Phase::Open {
             return Err(CommandError::Closed);
         }
-        let (key, _) = self.new_session(SessionState::BeginSent, 0).ok_or(
-            CommandError::Exhausted {
+        let key = self
+            .new_session(SessionState::BeginSent, 0)
+            .ok_or(CommandError::Exhausted {
                 what: "channels",
                 limit: u64::from(self.channel_max) + 1,
-            },
-        )?;
+            })?;
         self.send_begin(key);
         Ok(SessionId(key))
     }
@@ -204,7 +210,10 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn live_session(&mut self, session: SessionId) -> Result<&mut Session, CommandError> {
+    pub(super) fn live_session(
+        &mut self,
+        session: SessionId,
+    ) -> Result<&mut Session, CommandError> {
         if !matches!(self.phase, Phase::Open) {
             return Err(CommandError::Closed);
         }
@@ -214,26 +223,26 @@ impl Engine {
         }
     }
 
-    fn new_session(&mut self, state: SessionState, wish: u16) -> Option<(Key, u16)> {
+    /// Makes a session on a free channel of ours, `wish` if possible; `None` when all are in use.
+    fn new_session(&mut self, state: SessionState, wish: u16) -> Option<Key> {
         let session = Session::new(state, 0, self.limits.incoming_window);
         let key = self.sessions.insert(session);
         let limit = usize::from(self.channel_max);
-        let at = take_place(&mut self.outgoing_channels, usize::from(wish), limit, key)
-            .and_then(|at| u16::try_from(at).ok());
-        match (at, self.sessions.get_mut(key)) {
-            (Some(channel), Some(session)) => {
-                session.channel = channel;
-                Some((key, channel))
-            }
-            _ => {
-                self.sessions.remove(key);
-                None
-            }
+        let place = take_place(&mut self.outgoing_channels, usize::from(wish), limit, key);
+        if let Some(channel) = place.and_then(|at| u16::try_from(at).ok())
+            && let Some(session) = self.sessions.get_mut(key)
+        {
+            session.channel = channel;
+            return Some(key);
         }
+        self.sessions.remove(key);
+        None
     }
 
     fn send_begin(&mut self, key: Key) {
-        let Some(session) = self.sessions.get(key) else { return };
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
         let begin = Begin {
             remote_channel: session.remote_channel,
             next_outgoing_id: session.next_outgoing_id,
@@ -249,7 +258,10 @@ impl Engine {
 
     /// The session that the peer's channel belongs to.
     pub(super) fn session_on(&self, channel: u16) -> Option<Key> {
-        self.incoming_channels.get(usize::from(channel)).copied().flatten()
+        self.incoming_channels
+            .get(usize::from(channel))
+            .copied()
+            .flatten()
     }
 
     pub(super) fn is_ending(&self, session: Key) -> bool {
@@ -266,28 +278,38 @@ impl Engine {
                 limit: self.limits.channel_max.into(),
             });
         }
-        let unexpected =
-            |why| ProtocolError::UnexpectedFrame { frame: "begin", channel, why };
+        let unexpected = |why| ProtocolError::UnexpectedFrame {
+            frame: "begin",
+            channel,
+            why,
+        };
         if self.session_on(channel).is_some() {
             return Err(unexpected("the channel has a session already"));
         }
         let Some(ours) = begin.remote_channel else {
             return self.on_new_session(channel, begin);
         };
-        let key = self.outgoing_channels.get(usize::from(ours)).copied().flatten();
+        let key = self
+            .outgoing_channels
+            .get(usize::from(ours))
+            .copied()
+            .flatten();
         let session = key.and_then(|key| Some((key, self.sessions.get_mut(key)?)));
         let Some((key, session)) = session.filter(|(_, s)| s.remote_channel.is_none()) else {
             return Err(unexpected("it answers no begin"));
         };
         session.map(channel, begin);
-        let begun = session.state == SessionState::BeginSent;
-        if begun {
+        let awaited = session.state == SessionState::BeginSent;
+        if awaited {
             session.state = SessionState::Mapped;
         }
         place(&mut self.incoming_channels, usize::from(channel), key);
-        if begun {
+        if awaited {
             let session = SessionId(key);
-            self.events.push_back(Event::SessionBegun { session, by_peer: false });
+            self.events.push_back(Event::SessionBegun {
+                session,
+                by_peer: false,
+            });
             self.pump(key);
         }
         Ok(())
@@ -295,7 +317,7 @@ impl Engine {
 
     /// The peer begins a session: it is answered at once.
     fn on_new_session(&mut self, channel: u16, begin: &Begin) -> Result<(), ProtocolError> {
-        let (key, _) = self.new_session(SessionState::Mapped, channel).ok_or(
+        let key = self.new_session(SessionState::Mapped, channel).ok_or(
             ProtocolError::LimitExceeded {
                 what: "sessions",
                 limit: usize::from(self.channel_max) + 1,
@@ -306,26 +328,36 @@ impl Engine {
         }
         place(&mut self.incoming_channels, usize::from(channel), key);
         self.send_begin(key);
-        self.events.push_back(Event::SessionBegun { session: SessionId(key), by_peer: true });
+        self.events.push_back(Event::SessionBegun {
+            session: SessionId(key),
+            by_peer: true,
+        });
         Ok(())
     }
 
     pub(super) fn on_end(&mut self, key: Key, error: Option<AmqpError>) {
-        let Some(session) = self.sessions.get(key) else { return };
-        let report = match session.state {
-            SessionState::EndSent { report } => report,
-            _ => {
-                self.outbox.frame(session.channel, &End { error: None });
-                self.drop_links(key, error.as_ref());
-                true
-            }
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
+        let report = if let SessionState::EndSent { report } = session.state {
+            report
+        } else {
+            self.outbox.frame(session.channel, &End { error: None });
+            self.drop_links(key, error.as_ref());
+            true
         };
         if let Some(session) = self.sessions.remove(key) {
             free_place(&mut self.outgoing_channels, Some(session.channel.into()));
-            free_place(&mut self.incoming_channels, session.remote_channel.map(usize::from));
+            free_place(
+                &mut self.incoming_channels,
+                session.remote_channel.map(usize::from),
+            );
         }
         if report {
-            self.events.push_back(Event::SessionEnded { session: SessionId(key), error });
+            self.events.push_back(Event::SessionEnded {
+                session: SessionId(key),
+                error,
+            });
         }
     }
 
@@ -333,12 +365,17 @@ impl Engine {
     pub(super) fn fail_session(&mut self, key: Key, error: AmqpError) {
         self.send_end(key, Some(error.clone()), false);
         let session = SessionId(key);
-        self.events.push_back(Event::SessionEnded { session, error: Some(error) });
+        self.events.push_back(Event::SessionEnded {
+            session,
+            error: Some(error),
+        });
     }
 
     fn send_end(&mut self, key: Key, error: Option<AmqpError>, report: bool) {
         self.drop_links(key, error.as_ref());
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
         session.state = SessionState::EndSent { report };
         session.queue = VecDeque::new();
         session.queued_bytes = 0;
@@ -347,14 +384,23 @@ impl Engine {
 
     /// Forgets all links of a session and reports those that were in use.
     fn drop_links(&mut self, key: Key, error: Option<&AmqpError>) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
         let links = session.links();
         session.handles = Vec::new();
         session.remote_handles = Vec::new();
         for link in links {
-            if self.forget_link(link).is_some_and(|link| link.is_reported()) {
+            if self
+                .forget_link(link)
+                .is_some_and(|link| link.is_reported())
+            {
                 let (link, error) = (LinkId(link), error.cloned());
-                self.events.push_back(Event::LinkDetached { link, closed: false, error });
+                self.events.push_back(Event::LinkDetached {
+                    link,
+                    closed: false,
+                    error,
+                });
             }
         }
     }
@@ -362,7 +408,9 @@ impl Engine {
     /// Counts an incoming transfer against the window, and renews the window when half of it is
     /// used. `false` when the session failed.
     pub(super) fn count_transfer(&mut self, key: Key) -> bool {
-        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
         session.next_incoming_id = session.next_incoming_id.wrapping_add(1);
         session.window = session.window.saturating_sub(1);
         if session.window <= self.limits.incoming_window / 2 {

@@ -24,7 +24,10 @@ pub(super) struct Slots<T> {
 
 impl<T> Slots<T> {
     pub(super) const fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     /// How many values there are.
@@ -37,21 +40,35 @@ impl<T> Slots<T> {
         if let Some(index) = self.free.pop() {
             let (generation, place) = &mut self.slots[index as usize];
             *place = Some(value);
-            return Key { index, generation: *generation };
+            return Key {
+                index,
+                generation: *generation,
+            };
         }
         let index = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         self.slots.push((0, Some(value)));
-        Key { index, generation: 0 }
+        Key {
+            index,
+            generation: 0,
+        }
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&T> {
         let (generation, value) = self.slots.get(key.index as usize)?;
-        if *generation == key.generation { value.as_ref() } else { None }
+        if *generation == key.generation {
+            value.as_ref()
+        } else {
+            None
+        }
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let (generation, value) = self.slots.get_mut(key.index as usize)?;
-        if *generation == key.generation { value.as_mut() } else { None }
+        if *generation == key.generation {
+            value.as_mut()
+        } else {
+            None
+        }
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {

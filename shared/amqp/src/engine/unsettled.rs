@@ -1,7 +1,6 @@
 //! Deliveries by number, found by range.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Range;
 
 /// What an application knows about the unsettled deliveries of one session and direction.
 ///
@@ -16,7 +15,9 @@ pub struct Unsettled<T> {
 
 impl<T> Default for Unsettled<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self {
+            entries: BTreeMap::new(),
+        }
     }
 }
 
@@ -54,7 +55,12 @@ impl<T> Unsettled<T> {
     /// Forgets those from `first` to `last`, inclusive, and returns them in serial order.
     pub fn take_range(&mut self, first: u32, last: u32) -> Vec<(u32, T)> {
         if first == last {
-            return self.entries.remove(&first).map(|entry| (first, entry)).into_iter().collect();
+            return self
+                .entries
+                .remove(&first)
+                .map(|entry| (first, entry))
+                .into_iter()
+                .collect();
         }
         let ids: Vec<u32> = self.range(first, last).map(|(id, _)| id).collect();
         ids.into_iter()
@@ -64,8 +70,19 @@ impl<T> Unsettled<T> {
 
     /// Visits those from `first` to `last`, inclusive, in serial order.
     pub fn range(&self, first: u32, last: u32) -> impl Iterator<Item = (u32, &T)> {
-        let (low, high) = self.ranges(first, last);
-        low.into_iter().chain(high).flatten().map(|(id, entry)| (*id, entry))
+        // A forward distance of half the circle or more is a range that runs backwards. One that
+        // runs through zero is two stretches of numbers.
+        let backwards = last.wrapping_sub(first) >= 1 << 31;
+        let wraps = last < first;
+        let low = (!backwards).then(|| {
+            self.entries
+                .range(first..=if wraps { u32::MAX } else { last })
+        });
+        let high = (!backwards && wraps).then(|| self.entries.range(..=last));
+        low.into_iter()
+            .chain(high)
+            .flatten()
+            .map(|(id, entry)| (*id, entry))
     }
 
     /// Forgets those that `keep` does not want, such as the ones of a detached link.
@@ -76,18 +93,6 @@ impl<T> Unsettled<T> {
     /// Forgets and returns all, in numeric order.
     pub fn drain(&mut self) -> impl Iterator<Item = (u32, T)> + use<T> {
         std::mem::take(&mut self.entries).into_iter()
-    }
-
-    /// The one or two stretches of numbers that a serial range covers.
-    fn ranges(&self, first: u32, last: u32) -> (Option<Range<'_, u32, T>>, Option<Range<'_, u32, T>>) {
-        // A forward distance of half the circle or more is a range that runs backwards.
-        if last.wrapping_sub(first) >= 1 << 31 {
-            (None, None)
-        } else if first <= last {
-            (Some(self.entries.range(first..=last)), None)
-        } else {
-            (Some(self.entries.range(first..)), Some(self.entries.range(..=last)))
-        }
     }
 }
 
@@ -112,8 +117,11 @@ mod tests {
         for id in [u32::MAX - 1, u32::MAX, 0, 1, 2] {
             unsettled.insert(id, ());
         }
-        let ids: Vec<u32> =
-            unsettled.take_range(u32::MAX, 1).into_iter().map(|(id, ())| id).collect();
+        let ids: Vec<u32> = unsettled
+            .take_range(u32::MAX, 1)
+            .into_iter()
+            .map(|(id, ())| id)
+            .collect();
         assert_eq!(ids, [u32::MAX, 0, 1]);
     }
 }

@@ -18,7 +18,10 @@ pub fn unpack_batch(octets: Bytes) -> Result<Vec<Bytes>, MessageError> {
     let body = RawMessage::split(octets)?.encoded_body();
     let mut decoder = Decoder::new(&body);
     let mut messages = Vec::new();
-    let failed = |source| MessageError::MalformedSection { section: Section::Data, source };
+    let failed = |source| MessageError::MalformedSection {
+        section: Section::Data,
+        source,
+    };
     while decoder.remaining() > 0 {
         let descriptor = decoder
             .descriptor("a data section", Section::descriptor_of)
@@ -29,7 +32,11 @@ pub fn unpack_batch(octets: Bytes) -> Result<Vec<Bytes>, MessageError> {
         decoder.charge(1).map_err(failed)?;
         messages.push(Bytes::decode(&mut decoder).map_err(failed)?);
     }
-    if messages.is_empty() { Err(MessageError::NotABatch) } else { Ok(messages) }
+    if messages.is_empty() {
+        Err(MessageError::NotABatch)
+    } else {
+        Ok(messages)
+    }
 }
 
 /// Packs encoded messages into a batch.

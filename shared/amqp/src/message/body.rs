@@ -75,7 +75,11 @@ impl Encode for Body {
     fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Empty => {}
-            Self::Data(parts) => parts.iter().for_each(|part| Section::Data.put(out, part)),
+            Self::Data(parts) => {
+                for part in parts {
+                    Section::Data.put(out, part);
+                }
+            }
             Self::Sequence(parts) => {
                 for part in parts {
                     crate::encode::put_descriptor(out, Section::AmqpSequence.descriptor());

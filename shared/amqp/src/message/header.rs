@@ -5,6 +5,7 @@ use crate::composite::composite;
 composite! {
     /// Delivery details that intermediaries may change (3.2.1). What a sender left out stays
     /// absent, so that it can be passed on as it came.
+    #[derive(Default)]
     struct Header (0x70, "amqp:header:list") {
         /// Whether the message must survive the loss of an intermediary; absent means no.
         optional durable: bool,
@@ -16,17 +17,5 @@ composite! {
         optional first_acquirer: bool,
         /// Failed deliveries so far; absent means 0.
         optional delivery_count: u32,
-    }
-}
-
-impl Default for Header {
-    fn default() -> Self {
-        Self {
-            durable: None,
-            priority: None,
-            ttl: None,
-            first_acquirer: None,
-            delivery_count: None,
-        }
     }
 }

@@ -14,6 +14,7 @@ use crate::value::{Symbol, Timestamp};
 
 composite! {
     /// Standard properties, which nobody on the way changes (3.2.4).
+    #[derive(Default)]
     struct Properties (0x73, "amqp:properties:list") {
         /// Names the message.
         optional message_id: MessageId,
@@ -41,26 +42,6 @@ composite! {
         optional group_sequence: u32,
         /// The group for answers.
         optional reply_to_group_id: String,
-    }
-}
-
-impl Default for Properties {
-    fn default() -> Self {
-        Self {
-            message_id: None,
-            user_id: None,
-            to: None,
-            subject: None,
-            reply_to: None,
-            correlation_id: None,
-            content_type: None,
-            content_encoding: None,
-            absolute_expiry_time: None,
-            creation_time: None,
-            group_id: None,
-            group_sequence: None,
-            reply_to_group_id: None,
-        }
     }
 }
 

@@ -51,7 +51,9 @@ impl RawMessage {
                 .map_err(MessageError::Malformed)?;
             let section = Section::from_descriptor(descriptor)
                 .ok_or(MessageError::UnknownSection { descriptor })?;
-            decoder.skip().map_err(|source| MessageError::MalformedSection { section, source })?;
+            decoder
+                .skip()
+                .map_err(|source| MessageError::MalformedSection { section, source })?;
             let part = part_of(section);
             if part == BODY {
                 // Data and sequence sections may be repeated, but not mixed.
@@ -150,7 +152,9 @@ impl RawMessage {
 
     fn composite<T: Decode>(&self, section: Section) -> Result<Option<T>, MessageError> {
         let part = part_of(section);
-        let Some(octets) = self.part(part, part + 1) else { return Ok(None) };
+        let Some(octets) = self.part(part, part + 1) else {
+            return Ok(None);
+        };
         T::decode_all(&octets)
             .map(Some)
             .map_err(|source| MessageError::MalformedSection { section, source })
@@ -158,14 +162,19 @@ impl RawMessage {
 
     fn map(&self, section: Section) -> Result<Option<Map>, MessageError> {
         let part = part_of(section);
-        let Some(octets) = self.part(part, part + 1) else { return Ok(None) };
+        let Some(octets) = self.part(part, part + 1) else {
+            return Ok(None);
+        };
         let mut decoder = Decoder::new(&octets);
         decoder
             .descriptor("a message section", Section::descriptor_of)
             .and_then(|_| {
                 // Null stands for an absent map in some senders.
-                let map =
-                    if decoder.null()? { Map::new() } else { Map::decode(&mut decoder)? };
+                let map = if decoder.null()? {
+                    Map::new()
+                } else {
+                    Map::decode(&mut decoder)?
+                };
                 decoder.finish()?;
                 Ok(Some(map))
             })

@@ -30,7 +30,11 @@ impl AmqpError {
 
 impl From<Symbol> for AmqpError {
     fn from(condition: Symbol) -> Self {
-        Self { condition, description: None, info: None }
+        Self {
+            condition,
+            description: None,
+            info: None,
+        }
     }
 }
 

@@ -59,7 +59,11 @@ impl Decode for Role {
     const EXPECTED: &'static str = "role";
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok(if bool::decode(decoder)? { Self::Receiver } else { Self::Sender })
+        Ok(if bool::decode(decoder)? {
+            Self::Receiver
+        } else {
+            Self::Sender
+        })
     }
 }
 

@@ -64,7 +64,10 @@ composite! {
 impl Source {
     /// A source with an address and nothing else.
     pub fn new(address: impl Into<String>) -> Self {
-        Self { address: Some(address.into()), ..Self::anonymous() }
+        Self {
+            address: Some(address.into()),
+            ..Self::anonymous()
+        }
     }
 
     /// A source without an address.
@@ -88,7 +91,10 @@ impl Source {
 impl Target {
     /// A target with an address and nothing else.
     pub fn new(address: impl Into<String>) -> Self {
-        Self { address: Some(address.into()), ..Self::anonymous() }
+        Self {
+            address: Some(address.into()),
+            ..Self::anonymous()
+        }
     }
 
     /// A target without an address.
@@ -141,9 +147,10 @@ impl Decode for AttachTarget {
         match descriptor {
             Target::DESCRIPTOR => Target::decode_fields(decoder).map(Self::Target),
             Coordinator::DESCRIPTOR => Coordinator::decode_fields(decoder).map(Self::Coordinator),
-            descriptor => {
-                Err(DecodeError::UnexpectedDescriptor { expected: Self::EXPECTED, descriptor })
-            }
+            descriptor => Err(DecodeError::UnexpectedDescriptor {
+                expected: Self::EXPECTED,
+                descriptor,
+            }),
         }
     }
 }

@@ -58,7 +58,14 @@ impl Disposition {
         state: Option<DeliveryState>,
     ) -> Self {
         let last = (last != first).then_some(last);
-        Self { role, first, last, settled, state, batchable: false }
+        Self {
+            role,
+            first,
+            last,
+            settled,
+            state,
+            batchable: false,
+        }
     }
 
     /// The last delivery-id, inclusive.

@@ -73,7 +73,13 @@ pub enum ElementType {
 impl Array {
     /// An array of these items; `None` when one of them is not of the type.
     pub fn new(element_type: ElementType, items: Vec<Value>) -> Option<Self> {
-        items.iter().all(|item| element_type.fits(item)).then_some(Self { element_type, items })
+        items
+            .iter()
+            .all(|item| element_type.fits(item))
+            .then_some(Self {
+                element_type,
+                items,
+            })
     }
 
     /// The type of the items.
@@ -88,7 +94,10 @@ impl Array {
 
     /// From the decoder, whose items have the type by construction.
     pub(crate) fn from_decoded(element_type: ElementType, items: Vec<Value>) -> Self {
-        Self { element_type, items }
+        Self {
+            element_type,
+            items,
+        }
     }
 }
 
@@ -119,9 +128,13 @@ impl ElementType {
             | (Self::List, Value::List(_))
             | (Self::Map, Value::Map(_))
             | (Self::Array, Value::Array(_)) => true,
-            (Self::Described { descriptor, element_type }, Value::Described(described)) => {
-                **descriptor == described.descriptor && element_type.fits(&described.value)
-            }
+            (
+                Self::Described {
+                    descriptor,
+                    element_type,
+                },
+                Value::Described(described),
+            ) => **descriptor == described.descriptor && element_type.fits(&described.value),
             _ => false,
         }
     }

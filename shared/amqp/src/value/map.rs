@@ -26,7 +26,10 @@ impl Map {
 
     /// The value whose key is this text, be it a symbol or a string.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.iter().find(|(name, _)| name.as_str() == Some(key)).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(name, _)| name.as_str() == Some(key))
+            .map(|(_, value)| value)
     }
 
     /// Sets the value of a key, in place when the key is there already.
@@ -45,7 +48,10 @@ impl Map {
 
     /// Removes every entry whose key is this text and returns the first one's value.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        let at = self.0.iter().position(|(name, _)| name.as_str() == Some(key))?;
+        let at = self
+            .0
+            .iter()
+            .position(|(name, _)| name.as_str() == Some(key))?;
         let (_, value) = self.0.remove(at);
         self.0.retain(|(name, _)| name.as_str() != Some(key));
         Some(value)

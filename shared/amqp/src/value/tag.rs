@@ -18,7 +18,10 @@ impl DeliveryTag {
 
     /// A tag of these octets; `None` when there are more than 32.
     pub fn new(octets: &[u8]) -> Option<Self> {
-        let mut tag = Self { length: u8::try_from(octets.len()).ok()?, ..Self::default() };
+        let mut tag = Self {
+            length: u8::try_from(octets.len()).ok()?,
+            ..Self::default()
+        };
         tag.octets.get_mut(..octets.len())?.copy_from_slice(octets);
         Some(tag)
     }
@@ -31,7 +34,10 @@ impl DeliveryTag {
 
 impl From<[u8; 16]> for DeliveryTag {
     fn from(octets: [u8; 16]) -> Self {
-        let mut tag = Self { length: 16, ..Self::default() };
+        let mut tag = Self {
+            length: 16,
+            ..Self::default()
+        };
         tag.octets[..16].copy_from_slice(&octets);
         tag
     }
@@ -39,7 +45,10 @@ impl From<[u8; 16]> for DeliveryTag {
 
 impl From<[u8; 4]> for DeliveryTag {
     fn from(octets: [u8; 4]) -> Self {
-        let mut tag = Self { length: 4, ..Self::default() };
+        let mut tag = Self {
+            length: 4,
+            ..Self::default()
+        };
         tag.octets[..4].copy_from_slice(&octets);
         tag
     }

@@ -46,11 +46,22 @@ impl Incoming {
 
     /// Takes an arrival. Says whether it is the first of this round.
     pub(super) fn deliver(&mut self, delivery: engine::Delivery) -> bool {
-        let engine::Delivery { delivery_id: id, tag, settled, payload, .. } = delivery;
+        let engine::Delivery {
+            delivery_id: id,
+            tag,
+            settled,
+            payload,
+            ..
+        } = delivery;
         if !settled {
             self.settlements.deliver(id);
         }
-        self.arrived.push(Delivery { id, tag, settled, payload });
+        self.arrived.push(Delivery {
+            id,
+            tag,
+            settled,
+            payload,
+        });
         self.arrived.len() == 1
     }
 
@@ -133,7 +144,8 @@ impl Incoming {
     pub(super) fn confirm(&mut self, entity: &str, disposition: &Disposition) {
         if disposition.settled {
             let result = outcome::settlement_result(entity, disposition.state.as_ref());
-            self.settlements.confirm(disposition.first, disposition.last_id(), &result);
+            self.settlements
+                .confirm(disposition.first, disposition.last_id(), &result);
         }
     }
 

@@ -85,17 +85,27 @@ impl Outgoing {
             match engine.send(self.link, delivery, &[&waiting.transfer.payload]) {
                 Ok(id) => {
                     self.next_tag = self.next_tag.wrapping_add(1);
-                    self.unconfirmed.insert(id, Unconfirmed { size, reply: waiting.reply });
+                    self.unconfirmed.insert(
+                        id,
+                        Unconfirmed {
+                            size,
+                            reply: waiting.reply,
+                        },
+                    );
                 }
                 Err(CommandError::NoCredit) => {
                     self.waiting.push_front(waiting);
                     return;
                 }
                 Err(CommandError::MessageTooLarge { size, limit }) => {
-                    let _ = waiting.reply.send(Err(BusError::MessageTooLarge { size, limit }));
+                    let _ = waiting
+                        .reply
+                        .send(Err(BusError::MessageTooLarge { size, limit }));
                 }
                 Err(error) => {
-                    let _ = waiting.reply.send(Err(BusError::Protocol(error.to_string())));
+                    let _ = waiting
+                        .reply
+                        .send(Err(BusError::Protocol(error.to_string())));
                 }
             }
         }
@@ -115,8 +125,11 @@ impl Outgoing {
             return;
         }
         for (_, Unconfirmed { size, reply }) in self.unconfirmed.take_range(first, last) {
-            let undecided =
-                || Err(BusError::Protocol("the broker settled without an outcome".to_owned()));
+            let undecided = || {
+                Err(BusError::Protocol(
+                    "the broker settled without an outcome".to_owned(),
+                ))
+            };
             let result = outcome::send_result(entity, size, self.limit, state);
             // The caller may have given up; the outcome is then nobody's.
             let _ = reply.send(result.unwrap_or_else(undecided));

@@ -61,7 +61,14 @@ impl Settlements {
             let _ = reply.send(results);
         } else {
             self.next_call += 1;
-            self.calls.insert(call, Call { results, remaining: asked.len(), reply });
+            self.calls.insert(
+                call,
+                Call {
+                    results,
+                    remaining: asked.len(),
+                    reply,
+                },
+            );
         }
         asked
     }
@@ -79,16 +86,20 @@ impl Settlements {
     }
 
     fn confirm_one(&mut self, slot: Slot, result: &Result<(), BusError>) {
-        let Slot::Asked { call, position } = slot else { return };
-        let Some(waiting) = self.calls.get_mut(&call) else { return };
+        let Slot::Asked { call, position } = slot else {
+            return;
+        };
+        let Some(waiting) = self.calls.get_mut(&call) else {
+            return;
+        };
         if let Some(slot) = waiting.results.get_mut(position) {
             slot.clone_from(result);
         }
         waiting.remaining -= 1;
-        if waiting.remaining == 0 {
-            if let Some(Call { results, reply, .. }) = self.calls.remove(&call) {
-                let _ = reply.send(results);
-            }
+        if waiting.remaining == 0
+            && let Some(Call { results, reply, .. }) = self.calls.remove(&call)
+        {
+            let _ = reply.send(results);
         }
     }
 
@@ -101,7 +112,9 @@ impl Settlements {
 }
 
 fn settled_before() -> BusError {
-    BusError::MessageLockLost { description: "this receiver has settled it before".to_owned() }
+    BusError::MessageLockLost {
+        description: "this receiver has settled it before".to_owned(),
+    }
 }
 
 /// Turns delivery-ids into the ranges of consecutive ones that a disposition can name.
@@ -140,7 +153,9 @@ mod tests {
         assert_eq!(table.ask(vec![4, 0, 1], reply), [4, 0, 1]);
         table.confirm(0, 1, &Ok(()));
         assert!(answer.try_recv().is_err());
-        let lost = BusError::MessageLockLost { description: "late".to_owned() };
+        let lost = BusError::MessageLockLost {
+            description: "late".to_owned(),
+        };
         table.confirm(4, 4, &Err(lost));
         let results = answer.try_recv().unwrap();
         assert!(results[0].is_err() && results[1].is_ok() && results[2].is_ok());
@@ -154,7 +169,11 @@ mod tests {
         let (reply, mut second) = oneshot::channel();
         assert!(table.ask(vec![0, 9], reply).is_empty());
         let results = second.try_recv().unwrap();
-        assert!(results.iter().all(|result| matches!(result, Err(BusError::MessageLockLost { .. }))));
+        assert!(
+            results
+                .iter()
+                .all(|result| matches!(result, Err(BusError::MessageLockLost { .. })))
+        );
     }
 
     #[test]

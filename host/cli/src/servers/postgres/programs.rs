@@ -199,7 +199,7 @@ fn link_libraries(package: &Path) -> Result<(), ServerError> {
         if target.exists() {
             continue;
         }
-        std::os::unix::fs::symlink(&source.file_name().unwrap_or_default(), &target)
+        std::os::unix::fs::symlink(source.file_name().unwrap_or_default(), &target)
             .map_err(ServerError::file("link", &target))?;
     }
     for name in NEEDED {
