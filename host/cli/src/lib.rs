@@ -8,7 +8,7 @@ mod commands;
 mod environment;
 mod output;
 mod signals;
-mod stage;
+pub mod stage;
 mod up;
 
 pub use args::{Cli, Command};

@@ -17,16 +17,16 @@ const FUNCTION_FILE: &str = "function.json";
 
 /// A staged app.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Staged {
+pub struct Staged {
     /// The app root.
-    pub(crate) root: PathBuf,
+    pub root: PathBuf,
     /// The functions' names, sorted.
-    pub(crate) functions: Vec<String>,
+    pub functions: Vec<String>,
 }
 
 /// Stages the app of `checkout` with the program `handler` into `root`, replacing what is there
 /// only when everything is in place.
-pub(crate) fn stage(checkout: &Path, handler: &Path, root: &Path) -> anyhow::Result<Staged> {
+pub fn stage(checkout: &Path, handler: &Path, root: &Path) -> anyhow::Result<Staged> {
     let doors = doors(&checkout.join("functions"))?;
     if doors.is_empty() {
         bail!("no function below {}", checkout.join("functions").display());
