@@ -22,7 +22,10 @@ pub fn usage(pid: u32) -> Option<Usage> {
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     let stat = fields_after_name(pid)?;
     let ticks: f64 = stat.get(11)?.parse::<f64>().ok()? + stat.get(12)?.parse::<f64>().ok()?;
-    Some(Usage { resident_bytes: kilobytes * 1024, cpu_seconds: ticks / TICKS_PER_SECOND })
+    Some(Usage {
+        resident_bytes: kilobytes * 1024,
+        cpu_seconds: ticks / TICKS_PER_SECOND,
+    })
 }
 
 /// The processes called `name` whose parent is `parent`.

@@ -44,10 +44,20 @@ pub struct Stack {
 /// When it was not built: `make test` and `make bench` do that first.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
-    let beside = test.ancestors().skip(1).take(2).map(|folder| folder.join(name));
-    beside.into_iter().find(|path| path.is_file()).unwrap_or_else(|| {
-        panic!("the program {name} is not built beside {}: run `cargo build --workspace`", test.display())
-    })
+    let beside = test
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name));
+    beside
+        .into_iter()
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| {
+            panic!(
+                "the program {name} is not built beside {}: run `cargo build --workspace`",
+                test.display()
+            )
+        })
 }
 
 /// The id of the sample application's `n`-th user, from 1 to 200.
@@ -60,15 +70,29 @@ impl Stack {
     pub async fn prepare(options: StackOptions) -> anyhow::Result<Self> {
         let mut connection = PgConnection::connect(&options.postgres_url).await?;
         nightshift_postgres::migrate(&mut connection).await?;
-        connection.execute(include_str!("../host/cli/sample/app.sql")).await?;
+        connection
+            .execute(include_str!("../host/cli/sample/app.sql"))
+            .await?;
         connection.close().await?;
         let folder = tempfile::tempdir()?;
-        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the checkout")?;
-        let staged =
-            nightshift_cli::stage::stage(checkout, &program("handler"), &folder.path().join("app"))?;
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("the checkout")?;
+        let staged = nightshift_cli::stage::stage(
+            checkout,
+            &program("handler"),
+            &folder.path().join("app"),
+        )?;
         let lock = options.lock_seconds.to_string();
         let mut broker = Command::new(program("nightshift"))
-            .args(["--json", "broker", "--listen", "127.0.0.1:0", "--queue", "notifications"])
+            .args([
+                "--json",
+                "broker",
+                "--listen",
+                "127.0.0.1:0",
+                "--queue",
+                "notifications",
+            ])
             .args(["--max-delivery-count", "100", "--lock-seconds", &lock])
             .stdout(Stdio::piped())
             .stderr(File::create(folder.path().join("broker.err"))?)
@@ -77,12 +101,21 @@ impl Stack {
         let mut line = String::new();
         output.read_line(&mut line)?;
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-        let announced: serde_json::Value = serde_json::from_str(&line)
-            .with_context(|| format!("the broker said {line:?}"))?;
-        let connection_string =
-            announced["connection_string"].as_str().context("no connection string")?.to_owned();
+        let announced: serde_json::Value =
+            serde_json::from_str(&line).with_context(|| format!("the broker said {line:?}"))?;
+        let connection_string = announced["connection_string"]
+            .as_str()
+            .context("no connection string")?
+            .to_owned();
         let app_root = staged.root;
-        Ok(Self { options, app_root, folder, broker, host: None, connection_string })
+        Ok(Self {
+            options,
+            app_root,
+            folder,
+            broker,
+            host: None,
+            connection_string,
+        })
     }
 
     /// Starts the host, which starts the handler.
@@ -126,12 +159,17 @@ impl Stack {
         let host = self.host_pid().context("the host is not started")?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let found = children_named(host, "handler").into_iter().find(|pid| Some(*pid) != before);
+            let found = children_named(host, "handler")
+                .into_iter()
+                .find(|pid| Some(*pid) != before);
             if let Some(pid) = found {
                 return Ok(pid);
             }
             if Instant::now() > deadline {
-                bail!("the host started no handler; its log:\n{}", std::fs::read_to_string(self.log())?);
+                bail!(
+                    "the host started no handler; its log:\n{}",
+                    std::fs::read_to_string(self.log())?
+                );
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -160,7 +198,10 @@ impl Stack {
             Some(host) => end(host)?,
             None => None,
         };
-        kill(Pid::from_raw(i32::try_from(self.broker.id())?), Signal::SIGTERM)?;
+        kill(
+            Pid::from_raw(i32::try_from(self.broker.id())?),
+            Signal::SIGTERM,
+        )?;
         self.broker.wait()?;
         Ok(code)
     }

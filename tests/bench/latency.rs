@@ -33,11 +33,18 @@ pub(crate) async fn measure(stack: &Stack, pool: &PgPool) -> anyhow::Result<Late
     for n in 0..RATE * SECONDS {
         pace.tick().await;
         let sender = std::sync::Arc::clone(&sender);
-        let kind = if n < RATE * WARM_UP_SECONDS { "bench.warm" } else { "bench.pace" };
+        let kind = if n < RATE * WARM_UP_SECONDS {
+            "bench.warm"
+        } else {
+            "bench.pace"
+        };
         sends.spawn(async move {
             let user = user_id(1 + n as usize % 200);
-            let body = notification(&user, &micros_now().to_string()).replace("creature.liked", kind);
-            sender.send_message(Message::new(body).with_message_id(format!("pace-{n}"))).await
+            let body =
+                notification(&user, &micros_now().to_string()).replace("creature.liked", kind);
+            sender
+                .send_message(Message::new(body).with_message_id(format!("pace-{n}")))
+                .await
         });
     }
     while let Some(sent) = sends.join_next().await {
@@ -64,7 +71,11 @@ pub(crate) async fn measure(stack: &Stack, pool: &PgPool) -> anyhow::Result<Late
 
 /// Microseconds since 1970 by the clock that the database uses too.
 fn micros_now() -> u128 {
-    #[expect(clippy::disallowed_methods, reason = "compared with the database's own clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "compared with the database's own clock"
+    )]
     let now = SystemTime::now();
-    now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros())
+    now.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros())
 }

@@ -21,7 +21,11 @@ pub(crate) struct Limit {
 
 /// Runs `pgbench` with the statements of claim and effect, rows made by the server.
 pub(crate) async fn measure(postgres: &Postgres, batch_size: f64) -> anyhow::Result<Limit> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 1000")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "1 to 1000"
+    )]
     let batch_size = batch_size.round().clamp(1.0, 1000.0) as u32;
     let mut script = tempfile::NamedTempFile::new()?;
     script.write_all(script_for(batch_size).as_bytes())?;
@@ -47,7 +51,10 @@ pub(crate) async fn measure(postgres: &Postgres, batch_size: f64) -> anyhow::Res
         .lines()
         .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
         .with_context(|| format!("pgbench printed no rate: {text}"))?;
-    Ok(Limit { rows_per_second: transactions * f64::from(batch_size), batch_size })
+    Ok(Limit {
+        rows_per_second: transactions * f64::from(batch_size),
+        batch_size,
+    })
 }
 
 fn script_for(batch_size: u32) -> String {

@@ -30,7 +30,9 @@ impl Report {
         let mut misses = Vec::new();
         let rate = self.throughput.messages_per_second;
         if rate < MIN_MESSAGES_PER_SECOND {
-            misses.push(format!("{rate:.0} messages/s are below {MIN_MESSAGES_PER_SECOND:.0}"));
+            misses.push(format!(
+                "{rate:.0} messages/s are below {MIN_MESSAGES_PER_SECOND:.0}"
+            ));
         }
         let p50 = self.latency.p50_ms;
         if p50 > MAX_P50_MS {
@@ -43,14 +45,28 @@ impl Report {
     #[expect(clippy::print_stdout, reason = "the benchmark's result is its output")]
     pub(crate) fn print(&self) {
         println!("queue to committed row, {WAITING} waiting, fsync on");
-        println!("  {:>10.0} messages/s in batches of {:.0}", self.throughput.messages_per_second, self.throughput.batch_size);
-        println!("  {:>10.0} rows/s by pgbench alone, same rows, batches of {}", self.limit.rows_per_second, self.limit.batch_size);
+        println!(
+            "  {:>10.0} messages/s in batches of {:.0}",
+            self.throughput.messages_per_second, self.throughput.batch_size
+        );
+        println!(
+            "  {:>10.0} rows/s by pgbench alone, same rows, batches of {}",
+            self.limit.rows_per_second, self.limit.batch_size
+        );
         println!("  {:>10.2} of the limit", self.ratio());
         println!("send to commit at {RATE}/s");
-        println!("  {:>10.2} ms p50\n  {:>10.2} ms p99", self.latency.p50_ms, self.latency.p99_ms);
+        println!(
+            "  {:>10.2} ms p50\n  {:>10.2} ms p99",
+            self.latency.p50_ms, self.latency.p99_ms
+        );
         println!("process      RSS MiB   CPU s for all");
         for process in &self.throughput.processes {
-            println!("  {:<10} {:>7.1} {:>8.2}", process.name, mebibytes(process.resident_bytes), process.cpu_seconds);
+            println!(
+                "  {:<10} {:>7.1} {:>8.2}",
+                process.name,
+                mebibytes(process.resident_bytes),
+                process.cpu_seconds
+            );
         }
         for miss in self.misses() {
             println!("below the bar: {miss}");

@@ -53,20 +53,33 @@ pub(crate) async fn measure(stack: &mut Stack, pool: &PgPool) -> anyhow::Result<
     .await?;
     let host = stack.host_pid().context("the host is gone")?;
     let handler = stack.handler_pid(None).await?;
-    let idle = Usage { resident_bytes: 0, cpu_seconds: 0.0 };
+    let idle = Usage {
+        resident_bytes: 0,
+        cpu_seconds: 0.0,
+    };
     let mut processes = Vec::new();
-    for (name, pid, before) in
-        [("broker", stack.broker_pid(), broker_before), ("host", host, idle), ("handler", handler, idle)]
-    {
+    for (name, pid, before) in [
+        ("broker", stack.broker_pid(), broker_before),
+        ("host", host, idle),
+        ("handler", handler, idle),
+    ] {
         let after = usage(pid).with_context(|| format!("the {name} is gone"))?;
         let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
-        processes.push(Process { name, resident_bytes: after.resident_bytes, cpu_seconds });
+        processes.push(Process {
+            name,
+            resident_bytes: after.resident_bytes,
+            cpu_seconds,
+        });
     }
     let waiting = i64::try_from(WAITING)?;
     // The clock starts when the first batch is committed, so that batch does not count.
     let counted = as_float(waiting - first_batch);
     let batch_size = as_float(waiting) / as_float(batches);
-    Ok(Throughput { messages_per_second: counted / seconds, batch_size, processes })
+    Ok(Throughput {
+        messages_per_second: counted / seconds,
+        batch_size,
+        processes,
+    })
 }
 
 async fn send(stack: &Stack, name: &str, count: usize) -> anyhow::Result<()> {
@@ -86,18 +99,25 @@ async fn send(stack: &Stack, name: &str, count: usize) -> anyhow::Result<()> {
 async fn wait_for(pool: &PgPool, rows: usize) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
-        let found: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM nightshift.notification").fetch_one(pool).await?;
+        let found: i64 = sqlx::query_scalar("SELECT count(*) FROM nightshift.notification")
+            .fetch_one(pool)
+            .await?;
         if usize::try_from(found)? >= rows {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "only {found} of {rows} rows after two minutes");
+        ensure!(
+            Instant::now() < deadline,
+            "only {found} of {rows} rows after two minutes"
+        );
         // Seldom: counting takes the database's time from what is measured.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of a benchmark are far below 2^52"
+)]
 fn as_float(count: i64) -> f64 {
     count as f64
 }

@@ -35,7 +35,13 @@ async fn deliver(registry: &Registry, messages: &[TriggerMessage]) -> Result<(),
         random: Uuid::nil(),
     };
     let body = envelope.encode_batch(messages).unwrap();
-    let call = Call::new("test".to_owned(), Duration::from_secs(10), None, now(), Default::default());
+    let call = Call::new(
+        "test".to_owned(),
+        Duration::from_secs(10),
+        None,
+        now(),
+        Default::default(),
+    );
     registry.invoke(FUNCTION, &body, &call).await.unwrap()
 }
 
@@ -54,7 +60,10 @@ async fn dead(database: &TestDatabase) -> Vec<(String, String)> {
 }
 
 async fn done(database: &TestDatabase) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM nightshift.inbox").fetch_one(database.pool()).await.unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM nightshift.inbox")
+        .fetch_one(database.pool())
+        .await
+        .unwrap()
 }
 
 fn good(title: &str) -> TriggerMessage {
@@ -67,7 +76,11 @@ async fn dies_alone(bad: TriggerMessage) -> (String, String) {
     let batch = [good("before"), bad, good("later")];
     deliver(&registry, &batch).await.unwrap();
     deliver(&registry, &batch).await.unwrap();
-    assert_eq!(titles(&database).await, ["before", "later"], "the neighbours succeed, once");
+    assert_eq!(
+        titles(&database).await,
+        ["before", "later"],
+        "the neighbours succeed, once"
+    );
     assert_eq!(done(&database).await, 2, "a dead message is not done");
     let mut letters = dead(&database).await;
     assert_eq!(letters.len(), 1, "{letters:?}");
@@ -106,7 +119,9 @@ dies! {
 
 #[tokio::test]
 async fn a_nul_character_in_an_id_or_a_property_does_not_hinder_the_dead_letter() {
-    let bad = message("i\0d", "hello", now()).with_property("p", "a\0b").build();
+    let bad = message("i\0d", "hello", now())
+        .with_property("p", "a\0b")
+        .build();
     assert_eq!(dies_alone(bad).await.0, "not-json");
 }
 
@@ -114,7 +129,9 @@ async fn a_nul_character_in_an_id_or_a_property_does_not_hinder_the_dead_letter(
 async fn a_valid_body_of_250_kb_is_processed() {
     let (database, registry) = start().await;
     let body = notification(USER, "big").replace("Your creature was liked", &"x".repeat(250_000));
-    deliver(&registry, &[message("m", body, now()).build()]).await.unwrap();
+    deliver(&registry, &[message("m", body, now()).build()])
+        .await
+        .unwrap();
     assert_eq!(titles(&database).await, ["big"]);
     database.remove().await;
 }
@@ -124,16 +141,21 @@ async fn a_hundred_bad_ones_do_not_slow_a_batch_down_to_one_by_one_nor_lose_a_ne
     let (database, registry) = start().await;
     let batch: Vec<TriggerMessage> = (0..200)
         .map(|n| {
-            if n % 2 == 0 { good(&format!("{n:03}")) } else { message(&format!("{n}"), "?", now()).build() }
+            if n % 2 == 0 {
+                good(&format!("{n:03}"))
+            } else {
+                message(&format!("{n}"), "?", now()).build()
+            }
         })
         .collect();
     deliver(&registry, &batch).await.unwrap();
     assert_eq!(titles(&database).await.len(), 100);
     assert_eq!(dead(&database).await.len(), 100);
-    let commits: i64 = sqlx::query_scalar("SELECT count(DISTINCT xmin::text) FROM nightshift.inbox")
-        .fetch_one(database.pool())
-        .await
-        .unwrap();
+    let commits: i64 =
+        sqlx::query_scalar("SELECT count(DISTINCT xmin::text) FROM nightshift.inbox")
+            .fetch_one(database.pool())
+            .await
+            .unwrap();
     assert_eq!(commits, 1, "one commit for the whole batch");
     database.remove().await;
 }
@@ -141,7 +163,9 @@ async fn a_hundred_bad_ones_do_not_slow_a_batch_down_to_one_by_one_nor_lose_a_ne
 #[tokio::test]
 async fn one_id_gives_one_row_within_a_batch_and_over_batches_and_midnight() {
     let (database, registry) = start().await;
-    deliver(&registry, &[good("same"), good("same")]).await.unwrap();
+    deliver(&registry, &[good("same"), good("same")])
+        .await
+        .unwrap();
     deliver(&registry, &[good("same")]).await.unwrap();
     let tomorrow = now().checked_add_days(Days::new(1)).unwrap();
     let again = message("same", notification(USER, "same"), tomorrow).build();
@@ -155,10 +179,16 @@ async fn an_id_with_another_body_is_dead_in_one_batch_and_in_two() {
     let (database, registry) = start().await;
     let other = message("one", notification(USER, "other"), now()).build();
     let third = message("one", notification(USER, "third"), now()).build();
-    deliver(&registry, &[good("one"), other.clone()]).await.unwrap();
+    deliver(&registry, &[good("one"), other.clone()])
+        .await
+        .unwrap();
     deliver(&registry, &[other, third]).await.unwrap();
     assert_eq!(titles(&database).await, ["one"]);
-    let reasons: Vec<String> = dead(&database).await.into_iter().map(|letter| letter.0).collect();
+    let reasons: Vec<String> = dead(&database)
+        .await
+        .into_iter()
+        .map(|letter| letter.0)
+        .collect();
     assert_eq!(reasons, ["id-reused", "id-reused"]);
     database.remove().await;
 }
@@ -166,7 +196,11 @@ async fn an_id_with_another_body_is_dead_in_one_batch_and_in_two() {
 #[tokio::test]
 async fn messages_without_an_id_are_told_apart_by_their_place_in_the_queue() {
     let (database, registry) = start().await;
-    let place = |n| message("", notification(USER, "t"), now()).without_id(n).build();
+    let place = |n| {
+        message("", notification(USER, "t"), now())
+            .without_id(n)
+            .build()
+    };
     deliver(&registry, &[place(1), place(2)]).await.unwrap();
     deliver(&registry, &[place(2), place(3)]).await.unwrap();
     assert_eq!(titles(&database).await.len(), 3);
@@ -177,7 +211,15 @@ async fn messages_without_an_id_are_told_apart_by_their_place_in_the_queue() {
 async fn a_message_older_than_the_inbox_remembers_is_not_run() {
     let (database, registry) = start().await;
     let old = now().checked_sub_days(Days::new(20)).unwrap();
-    deliver(&registry, &[message("old", notification(USER, "old"), old).build(), good("new")]).await.unwrap();
+    deliver(
+        &registry,
+        &[
+            message("old", notification(USER, "old"), old).build(),
+            good("new"),
+        ],
+    )
+    .await
+    .unwrap();
     assert_eq!(titles(&database).await, ["new"]);
     assert_eq!(dead(&database).await[0].0, "out-of-retention");
     database.remove().await;
@@ -186,9 +228,25 @@ async fn a_message_older_than_the_inbox_remembers_is_not_run() {
 #[tokio::test]
 async fn an_invocation_that_is_no_invocation_fails_and_names_the_member() {
     let (database, registry) = start().await;
-    let call = Call::new("test".to_owned(), Duration::from_secs(1), None, now(), Default::default());
-    for (body, expected) in [("", "the invocation cannot be read"), ("{\"Data\":{},\"Metadata\":{}}", "the invocation cannot be read")] {
-        let error = registry.invoke(FUNCTION, body.as_bytes(), &call).await.unwrap().unwrap_err();
+    let call = Call::new(
+        "test".to_owned(),
+        Duration::from_secs(1),
+        None,
+        now(),
+        Default::default(),
+    );
+    for (body, expected) in [
+        ("", "the invocation cannot be read"),
+        (
+            "{\"Data\":{},\"Metadata\":{}}",
+            "the invocation cannot be read",
+        ),
+    ] {
+        let error = registry
+            .invoke(FUNCTION, body.as_bytes(), &call)
+            .await
+            .unwrap()
+            .unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
     assert!(registry.invoke("nobody", b"{}", &call).await.is_none());

@@ -54,13 +54,22 @@ async fn the_python_sdk_does_not_notice_that_this_is_not_the_service() {
         .spawn()
         .expect("python3 on PATH");
     let output = tokio::time::timeout(PATIENCE, run.wait_with_output());
-    let output = output.await.expect("the checks to end").expect("the checks' output");
+    let output = output
+        .await
+        .expect("the checks to end")
+        .expect("the checks' output");
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{text}\n{errors}", output.status);
+    assert!(
+        output.status.success(),
+        "{}\n{text}\n{errors}",
+        output.status
+    );
 
     for queue in queues() {
-        let counts = broker.counts(&queue.name).expect("a queue that was configured");
+        let counts = broker
+            .counts(&queue.name)
+            .expect("a queue that was configured");
         let left = (counts.active, counts.locked, counts.dead_letter);
         assert_eq!(left, (0, 0, 0), "queue {} is not empty", queue.name);
     }

@@ -8,8 +8,8 @@ use nightshift_testkit::{TestDatabase, notification};
 use nightshift_tests::{Stack, StackOptions, user_id};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sqlx::postgres::PgPoolOptions;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 
 use crate::walking_skeleton::until;
 
@@ -40,10 +40,11 @@ async fn at_least(pool: &PgPool, rows: i64) {
 /// Every message once, none dead, and the queue is empty: nothing is redelivered for ever.
 async fn exactly(pool: &PgPool, count: i64) {
     until(pool, ROWS, count).await;
-    let titles: i64 = sqlx::query_scalar("SELECT count(DISTINCT title) FROM nightshift.notification")
-        .fetch_one(pool)
-        .await
-        .unwrap();
+    let titles: i64 =
+        sqlx::query_scalar("SELECT count(DISTINCT title) FROM nightshift.notification")
+            .fetch_one(pool)
+            .await
+            .unwrap();
     assert_eq!(titles, count);
     until(pool, "SELECT count(*) FROM nightshift.inbox", count).await;
     until(pool, "SELECT count(*) FROM nightshift.dead_letter", 0).await;
@@ -56,7 +57,10 @@ fn sigkill(pid: u32) {
 #[tokio::test]
 async fn the_handler_killed_in_the_middle_of_ten_thousand_messages() {
     let database = TestDatabase::create().await;
-    let options = StackOptions { postgres_url: database.url().to_owned(), lock_seconds: 60 };
+    let options = StackOptions {
+        postgres_url: database.url().to_owned(),
+        lock_seconds: 60,
+    };
     let mut stack = Stack::prepare(options).await.unwrap();
     fill(&stack, 10_000).await;
     stack.start_host().unwrap();
@@ -73,7 +77,10 @@ async fn the_handler_killed_in_the_middle_of_ten_thousand_messages() {
 #[tokio::test]
 async fn the_host_killed_in_the_middle_of_ten_thousand_messages() {
     let database = TestDatabase::create().await;
-    let options = StackOptions { postgres_url: database.url().to_owned(), lock_seconds: 5 };
+    let options = StackOptions {
+        postgres_url: database.url().to_owned(),
+        lock_seconds: 5,
+    };
     let mut stack = Stack::prepare(options).await.unwrap();
     fill(&stack, 10_000).await;
     stack.start_host().unwrap();
@@ -88,11 +95,17 @@ async fn the_host_killed_in_the_middle_of_ten_thousand_messages() {
 #[tokio::test]
 async fn postgres_killed_and_away_for_twenty_seconds_in_the_middle() {
     let folder = tempfile::tempdir().unwrap();
-    let options =
-        PostgresOptions { data_dir: folder.path().join("data"), durable: true, port: None };
+    let options = PostgresOptions {
+        data_dir: folder.path().join("data"),
+        durable: true,
+        port: None,
+    };
     let mut postgres = Postgres::start(options).await.unwrap();
     let pool = PgPoolOptions::new().connect_lazy(&postgres.url()).unwrap();
-    let options = StackOptions { postgres_url: postgres.url(), lock_seconds: 60 };
+    let options = StackOptions {
+        postgres_url: postgres.url(),
+        lock_seconds: 60,
+    };
     let mut stack = Stack::prepare(options).await.unwrap();
     fill(&stack, 10_000).await;
     stack.start_host().unwrap();

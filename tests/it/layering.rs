@@ -25,18 +25,56 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("handler", with(&["job", "postgres"])),
         ("testkit", with(&["job", "postgres", "handler"])),
         ("notifications", with(&["job", "postgres", "handler"])),
-        ("functions", with(&["job", "postgres", "handler", "notifications"])),
+        (
+            "functions",
+            with(&["job", "postgres", "handler", "notifications"]),
+        ),
         ("broker", with(&["amqp"])),
         ("runtime", with(&["amqp", "bus"])),
-        ("cli", with(&["amqp", "broker", "bus", "notifications", "postgres", "runtime"])),
-        ("tests", with(&["amqp", "broker", "bus", "cli", "functions", "handler", "job", "notifications", "postgres", "runtime", "testkit"])),
+        (
+            "cli",
+            with(&[
+                "amqp",
+                "broker",
+                "bus",
+                "notifications",
+                "postgres",
+                "runtime",
+            ]),
+        ),
+        (
+            "tests",
+            with(&[
+                "amqp",
+                "broker",
+                "bus",
+                "cli",
+                "functions",
+                "handler",
+                "job",
+                "notifications",
+                "postgres",
+                "runtime",
+                "testkit",
+            ]),
+        ),
     ])
 }
 
 /// Licences that a permissively licensed product can carry.
 const LICENCES: [&str; 12] = [
-    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause",
-    "CDLA-Permissive-2.0", "ISC", "MIT", "MIT-0", "Unicode-3.0", "Unlicense", "Zlib",
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
 ];
 
 /// Crates that must not come along, and why.
@@ -91,10 +129,19 @@ fn arrows_point_one_way() {
 fn the_check_sees_a_turned_arrow() {
     let metadata = metadata();
     let mut allowed = allowed();
-    allowed.get_mut("handler").unwrap().retain(|name| *name != "postgres");
+    allowed
+        .get_mut("handler")
+        .unwrap()
+        .retain(|name| *name != "postgres");
     let packages = metadata.workspace_packages();
-    let handler = packages.iter().find(|package| package.name.as_ref() == "nightshift-handler").unwrap();
-    assert_eq!(turned_arrows(handler, &allowed), ["handler must not depend on postgres"]);
+    let handler = packages
+        .iter()
+        .find(|package| package.name.as_ref() == "nightshift-handler")
+        .unwrap();
+    assert_eq!(
+        turned_arrows(handler, &allowed),
+        ["handler must not depend on postgres"]
+    );
 }
 
 #[test]
@@ -104,7 +151,10 @@ fn nothing_banned_nothing_twice_and_every_licence_is_permissive() {
     let mut faults = Vec::new();
     for package in &metadata.packages {
         let name: &str = package.name.as_ref();
-        versions.entry(name).or_default().insert(package.version.to_string());
+        versions
+            .entry(name)
+            .or_default()
+            .insert(package.version.to_string());
         if let Some((_, why)) = BANNED.iter().find(|(banned, _)| *banned == name) {
             faults.push(format!("{name} must not come along: {why}"));
         }
@@ -113,8 +163,14 @@ fn nothing_banned_nothing_twice_and_every_licence_is_permissive() {
         }
     }
     for name in SINGLE {
-        if versions.get(name).is_some_and(|versions| versions.len() > 1) {
-            faults.push(format!("{name} comes in several versions: {:?}", versions[name]));
+        if versions
+            .get(name)
+            .is_some_and(|versions| versions.len() > 1)
+        {
+            faults.push(format!(
+                "{name} comes in several versions: {:?}",
+                versions[name]
+            ));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -123,7 +179,9 @@ fn nothing_banned_nothing_twice_and_every_licence_is_permissive() {
 /// Whether one alternative of an SPDX expression consists of known licences only.
 fn is_permissive(expression: &str) -> bool {
     let expression = expression.replace(['(', ')'], " ").replace('/', " OR ");
-    expression
-        .split(" OR ")
-        .any(|choice| choice.split(" AND ").all(|licence| LICENCES.contains(&licence.trim())))
+    expression.split(" OR ").any(|choice| {
+        choice
+            .split(" AND ")
+            .all(|licence| LICENCES.contains(&licence.trim()))
+    })
 }

@@ -10,7 +10,10 @@ fn three_broken_settings_give_three_lines_and_exit_64_before_any_socket_opens() 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let output = Command::new(program("handler"))
         .env_clear()
-        .env("FUNCTIONS_CUSTOMHANDLER_PORT", taken.local_addr().unwrap().port().to_string())
+        .env(
+            "FUNCTIONS_CUSTOMHANDLER_PORT",
+            taken.local_addr().unwrap().port().to_string(),
+        )
         .env("NIGHTSHIFT_POSTGRES_URL", "mysql:/root:hunter2")
         .env("NIGHTSHIFT_BATCH_DEADLINE_SECONDS", "soon")
         .env("NIGHTSHIFT_POSTGRES_MAX_CONECTIONS", "3")

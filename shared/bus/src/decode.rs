@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_refused() {
         let other = Message::new("").with_property("p", PropertyValue::Other("x".to_owned()));
-        let long = Message::new("").with_time_to_live(Duration::from_secs(60 * 86_400));
+        let long = Message::new("").with_time_to_live(Duration::from_hours(60 * 24));
         for message in [other, long] {
             let error = encode::message(&message).unwrap_err();
             assert!(matches!(error, BusError::InvalidArgument(_)), "{error}");

@@ -33,7 +33,13 @@ impl PostgresSettings {
         if max_connections == 0 {
             reader.problem(MAX, "must be at least 1");
         }
-        let Ok(options) = PgConnectOptions::from_str(url?.expose_secret()) else {
+        let url = url?;
+        let url = url.expose_secret();
+        let is_postgres = ["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme));
+        let parsed = PgConnectOptions::from_str(url).ok().filter(|_| is_postgres);
+        let Some(options) = parsed else {
             // The parser's own message may quote the URL, and with it the password.
             reader.problem(
                 Self::URL,

@@ -21,8 +21,8 @@ const RESPONSE_CREDIT: u32 = 64;
 
 pub(super) struct Requests {
     session: SessionId,
-    requests: LinkId,
-    responses: LinkId,
+    outward: LinkId,
+    inward: LinkId,
     /// How many of the two links the broker has opened.
     attached: u8,
     waiting: VecDeque<(String, Bytes)>,
@@ -33,11 +33,11 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(session: SessionId, requests: LinkId, responses: LinkId) -> Self {
+    pub(super) fn new(session: SessionId, outward: LinkId, inward: LinkId) -> Self {
         Self {
             session,
-            requests,
-            responses,
+            outward,
+            inward,
             attached: 0,
             waiting: VecDeque::new(),
             pending: HashMap::new(),
@@ -47,13 +47,13 @@ impl Requests {
     }
 
     pub(super) fn links(&self) -> [LinkId; 2] {
-        [self.requests, self.responses]
+        [self.outward, self.inward]
     }
 
     /// Notes that one of the links is open. Says whether both are.
     pub(super) fn attached(&mut self, engine: &mut Engine, link: LinkId) -> bool {
         self.attached += 1;
-        if link == self.responses {
+        if link == self.inward {
             // A link that is gone reports that itself.
             let _ = engine.set_credit(link, RESPONSE_CREDIT);
         }
@@ -81,7 +81,7 @@ impl Requests {
                 message_format: nightshift_amqp::message::MESSAGE_FORMAT,
                 settled: false,
             };
-            match engine.send(self.requests, delivery, &[&payload]) {
+            match engine.send(self.outward, delivery, &[&payload]) {
                 Ok(delivery_id) => {
                     self.next_tag = self.next_tag.wrapping_add(1);
                     self.unconfirmed.insert(delivery_id, id);
@@ -104,13 +104,13 @@ impl Requests {
             // A session that is gone needs no answer.
             let _ = engine.disposition(self.session, &accepted);
         }
-        if engine.credit(self.responses) <= RESPONSE_CREDIT / 2 {
-            let _ = engine.set_credit(self.responses, RESPONSE_CREDIT);
+        if engine.credit(self.inward) <= RESPONSE_CREDIT / 2 {
+            let _ = engine.set_credit(self.inward, RESPONSE_CREDIT);
         }
         if let Some(request) = cbs::correlation(&delivery.payload) {
-            self.answer(&request, Ok(delivery.payload))
+            self.answer(&request, Ok(delivery.payload));
         } else {
-            tracing::debug!("a response without correlation-id is dropped")
+            tracing::debug!("a response without correlation-id is dropped");
         }
     }
 

@@ -22,6 +22,7 @@ pub(super) struct Settlements {
     next_call: u64,
 }
 
+#[derive(Clone, Copy)]
 enum Slot {
     /// Handed to the application, or waiting in the inbox.
     Delivered,
