@@ -1,6 +1,8 @@
 # Every line here only calls cargo or our own command, `nightshift`; the work is done there.
 .PHONY: help run test bench check
 .DEFAULT_GOAL := help
+# Statements are checked against the committed `.sqlx`, not against a database of yours.
+export SQLX_OFFLINE := true
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 help:   ## Show this list.

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::probe::children_named;
 
 /// How long anything local may take until it counts as broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How the stack is set up.
 #[derive(Debug, Clone)]

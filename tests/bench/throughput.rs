@@ -97,7 +97,7 @@ async fn send(stack: &Stack, name: &str, count: usize) -> anyhow::Result<()> {
 }
 
 async fn wait_for(pool: &PgPool, rows: usize) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_mins(2);
     loop {
         let found: i64 = sqlx::query_scalar("SELECT count(*) FROM nightshift.notification")
             .fetch_one(pool)

@@ -12,6 +12,7 @@ use nightshift_handler::{Call, InvocationFailed, Registry};
 use nightshift_testkit::{TestDatabase, USER, message, notification};
 use nightshift_time::TestClock;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const FUNCTION: &str = "notifications-dispatch";

@@ -56,10 +56,22 @@ impl Checkout {
 
     /// The command in this checkout, without any setting of the surroundings.
     fn nightshift(&self, arguments: &[&str]) -> Command {
-        let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("nightshift");
-        assert!(program.is_file(), "{} is missing; `make test` builds it", program.display());
+        let program = std::env::current_exe()
+            .unwrap()
+            .ancestors()
+            .nth(2)
+            .unwrap()
+            .join("nightshift");
+        assert!(
+            program.is_file(),
+            "{} is missing; `make test` builds it",
+            program.display()
+        );
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let ours = ["ServiceBusConnection", "AzureWebJobsStorage"].contains(&text.as_ref());
@@ -131,8 +143,17 @@ fn help_documents_the_exit_codes_and_nonsense_ends_with_2() {
     let help = checkout.nightshift(&["--help"]).output().unwrap();
     assert_eq!(code(&help), 0);
     assert!(text(&help.stdout).contains("Exit codes:"));
-    for nonsense in [&["nonsense"][..], &["broker"], &["send", "q"], &["servers", "exec"]] {
-        assert_eq!(code(&checkout.nightshift(nonsense).output().unwrap()), 2, "{nonsense:?}");
+    for nonsense in [
+        &["nonsense"][..],
+        &["broker"],
+        &["send", "q"],
+        &["servers", "exec"],
+    ] {
+        assert_eq!(
+            code(&checkout.nightshift(nonsense).output().unwrap()),
+            2,
+            "{nonsense:?}"
+        );
     }
 }
 
@@ -140,16 +161,28 @@ fn help_documents_the_exit_codes_and_nonsense_ends_with_2() {
 fn settings_are_listed_without_their_secrets_and_misspelt_ones_refused() {
     let checkout = Checkout::new();
     let url = "postgres://user:hunter2@db/app";
-    let listed =
-        checkout.nightshift(&["settings"]).env("NIGHTSHIFT_POSTGRES_URL", url).output().unwrap();
+    let listed = checkout
+        .nightshift(&["settings"])
+        .env("NIGHTSHIFT_POSTGRES_URL", url)
+        .output()
+        .unwrap();
     assert_eq!(code(&listed), 0);
     let table = text(&listed.stdout);
-    assert!(table.contains("NIGHTSHIFT_POSTGRES_URL") && !table.contains("hunter2"), "{table}");
-    let json = checkout.nightshift(&["settings", "--json"]).output().unwrap();
+    assert!(
+        table.contains("NIGHTSHIFT_POSTGRES_URL") && !table.contains("hunter2"),
+        "{table}"
+    );
+    let json = checkout
+        .nightshift(&["settings", "--json"])
+        .output()
+        .unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert!(json["settings"].as_array().unwrap().len() > 10);
-    let misspelt =
-        checkout.nightshift(&["settings"]).env("NIGHTSHIFT_POSTGRES_ULR", url).output().unwrap();
+    let misspelt = checkout
+        .nightshift(&["settings"])
+        .env("NIGHTSHIFT_POSTGRES_ULR", url)
+        .output()
+        .unwrap();
     assert_eq!(code(&misspelt), 64);
     let problems = text(&misspelt.stderr);
     assert!(problems.contains("NIGHTSHIFT_POSTGRES_ULR") && !problems.contains("hunter2"));
@@ -167,7 +200,11 @@ fn broken_settings_end_with_64_before_anything_is_started() {
         .unwrap();
     assert_eq!(code(&refused), 64);
     let problems = text(&refused.stderr);
-    assert_eq!(problems.lines().count(), 4, "a heading and three problems: {problems}");
+    assert_eq!(
+        problems.lines().count(),
+        4,
+        "a heading and three problems: {problems}"
+    );
     assert!(!problems.contains("hunter2"));
     assert!(!checkout.path().join(".nightshift").exists());
 }
@@ -175,8 +212,11 @@ fn broken_settings_end_with_64_before_anything_is_started() {
 #[test]
 fn outside_a_checkout_up_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let refused =
-        Checkout::new().nightshift(&["up"]).current_dir(folder.path()).output().unwrap();
+    let refused = Checkout::new()
+        .nightshift(&["up"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
     assert_eq!(code(&refused), 1);
     assert!(text(&refused.stderr).contains("not inside a checkout"));
 }
@@ -194,7 +234,10 @@ fn an_error_late_in_the_start_leaves_nothing_running() {
     let failed = checkout.up(&cargo).output().unwrap();
     let (said, why) = (text(&failed.stdout), text(&failed.stderr));
     assert_eq!(code(&failed), 1, "{said}{why}");
-    assert!(said.contains("broker     port"), "the servers had been started: {said}");
+    assert!(
+        said.contains("broker     port"),
+        "the servers had been started: {said}"
+    );
     assert!(why.contains("host") && why.contains("host.json"), "{why}");
     checkout.assert_nothing_is_left();
     // The data is still there, in good order: a second start finds it and gets as far.
@@ -208,12 +251,20 @@ fn a_second_stack_in_one_checkout_is_refused_and_a_signal_ends_the_first() {
     let cargo = checkout.script("cargo", "exec sleep 600");
     let mut first = checkout.up(&cargo).stdout(Stdio::piped()).spawn().unwrap();
     let log = BufReader::new(first.stdout.take().unwrap());
-    let migrated = log.lines().map_while(Result::ok).any(|line| line.contains("sample users"));
+    let migrated = log
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.contains("sample users"));
     assert!(migrated);
     let second = checkout.up(&cargo).output().unwrap();
     assert_eq!(code(&second), 1);
     assert!(text(&second.stderr).contains("runs already"), "{second:?}");
-    assert!(checkout.processes().iter().any(|(_, line)| line.contains("sleep 600")));
+    assert!(
+        checkout
+            .processes()
+            .iter()
+            .any(|(_, line)| line.contains("sleep 600"))
+    );
     signal(&first, Signal::SIGTERM);
     assert_eq!(first.wait().unwrap().code(), Some(143));
     checkout.assert_nothing_is_left();
@@ -236,7 +287,9 @@ fn exec_hands_on_addresses_and_exit_code_and_ends_what_is_left_behind() {
     let checkout = Checkout::new();
     let script = "setsid sleep 600 & test -n \"$NIGHTSHIFT_TEST_POSTGRES\" || exit 1; exit 7";
     let ended = checkout
-        .nightshift(&["servers", "exec", "--with", "postgres", "--", "sh", "-c", script])
+        .nightshift(&[
+            "servers", "exec", "--with", "postgres", "--", "sh", "-c", script,
+        ])
         .output()
         .unwrap();
     assert_eq!(code(&ended), 7, "{ended:?}");
@@ -253,9 +306,17 @@ fn exec_hands_on_addresses_and_exit_code_and_ends_what_is_left_behind() {
 fn exec_tells_of_signals_and_of_missing_commands() {
     let checkout = Checkout::new();
     let exec = ["servers", "exec", "--with", "postgres", "--"];
-    let killed = checkout.nightshift(&exec).args(["sh", "-c", "kill -9 $$"]).output().unwrap();
+    let killed = checkout
+        .nightshift(&exec)
+        .args(["sh", "-c", "kill -9 $$"])
+        .output()
+        .unwrap();
     assert_eq!(code(&killed), 137, "{killed:?}");
-    let missing = checkout.nightshift(&exec).arg("/nonexistent/program").output().unwrap();
+    let missing = checkout
+        .nightshift(&exec)
+        .arg("/nonexistent/program")
+        .output()
+        .unwrap();
     assert_eq!(code(&missing), 1);
     assert!(text(&missing.stderr).contains("/nonexistent/program"));
     checkout.assert_nothing_is_left();
@@ -265,9 +326,14 @@ fn exec_tells_of_signals_and_of_missing_commands() {
 fn exec_hands_on_signals() {
     let checkout = Checkout::new();
     let ready = checkout.path().join("ready");
-    let script = format!("trap 'exit 9' TERM; touch {}; while :; do sleep 0.1; done", ready.display());
+    let script = format!(
+        "trap 'exit 9' TERM; touch {}; while :; do sleep 0.1; done",
+        ready.display()
+    );
     let mut exec = checkout
-        .nightshift(&["servers", "exec", "--with", "postgres", "--", "sh", "-c", &script])
+        .nightshift(&[
+            "servers", "exec", "--with", "postgres", "--", "sh", "-c", &script,
+        ])
         .spawn()
         .unwrap();
     wait_until("the command runs", || ready.exists());
@@ -280,18 +346,34 @@ fn exec_hands_on_signals() {
 fn a_message_is_sent_to_a_broker_process() {
     let checkout = Checkout::new();
     let mut broker = checkout
-        .nightshift(&["--json", "broker", "--listen", "127.0.0.1:0", "--queue", "orders"])
+        .nightshift(&[
+            "--json",
+            "broker",
+            "--listen",
+            "127.0.0.1:0",
+            "--queue",
+            "orders",
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut first = String::new();
-    BufReader::new(broker.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    BufReader::new(broker.stdout.take().unwrap())
+        .read_line(&mut first)
+        .unwrap();
     let announced: serde_json::Value = serde_json::from_str(&first).unwrap();
     let connection = announced["connection_string"].as_str().unwrap();
     let body = checkout.write("body.json", "{}");
     let send = |queue: &str| {
         checkout
-            .nightshift(&["--json", "send", queue, body.to_str().unwrap(), "--count", "3"])
+            .nightshift(&[
+                "--json",
+                "send",
+                queue,
+                body.to_str().unwrap(),
+                "--count",
+                "3",
+            ])
             .env("ServiceBusConnection", connection)
             .output()
             .unwrap()
@@ -305,7 +387,10 @@ fn a_message_is_sent_to_a_broker_process() {
     assert!(text(&unknown.stderr).contains("nowhere"), "{unknown:?}");
     signal(&broker, Signal::SIGTERM);
     assert_eq!(broker.wait().unwrap().code(), Some(0));
-    let absent = checkout.nightshift(&["send", "orders", "-"]).output().unwrap();
+    let absent = checkout
+        .nightshift(&["send", "orders", "-"])
+        .output()
+        .unwrap();
     assert_eq!(code(&absent), 64);
 }
 
@@ -323,19 +408,33 @@ fn a_broker_for_other_machines_needs_a_key() {
 async fn a_durable_cluster_survives_a_kill_on_the_same_port() {
     let checkout = Checkout::new();
     let data_dir = checkout.path().join("cluster/postgres");
-    let options = PostgresOptions { data_dir, durable: true, port: None };
+    let options = PostgresOptions {
+        data_dir,
+        durable: true,
+        port: None,
+    };
     let mut postgres = Postgres::start(options).await.unwrap();
     let (url, port, pid) = (postgres.url(), postgres.port(), postgres.pid());
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    sqlx::raw_sql("create table kept as select 42 as answer").execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("create table kept as select 42 as answer")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     postgres.kill();
-    assert!(sqlx::query("select 1").execute(&mut connection).await.is_err());
+    assert!(
+        sqlx::query("select 1")
+            .execute(&mut connection)
+            .await
+            .is_err()
+    );
     postgres.restart().await.unwrap();
     assert_eq!(postgres.port(), port);
     assert_ne!(postgres.pid(), pid);
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    let answer: i32 =
-        sqlx::query_scalar("select answer from kept").fetch_one(&mut connection).await.unwrap();
+    let answer: i32 = sqlx::query_scalar("select answer from kept")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     assert_eq!(answer, 42);
     connection.close().await.unwrap();
     postgres.stop().await;

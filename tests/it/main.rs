@@ -3,6 +3,13 @@
 //! They need Postgres, which `make test` starts and names in `NIGHTSHIFT_TEST_POSTGRES`; a test
 //! that needs a server of its own (to kill it) starts one itself.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::similar_names,
+    reason = "what a test cannot do without, it may panic for"
+)]
+
 mod bad_input;
 mod bus;
 mod cli;

@@ -45,8 +45,14 @@ impl Address {
 impl EntityAddress {
     fn of(path: &str) -> Self {
         match strip(path, "$deadletterqueue") {
-            Some(path) => Self { path: path.to_owned(), sub_queue: SubQueue::DeadLetter },
-            None => Self { path: path.to_owned(), sub_queue: SubQueue::Active },
+            Some(path) => Self {
+                path: path.to_owned(),
+                sub_queue: SubQueue::DeadLetter,
+            },
+            None => Self {
+                path: path.to_owned(),
+                sub_queue: SubQueue::Active,
+            },
         }
     }
 }
@@ -70,16 +76,28 @@ mod tests {
     use super::*;
 
     fn entity(path: &str, sub_queue: SubQueue) -> EntityAddress {
-        EntityAddress { path: path.into(), sub_queue }
+        EntityAddress {
+            path: path.into(),
+            sub_queue,
+        }
     }
 
     #[test]
     fn the_same_queue_has_many_names() {
         let orders = Address::Entity(entity("orders", SubQueue::Active));
-        for text in ["orders", "/orders", "Orders", "amqps://host:5672/orders", "sb://h/ORDERS/"] {
+        for text in [
+            "orders",
+            "/orders",
+            "Orders",
+            "amqps://host:5672/orders",
+            "sb://h/ORDERS/",
+        ] {
             assert_eq!(Address::parse(text), orders, "{text}");
         }
-        assert_eq!(Address::parse("amqp://host"), Address::Entity(entity("", SubQueue::Active)));
+        assert_eq!(
+            Address::parse("amqp://host"),
+            Address::Entity(entity("", SubQueue::Active))
+        );
     }
 
     #[test]
@@ -87,8 +105,14 @@ mod tests {
         assert_eq!(Address::parse("$cbs"), Address::Cbs);
         assert_eq!(Address::parse("amqp://host/$cbs"), Address::Cbs);
         let dead = entity("a/b", SubQueue::DeadLetter);
-        assert_eq!(Address::parse("a/b/$DeadLetterQueue"), Address::Entity(dead.clone()));
-        assert_eq!(Address::parse("A/b/$deadletterqueue/$management"), Address::Management(dead));
+        assert_eq!(
+            Address::parse("a/b/$DeadLetterQueue"),
+            Address::Entity(dead.clone())
+        );
+        assert_eq!(
+            Address::parse("A/b/$deadletterqueue/$management"),
+            Address::Management(dead)
+        );
         let q = entity("q", SubQueue::Active);
         assert_eq!(Address::parse("q/$management"), Address::Management(q));
     }

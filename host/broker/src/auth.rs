@@ -38,7 +38,10 @@ pub(crate) struct Grant {
 impl Grant {
     /// Everything, for as long as the connection lives.
     pub(crate) fn unlimited() -> Self {
-        Self { scope: String::new(), expires_at: i64::MAX }
+        Self {
+            scope: String::new(),
+            expires_at: i64::MAX,
+        }
     }
 
     /// Whether it allows using the entity at `path` (in lower case).
@@ -70,19 +73,27 @@ pub(crate) fn check_token(
     token: &str,
     now: DateTime<Utc>,
 ) -> Result<Grant, Denied> {
-    let Some(key) = key else { return Ok(Grant::unlimited()) };
-    let fields = token.strip_prefix("SharedAccessSignature ").ok_or(Denied::Malformed)?;
+    let Some(key) = key else {
+        return Ok(Grant::unlimited());
+    };
+    let fields = token
+        .strip_prefix("SharedAccessSignature ")
+        .ok_or(Denied::Malformed)?;
     let field = |name: &str| {
         let mut pairs = fields.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.find(|(key, _)| *key == name).map(|(_, value)| value).ok_or(Denied::Malformed)
+        pairs
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+            .ok_or(Denied::Malformed)
     };
     let [resource, signature, expiry, rule] =
         [field("sr")?, field("sig")?, field("se")?, field("skn")?];
     let expires_at: i64 = expiry.parse().map_err(|_| Denied::Malformed)?;
     let rule = percent_decode_str(rule).decode_utf8_lossy();
     let signature = percent_decode_str(signature).collect::<Vec<u8>>();
-    let signature =
-        base64_simd::STANDARD.decode_to_vec(signature).map_err(|_| Denied::Malformed)?;
+    let signature = base64_simd::STANDARD
+        .decode_to_vec(signature)
+        .map_err(|_| Denied::Malformed)?;
 
     let mut mac = mac(key)?;
     mac.update(resource.as_bytes());
@@ -104,14 +115,20 @@ pub(crate) fn check_password(
     user: &str,
     password: &str,
 ) -> Result<Grant, Denied> {
-    let Some(key) = key else { return Ok(Grant::unlimited()) };
+    let Some(key) = key else {
+        return Ok(Grant::unlimited());
+    };
     // Comparing digests under the secret takes the same time wherever the texts differ.
     let mut ours = mac(key)?;
     ours.update(key.key.as_bytes());
     let mut theirs = mac(key)?;
     theirs.update(password.as_bytes());
     let same = ours.verify(&theirs.finalize().into_bytes()).is_ok();
-    if same && user == key.name { Ok(Grant::unlimited()) } else { Err(Denied::WrongKey) }
+    if same && user == key.name {
+        Ok(Grant::unlimited())
+    } else {
+        Err(Denied::WrongKey)
+    }
 }
 
 fn mac(key: &AccessKey) -> Result<Hmac<Sha256>, Denied> {
@@ -124,14 +141,20 @@ mod tests {
     use super::*;
 
     fn key() -> AccessKey {
-        AccessKey { name: "Root".into(), key: "secret".into() }
+        AccessKey {
+            name: "Root".into(),
+            key: "secret".into(),
+        }
     }
 
     fn token(resource: &str, expiry: i64, secret: &str) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
         mac.update(format!("{resource}\n{expiry}").as_bytes());
         let signature = base64_simd::STANDARD.encode_to_string(mac.finalize().into_bytes());
-        let signature = signature.replace('+', "%2B").replace('/', "%2f").replace('=', "%3d");
+        let signature = signature
+            .replace('+', "%2B")
+            .replace('/', "%2f")
+            .replace('=', "%3d");
         format!("SharedAccessSignature sig={signature}&se={expiry}&skn=Root&sr={resource}")
     }
 
@@ -146,22 +169,38 @@ mod tests {
         assert!(grant.covers("orders", at(999)) && grant.covers("orders/sub", at(999)));
         assert!(!grant.covers("orders2", at(999)) && !grant.covers("other", at(999)));
         assert!(!grant.covers("orders", at(1_000)));
-        assert_eq!(check_token(Some(&key()), &token, at(1_000)), Err(Denied::Expired));
+        assert_eq!(
+            check_token(Some(&key()), &token, at(1_000)),
+            Err(Denied::Expired)
+        );
     }
 
     #[test]
     fn a_token_for_the_host_opens_everything() {
         let token = token("amqp%3a%2f%2flocalhost%2f", 1_000, "secret");
-        assert!(check_token(Some(&key()), &token, at(1)).unwrap().covers("any", at(1)));
+        assert!(
+            check_token(Some(&key()), &token, at(1))
+                .unwrap()
+                .covers("any", at(1))
+        );
     }
 
     #[test]
     fn another_key_and_nonsense_are_refused() {
         let forged = token("sb%3a%2f%2fh", 1_000, "guess");
-        assert_eq!(check_token(Some(&key()), &forged, at(1)), Err(Denied::WrongKey));
-        for nonsense in ["", "SharedAccessSignature", "SharedAccessSignature sr=a&sig=!&se=1&skn=R"]
-        {
-            assert_eq!(check_token(Some(&key()), nonsense, at(1)), Err(Denied::Malformed));
+        assert_eq!(
+            check_token(Some(&key()), &forged, at(1)),
+            Err(Denied::WrongKey)
+        );
+        for nonsense in [
+            "",
+            "SharedAccessSignature",
+            "SharedAccessSignature sr=a&sig=!&se=1&skn=R",
+        ] {
+            assert_eq!(
+                check_token(Some(&key()), nonsense, at(1)),
+                Err(Denied::Malformed)
+            );
         }
         assert!(check_token(None, "anything", at(1)).is_ok());
     }
@@ -169,7 +208,13 @@ mod tests {
     #[test]
     fn a_password_is_the_rule_and_its_key() {
         assert!(check_password(Some(&key()), "Root", "secret").is_ok());
-        assert_eq!(check_password(Some(&key()), "Root", "Secret"), Err(Denied::WrongKey));
-        assert_eq!(check_password(Some(&key()), "root", "secret"), Err(Denied::WrongKey));
+        assert_eq!(
+            check_password(Some(&key()), "Root", "Secret"),
+            Err(Denied::WrongKey)
+        );
+        assert_eq!(
+            check_password(Some(&key()), "root", "secret"),
+            Err(Denied::WrongKey)
+        );
     }
 }

@@ -77,7 +77,11 @@ impl Broker {
         tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
         let queues = shared.config.queues.len();
         tracing::info!(broker.address = %local_addr, broker.queues = queues, "broker is listening");
-        Ok(Self { shared, local_addr, tasks })
+        Ok(Self {
+            shared,
+            local_addr,
+            tasks,
+        })
     }
 
     /// The address that clients reach the broker at.
@@ -89,7 +93,10 @@ impl Broker {
     ///
     /// It contains the access key when there is one; treat it as a secret then.
     pub fn connection_string(&self) -> String {
-        let any = AccessKey { name: ANY_RULE.to_owned(), key: ANY_KEY.to_owned() };
+        let any = AccessKey {
+            name: ANY_RULE.to_owned(),
+            key: ANY_KEY.to_owned(),
+        };
         let AccessKey { name, key } = self.shared.config.access_key.as_ref().unwrap_or(&any);
         let host = match self.local_addr.ip() {
             ip if ip.is_unspecified() => "localhost".to_owned(),
@@ -105,7 +112,11 @@ impl Broker {
 
     /// The names of the queues, in the order in which they were configured.
     pub fn queue_names(&self) -> impl Iterator<Item = &str> {
-        self.shared.config.queues.iter().map(|queue| queue.name.as_str())
+        self.shared
+            .config
+            .queues
+            .iter()
+            .map(|queue| queue.name.as_str())
     }
 
     /// How many messages a queue holds at this moment, or `None` when there is no such queue.
@@ -124,9 +135,15 @@ impl Broker {
     pub async fn stop(self) {
         self.shared.stop.cancel();
         self.tasks.close();
-        if timeout(self.shared.config.limits.stop_grace, self.tasks.wait()).await.is_err() {
+        if timeout(self.shared.config.limits.stop_grace, self.tasks.wait())
+            .await
+            .is_err()
+        {
             let left = self.tasks.len();
-            tracing::warn!(broker.connections = left, "stopped before every client was told");
+            tracing::warn!(
+                broker.connections = left,
+                "stopped before every client was told"
+            );
         }
     }
 }

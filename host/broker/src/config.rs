@@ -15,7 +15,7 @@ use crate::error::BrokerError;
 /// The longest entity path the service accepts, in characters.
 const MAX_ENTITY_PATH: usize = 260;
 /// The longest peek-lock the service accepts.
-const MAX_LOCK_DURATION: Duration = Duration::from_secs(300);
+const MAX_LOCK_DURATION: Duration = Duration::from_mins(5);
 
 /// Everything [`Broker::start`](crate::Broker::start) needs to know.
 #[derive(Debug, Clone)]
@@ -63,7 +63,9 @@ impl BrokerConfig {
 
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         if self.access_key.is_none() && !self.listen.ip().is_loopback() {
-            return Err(BrokerError::KeyRequired { listen: self.listen });
+            return Err(BrokerError::KeyRequired {
+                listen: self.listen,
+            });
         }
         if self.queues.is_empty() {
             return Err(BrokerError::NoQueues);
@@ -91,7 +93,9 @@ pub struct AccessKey {
 
 impl std::fmt::Debug for AccessKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AccessKey").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("AccessKey")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,7 +120,7 @@ impl QueueConfig {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            lock_duration: Duration::from_secs(60),
+            lock_duration: Duration::from_mins(1),
             max_delivery_count: 10,
             default_ttl: None,
             dead_letter_on_expiration: false,
@@ -175,7 +179,10 @@ impl QueueConfig {
     }
 
     fn invalid(&self, problem: &'static str) -> BrokerError {
-        BrokerError::InvalidQueue { name: self.name.clone(), problem }
+        BrokerError::InvalidQueue {
+            name: self.name.clone(),
+            problem,
+        }
     }
 }
 
@@ -207,7 +214,7 @@ impl Default for Limits {
             queue_bytes: 4 * 1024 * 1024 * 1024,
             unsettled_per_connection: 65_536,
             authentication: Duration::from_secs(20),
-            idle_connection: Duration::from_secs(60),
+            idle_connection: Duration::from_mins(1),
             stop_grace: Duration::from_secs(5),
         }
     }

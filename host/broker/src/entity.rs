@@ -62,7 +62,10 @@ impl Namespace {
             let entity = entity(queue);
             (entity.name.to_lowercase(), Arc::new(entity))
         };
-        Self { entities: config.queues.iter().map(named).collect(), alarm }
+        Self {
+            entities: config.queues.iter().map(named).collect(),
+            alarm,
+        }
     }
 
     /// The queue with this path, which must be in lower case.
@@ -89,7 +92,10 @@ pub(crate) struct Alarm {
 
 impl Default for Alarm {
     fn default() -> Self {
-        Self { at_ms: AtomicI64::new(i64::MAX), notify: Notify::new() }
+        Self {
+            at_ms: AtomicI64::new(i64::MAX),
+            notify: Notify::new(),
+        }
     }
 }
 

@@ -59,7 +59,10 @@ impl Connection {
             return Err(AmqpError::new(condition::NOT_IMPLEMENTED, text));
         }
         match address(attach.target_address())? {
-            Address::Cbs => Ok(Link::Requests(RequestLink { session, node: Node::Cbs })),
+            Address::Cbs => Ok(Link::Requests(RequestLink {
+                session,
+                node: Node::Cbs,
+            })),
             Address::Management(address) => {
                 self.entity(&address)?;
                 let node = Node::Management(address);
@@ -130,7 +133,10 @@ impl Connection {
 
     /// Where a queue is in the connection's list of entities.
     fn index_of(&mut self, entity: &Arc<Entity>) -> usize {
-        let known = self.entities.iter().position(|known| Arc::ptr_eq(known, entity));
+        let known = self
+            .entities
+            .iter()
+            .position(|known| Arc::ptr_eq(known, entity));
         known.unwrap_or_else(|| {
             self.entities.push(Arc::clone(entity));
             self.entities.len() - 1

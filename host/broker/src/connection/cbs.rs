@@ -20,7 +20,10 @@ const SAS_TOKEN: &str = "servicebus.windows.net:sastoken";
 impl Connection {
     pub(super) fn on_cbs_request(&mut self, request: &Request) -> Response {
         if request.operation != "put-token" {
-            let text = format!("unknown operation {:?}; this node knows put-token", request.operation);
+            let text = format!(
+                "unknown operation {:?}; this node knows put-token",
+                request.operation
+            );
             return Response::failed(400, condition::NOT_IMPLEMENTED, text);
         }
         let Body::Value(Value::String(token)) = &request.body else {
@@ -51,7 +54,8 @@ impl Connection {
     /// The path that a token is for, if it names an entity that does not exist.
     fn missing_entity(&self, audience: Option<&str>) -> Option<String> {
         let audience = audience?;
-        let (Address::Entity(entity) | Address::Management(entity)) = Address::parse(audience) else {
+        let (Address::Entity(entity) | Address::Management(entity)) = Address::parse(audience)
+        else {
             return None;
         };
         let is_host = path(audience).is_empty();

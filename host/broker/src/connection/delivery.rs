@@ -36,7 +36,9 @@ pub(super) fn write_prefix(out: &mut BytesMut, delivery: &Delivery, settled: boo
     let start = out.len();
     out.put_bytes(0, 8);
     SEQUENCE_NUMBER.encode(out);
-    i64::try_from(delivery.sequence).unwrap_or(i64::MAX).encode(out);
+    i64::try_from(delivery.sequence)
+        .unwrap_or(i64::MAX)
+        .encode(out);
     ENQUEUED_TIME.encode(out);
     Timestamp::from_millis(delivery.enqueued_at_ms).encode(out);
     let mut values = sender_values + 4;
@@ -54,7 +56,9 @@ fn write_header(out: &mut BytesMut, delivery: &Delivery) {
     // The queue may have shortened the message's life; what it has left is the broker's to tell.
     let life_ms = (delivery.expires_at_ms != NEVER_MS)
         .then(|| delivery.expires_at_ms.abs_diff(delivery.enqueued_at_ms));
-    let ttl = life_ms.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX)).or(delivery.header.ttl_ms);
+    let ttl = life_ms
+        .map(|ms| u32::try_from(ms).unwrap_or(u32::MAX))
+        .or(delivery.header.ttl_ms);
     let header = Header {
         durable: delivery.header.durable,
         priority: delivery.header.priority,
@@ -75,15 +79,25 @@ mod tests {
     use crate::queue::{Content, KeptHeader, Lock, LockToken};
 
     fn delivery(content: Content) -> Delivery {
-        let token = LockToken { nonce: 0x0102_0304_0506_0708, sequence: 300 };
+        let token = LockToken {
+            nonce: 0x0102_0304_0506_0708,
+            sequence: 300,
+        };
         Delivery {
             sequence: 300,
             enqueued_at_ms: 1_000,
             expires_at_ms: 61_000,
             delivery_count: 2,
-            header: KeptHeader { durable: None, priority: Some(9), ttl_ms: Some(90_000) },
+            header: KeptHeader {
+                durable: None,
+                priority: Some(9),
+                ttl_ms: Some(90_000),
+            },
             content,
-            lock: Lock { token, until_ms: 5_000 },
+            lock: Lock {
+                token,
+                until_ms: 5_000,
+            },
         }
     }
 
@@ -107,7 +121,10 @@ mod tests {
         assert_eq!(token.get("x-opt-lock-token"), Some(&Value::Uuid(uuid)));
         let annotations = raw.message_annotations().unwrap().unwrap();
         assert_eq!(annotations.len(), 4);
-        assert_eq!(annotations.get("x-opt-sequence-number"), Some(&Value::Long(300)));
+        assert_eq!(
+            annotations.get("x-opt-sequence-number"),
+            Some(&Value::Long(300))
+        );
         let time = |millis| Some(Value::Timestamp(Timestamp::from_millis(millis)));
         assert_eq!(annotations.get("x-opt-enqueued-time").cloned(), time(1_000));
         assert_eq!(annotations.get("x-opt-locked-until").cloned(), time(5_000));
@@ -120,6 +137,9 @@ mod tests {
         let raw = written(&delivery(Content::new(b"", 0, 0)), true);
         assert!(raw.delivery_annotations().unwrap().unwrap().is_empty());
         let annotations = raw.message_annotations().unwrap().unwrap();
-        assert_eq!((annotations.len(), annotations.get("x-opt-locked-until")), (2, None));
+        assert_eq!(
+            (annotations.len(), annotations.get("x-opt-locked-until")),
+            (2, None)
+        );
     }
 }

@@ -59,12 +59,19 @@ impl Connection {
             return;
         }
         let now = self.shared.clock.now();
-        let Inbox { transfers, submissions, links } = &mut self.inbox;
+        let Inbox {
+            transfers,
+            submissions,
+            links,
+        } = &mut self.inbox;
         let mut submissions = submissions.drain(..);
         for group in transfers.chunk_by_mut(|a, b| a.entity == b.entity) {
             let entity = &self.entities[group[0].entity];
             entity.with(|queue| {
-                for transfer in group.iter_mut().filter(|transfer| transfer.refusal.is_none()) {
+                for transfer in group
+                    .iter_mut()
+                    .filter(|transfer| transfer.refusal.is_none())
+                {
                     let Transfer { count, cost, .. } = *transfer;
                     if let Err(full) = queue.enqueue(now, count, cost, submissions.by_ref()) {
                         submissions.by_ref().take(count).for_each(drop);

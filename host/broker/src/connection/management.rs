@@ -36,10 +36,17 @@ impl Connection {
         };
         let now = self.shared.clock.now();
         let renewed: Result<Vec<Value>, _> = entity.with(|queue| {
-            let renew = |token| queue.renew(now, token).map(Timestamp::from_millis).map(Value::from);
+            let renew = |token| {
+                queue
+                    .renew(now, token)
+                    .map(Timestamp::from_millis)
+                    .map(Value::from)
+            };
             tokens.into_iter().map(renew).collect()
         });
-        let expirations = renewed.ok().and_then(|ends| Array::new(ElementType::Timestamp, ends));
+        let expirations = renewed
+            .ok()
+            .and_then(|ends| Array::new(ElementType::Timestamp, ends));
         let Some(expirations) = expirations else {
             let text = "the lock has ended, or the message has been settled already";
             return Response::failed(GONE, condition::MESSAGE_LOCK_LOST, text);
@@ -51,7 +58,12 @@ impl Connection {
 }
 
 fn lock_tokens(body: &Body) -> Option<Vec<LockToken>> {
-    let Body::Value(Value::Map(map)) = body else { return None };
+    let Body::Value(Value::Map(map)) = body else {
+        return None;
+    };
     let items = map.get("lock-tokens")?.as_items()?;
-    items.iter().map(|item| item.as_uuid().map(LockToken::from_uuid)).collect()
+    items
+        .iter()
+        .map(|item| item.as_uuid().map(LockToken::from_uuid))
+        .collect()
 }

@@ -127,7 +127,11 @@ impl Task {
             Ok(0) => Ok(false),
             Ok(count) => {
                 let busy = count >= self.read_size;
-                let next = if busy { self.read_size * 2 } else { self.read_size / 2 };
+                let next = if busy {
+                    self.read_size * 2
+                } else {
+                    self.read_size / 2
+                };
                 self.read_size = next.clamp(SMALLEST_READ, LARGEST_READ);
                 Ok(true)
             }

@@ -80,7 +80,9 @@ impl Connection {
         let mut rung = std::mem::take(&mut self.outbox.rung);
         bell.collect(&mut rung);
         for number in rung.drain(..) {
-            let Some(&id) = self.outbox.numbers.get(&number) else { continue };
+            let Some(&id) = self.outbox.numbers.get(&number) else {
+                continue;
+            };
             if let Some(Link::Receiver(receiver)) = self.links.get_mut(&id) {
                 self.outbox.look_at(id, receiver);
             }
@@ -90,7 +92,9 @@ impl Connection {
         self.outbox.stalled = false;
         let mut waiting = VecDeque::new();
         while self.engine.output().len() < OUTPUT_HIGH {
-            let Some(id) = self.outbox.due.pop_front() else { break };
+            let Some(id) = self.outbox.due.pop_front() else {
+                break;
+            };
             match self.look(id) {
                 Look::Done => {}
                 Look::More => {
@@ -121,7 +125,9 @@ impl Connection {
             if let Some(Link::Receiver(receiver)) = self.links.get_mut(id)
                 && let Some(ticket) = receiver.ticket.take()
             {
-                receiver.queue.with(|queue| queue.leave(receiver.sub_queue, ticket));
+                receiver
+                    .queue
+                    .with(|queue| queue.leave(receiver.sub_queue, ticket));
             }
         }
     }
@@ -130,15 +136,30 @@ impl Connection {
     fn look(&mut self, id: LinkId) -> Look {
         let room = self.room_for_unsettled(id);
         let bell = Arc::clone(self.bell());
-        let Some(Link::Receiver(receiver)) = self.links.get_mut(&id) else { return Look::Done };
+        let Some(Link::Receiver(receiver)) = self.links.get_mut(&id) else {
+            return Look::Done;
+        };
         receiver.due = false;
         let credit = usize::try_from(self.engine.credit(id)).unwrap_or(usize::MAX);
-        let max_messages = if receiver.settles_on_send { credit } else { credit.min(room) };
+        let max_messages = if receiver.settles_on_send {
+            credit
+        } else {
+            credit.min(room)
+        };
         let sub_queue = receiver.sub_queue;
-        let handout = Handout { sub_queue, max_messages, max_bytes: SHARE };
+        let handout = Handout {
+            sub_queue,
+            max_messages,
+            max_bytes: SHARE,
+        };
         let now = self.shared.clock.now();
         let deliveries = &mut self.outbox.deliveries;
-        let ReceiverLink { number, drain, ticket, .. } = receiver;
+        let ReceiverLink {
+            number,
+            drain,
+            ticket,
+            ..
+        } = receiver;
         let more = receiver.queue.with(|queue| {
             if let Some(ticket) = ticket.take() {
                 queue.leave(sub_queue, ticket);
@@ -173,11 +194,19 @@ impl Connection {
     /// How many more deliveries the client may leave unsettled.
     fn room_for_unsettled(&mut self, id: LinkId) -> usize {
         let limit = self.shared.config.limits.unsettled_per_connection;
-        let Some(Link::Receiver(receiver)) = self.links.get(&id) else { return 0 };
+        let Some(Link::Receiver(receiver)) = self.links.get(&id) else {
+            return 0;
+        };
         if receiver.settles_on_send {
             return limit;
         }
-        let count = |connection: &Self| connection.unsettled.values().map(|u| u.len()).sum::<usize>();
+        let count = |connection: &Self| {
+            connection
+                .unsettled
+                .values()
+                .map(nightshift_amqp::engine::Unsettled::len)
+                .sum::<usize>()
+        };
         if count(self) >= limit {
             // Locks that have ended need no settling any more.
             let now_ms = self.shared.clock.now().timestamp_millis();
@@ -190,7 +219,9 @@ impl Connection {
 
     /// Sends what was taken from the queue of a link. Says how many messages went.
     fn send_deliveries(&mut self, id: LinkId, now: DateTime<Utc>) -> usize {
-        let Some(Link::Receiver(receiver)) = self.links.get(&id) else { return 0 };
+        let Some(Link::Receiver(receiver)) = self.links.get(&id) else {
+            return 0;
+        };
         let mut deliveries = std::mem::take(&mut self.outbox.deliveries);
         let settled = receiver.settles_on_send;
         let mut unsettled = self.unsettled.get_mut(&receiver.session);
@@ -202,14 +233,24 @@ impl Connection {
             self.outbox.prefix.clear();
             write_prefix(&mut self.outbox.prefix, delivery, settled);
             let tag = token.delivery_tag().into();
-            let new = NewDelivery { tag, message_format: 0, settled };
+            let new = NewDelivery {
+                tag,
+                message_format: 0,
+                settled,
+            };
             let (annotations, _) = delivery.content.annotations();
-            let parts = [&self.outbox.prefix[..], annotations, delivery.content.bare()];
+            let parts = [
+                &self.outbox.prefix[..],
+                annotations,
+                delivery.content.bare(),
+            ];
             match self.engine.send(id, new, &parts) {
                 Ok(_) if settled => gone.push(token),
                 Ok(delivery_id) => {
-                    let outstanding =
-                        Outstanding { entity: receiver.entity, lock: delivery.lock };
+                    let outstanding = Outstanding {
+                        entity: receiver.entity,
+                        lock: delivery.lock,
+                    };
                     if let Some(unsettled) = &mut unsettled {
                         unsettled.insert(delivery_id, outstanding);
                     }

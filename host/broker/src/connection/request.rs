@@ -44,23 +44,43 @@ pub(super) struct Response {
 
 impl Response {
     pub(super) fn ok(status: i32, description: &str, body: Value) -> Self {
-        Self { status, description: description.to_owned(), condition: None, body }
+        Self {
+            status,
+            description: description.to_owned(),
+            condition: None,
+            body,
+        }
     }
 
     pub(super) fn failed(status: i32, condition: Symbol, description: impl Into<String>) -> Self {
         let description = description.into();
-        Self { status, description, condition: Some(condition), body: Value::Null }
+        Self {
+            status,
+            description,
+            condition: Some(condition),
+            body: Value::Null,
+        }
     }
 }
 
 impl Request {
     fn read(payload: Bytes) -> Result<Self, MessageError> {
         let message = RawMessage::split(payload)?.decode()?;
-        let Properties { message_id, reply_to, .. } = message.properties.unwrap_or_default();
+        let Properties {
+            message_id,
+            reply_to,
+            ..
+        } = message.properties.unwrap_or_default();
         let properties = message.application_properties.unwrap_or_default();
         let operation = properties.get("operation").and_then(Value::as_str);
         let operation = operation.unwrap_or_default().to_owned();
-        Ok(Self { message_id, reply_to, operation, properties, body: message.body })
+        Ok(Self {
+            message_id,
+            reply_to,
+            operation,
+            properties,
+            body: message.body,
+        })
     }
 
     /// A text among the application properties.
@@ -71,7 +91,9 @@ impl Request {
 
 impl Connection {
     pub(super) fn on_request(&mut self, delivery: Delivery) {
-        let Some(Link::Requests(link)) = self.links.get(&delivery.link) else { return };
+        let Some(Link::Requests(link)) = self.links.get(&delivery.link) else {
+            return;
+        };
         let (session, node) = (link.session, link.node.clone());
         let request = Request::read(delivery.payload);
         if !delivery.settled {
@@ -99,7 +121,10 @@ impl Connection {
 
     fn respond(&mut self, session: SessionId, node: &Node, request: &Request, response: &Response) {
         let Some(id) = self.response_link(session, node, request.reply_to.as_deref()) else {
-            tracing::debug!(connection.id = self.id, "a request has no link for its answer");
+            tracing::debug!(
+                connection.id = self.id,
+                "a request has no link for its answer"
+            );
             return;
         };
         let payload = response.encode(node, request.message_id.clone());
@@ -140,11 +165,19 @@ impl Connection {
     /// Sends the answers that wait, as far as there is credit.
     pub(super) fn send_responses(&mut self, id: LinkId) {
         while self.engine.credit(id) > 0 {
-            let Some(Link::Responses(link)) = self.links.get_mut(&id) else { return };
-            let Some(payload) = link.waiting.pop_front() else { return };
+            let Some(Link::Responses(link)) = self.links.get_mut(&id) else {
+                return;
+            };
+            let Some(payload) = link.waiting.pop_front() else {
+                return;
+            };
             link.last_tag = link.last_tag.wrapping_add(1);
             let tag = link.last_tag.to_be_bytes().into();
-            let delivery = NewDelivery { tag, message_format: 0, settled: true };
+            let delivery = NewDelivery {
+                tag,
+                message_format: 0,
+                settled: true,
+            };
             self.tell(|engine| engine.send(id, delivery, &[&payload]));
         }
     }
@@ -163,7 +196,10 @@ impl Response {
             properties.insert(condition, symbol.clone());
         }
         let message = Message {
-            properties: Some(Properties { correlation_id, ..Properties::default() }),
+            properties: Some(Properties {
+                correlation_id,
+                ..Properties::default()
+            }),
             application_properties: Some(properties),
             body: Body::Value(self.body.clone()),
             ..Message::default()

@@ -55,22 +55,28 @@ impl Connection {
             // What we receive is settled as it comes, so there is nothing to say about it.
             return;
         }
-        let Some(wish) = wish(disposition.state, disposition.settled) else { return };
-        let Some(unsettled) = self.unsettled.get_mut(&session) else { return };
+        let Some(wish) = wish(disposition.state, disposition.settled) else {
+            return;
+        };
+        let Some(unsettled) = self.unsettled.get_mut(&session) else {
+            return;
+        };
         let taken = unsettled.take_range(first, last);
         if taken.is_empty() {
             self.report_unknown(session, first, last, &wish);
             return;
         }
         let wish = self.settlements.state(wish);
-        self.settlements.items.extend(taken.into_iter().map(|(delivery_id, delivery)| Item {
-            session,
-            delivery_id,
-            entity: delivery.entity,
-            token: delivery.lock.token,
-            wish,
-            result: Ok(()),
-        }));
+        self.settlements
+            .items
+            .extend(taken.into_iter().map(|(delivery_id, delivery)| Item {
+                session,
+                delivery_id,
+                entity: delivery.entity,
+                token: delivery.lock.token,
+                wish,
+                result: Ok(()),
+            }));
     }
 
     /// Nothing in the range is known: it was settled before, or its locks ended so long ago that
@@ -157,7 +163,10 @@ fn wish(state: Option<DeliveryState>, settled: bool) -> Option<Wish> {
         Some(DeliveryState::Released) => (Ok(Settlement::Release), DeliveryState::Released),
         Some(DeliveryState::Rejected(rejected)) => {
             let confirmation = DeliveryState::Rejected(Rejected { error: None });
-            (Ok(Settlement::DeadLetter(reason_of(rejected))), confirmation)
+            (
+                Ok(Settlement::DeadLetter(reason_of(rejected))),
+                confirmation,
+            )
         }
         Some(DeliveryState::Modified(modified)) => modified_wish(modified),
         // Forgotten without an outcome: as if it had not been delivered.
@@ -165,11 +174,18 @@ fn wish(state: Option<DeliveryState>, settled: bool) -> Option<Wish> {
         // Partly received, or a state of transactions, or nothing at all.
         _ => return None,
     };
-    Some(Wish { settlement, confirmation, settled })
+    Some(Wish {
+        settlement,
+        confirmation,
+        settled,
+    })
 }
 
 fn modified_wish(modified: Modified) -> (Result<Settlement, &'static str>, DeliveryState) {
-    let confirmation = Modified { message_annotations: None, ..modified };
+    let confirmation = Modified {
+        message_annotations: None,
+        ..modified
+    };
     let amendments = Amendments::from_map(modified.message_annotations);
     let settlement = if modified.undeliverable_here {
         Err("deferring messages is not supported by this broker yet")
@@ -181,7 +197,9 @@ fn modified_wish(modified: Modified) -> (Result<Settlement, &'static str>, Deliv
 
 /// The reason that a rejection gives: in the error's info by the SDKs, else the error itself.
 fn reason_of(rejected: Rejected) -> Amendments {
-    let Some(error) = rejected.error else { return Amendments::default() };
+    let Some(error) = rejected.error else {
+        return Amendments::default();
+    };
     let amendments = Amendments::from_map(error.info);
     if error.condition == condition::DEAD_LETTER {
         return amendments;

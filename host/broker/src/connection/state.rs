@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use nightshift_amqp::{
     condition,
-    engine::{CommandError, Engine, Event, LinkId, Limits, ServerOptions, SessionId, Unsettled},
+    engine::{CommandError, Engine, Event, Limits, LinkId, ServerOptions, SessionId, Unsettled},
     performative::AmqpError,
     sasl::{PlainCredentials, SaslCode},
 };
@@ -14,12 +14,7 @@ use super::{
     grants::Grants, inbox::Inbox, link::Link, outbox::Outbox, settlements::Outstanding,
     settlements::Settlements,
 };
-use crate::{
-    auth,
-    broker::Shared,
-    entity::Entity,
-    queue::Doorbell,
-};
+use crate::{auth, broker::Shared, entity::Entity, queue::Doorbell};
 
 /// How the broker names itself to clients.
 const CONTAINER: &str = "nightshift-broker";
@@ -52,8 +47,14 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(id: u64, shared: Arc<Shared>) -> Self {
         let config = &shared.config;
-        let limits = Limits { max_message_size: config.max_message_size, ..Limits::default() };
-        let options = ServerOptions { limits, ..ServerOptions::new(CONTAINER) };
+        let limits = Limits {
+            max_message_size: config.max_message_size,
+            ..Limits::default()
+        };
+        let options = ServerOptions {
+            limits,
+            ..ServerOptions::new(CONTAINER)
+        };
         let now = Instant::now();
         Self {
             id,
@@ -107,7 +108,10 @@ impl Connection {
         match event {
             // These come in great numbers and are worked off together.
             Event::Delivery(delivery) => return self.on_delivery(delivery),
-            Event::Disposition { session, disposition } => {
+            Event::Disposition {
+                session,
+                disposition,
+            } => {
                 return self.on_disposition(session, disposition);
             }
             Event::Credit { link, drain, .. } => return self.on_credit(link, drain),
@@ -123,7 +127,11 @@ impl Connection {
             Event::SessionEnded { session, .. } => {
                 self.unsettled.remove(&session);
             }
-            Event::LinkAttaching { session, link, attach } => self.on_attach(session, link, &attach),
+            Event::LinkAttaching {
+                session,
+                link,
+                attach,
+            } => self.on_attach(session, link, &attach),
             Event::LinkDetached { link, .. } => self.forget_link(link),
             Event::Closed(error) => {
                 let error = error.map(|error| error.to_string());
@@ -156,7 +164,9 @@ impl Connection {
         if let Some(Link::Receiver(receiver)) = self.links.remove(&link) {
             self.outbox.forget(receiver.number);
             if let Some(ticket) = receiver.ticket {
-                receiver.queue.with(|queue| queue.leave(receiver.sub_queue, ticket));
+                receiver
+                    .queue
+                    .with(|queue| queue.leave(receiver.sub_queue, ticket));
             }
         }
         if self.links.is_empty() {
@@ -190,7 +200,9 @@ impl Connection {
         let limits = &self.shared.config.limits;
         let now = Instant::now();
         let unauthenticated = self.grants.is_empty() && self.started + limits.authentication <= now;
-        let idle = self.linkless_since.is_some_and(|since| since + limits.idle_connection <= now);
+        let idle = self
+            .linkless_since
+            .is_some_and(|since| since + limits.idle_connection <= now);
         let expired = self.grants.have_ended(self.shared.clock.now());
         let error = if unauthenticated {
             let text = "no token was set in time";
@@ -218,12 +230,24 @@ impl Connection {
                 Some(now)
             }
         };
-        let authentication = self.grants.is_empty().then(|| self.started + limits.authentication);
-        let expiry = self.grants.time_left(self.shared.clock.now()).map(|left| now + left);
-        let idle = self.linkless_since.map(|since| since + limits.idle_connection);
+        let authentication = self
+            .grants
+            .is_empty()
+            .then(|| self.started + limits.authentication);
+        let expiry = self
+            .grants
+            .time_left(self.shared.clock.now())
+            .map(|left| now + left);
+        let idle = self
+            .linkless_since
+            .map(|since| since + limits.idle_connection);
         let stalled = self.outbox.is_stalled().then(|| now + STALLED_PAUSE);
         let all = [protocol, authentication, expiry, idle, stalled];
-        if self.engine.is_closed() { protocol } else { all.into_iter().flatten().min() }
+        if self.engine.is_closed() {
+            protocol
+        } else {
+            all.into_iter().flatten().min()
+        }
     }
 }
 

@@ -49,9 +49,16 @@ impl Amendments {
 
     /// The same, with a reason and an explanation unless they are there already.
     #[must_use]
-    pub(crate) fn with_dead_letter(mut self, reason: Option<&str>, description: Option<&str>) -> Self {
+    pub(crate) fn with_dead_letter(
+        mut self,
+        reason: Option<&str>,
+        description: Option<&str>,
+    ) -> Self {
         for (key, text) in [(REASON, reason), (DESCRIPTION, description)] {
-            let missing = !self.0.iter().any(|(name, value)| name == key && *value != Value::Null);
+            let missing = !self
+                .0
+                .iter()
+                .any(|(name, value)| name == key && *value != Value::Null);
             if let (Some(text), true) = (text, missing) {
                 self.0.push((key.to_owned(), plain(Value::from(text))));
             }
@@ -67,7 +74,9 @@ impl Amendments {
     pub(crate) fn apply(&self, content: &Content) -> Result<Content, Unamendable> {
         let bare = Bytes::copy_from_slice(content.bare());
         let raw = RawMessage::split(bare.clone()).map_err(|_| Unamendable::Malformed)?;
-        let own = raw.application_properties().map_err(|_| Unamendable::Malformed)?;
+        let own = raw
+            .application_properties()
+            .map_err(|_| Unamendable::Malformed)?;
         let mut properties = own.unwrap_or_default();
         for (key, value) in &self.0 {
             if *value != Value::Null {
@@ -127,7 +136,10 @@ mod tests {
 
     fn full() -> Message {
         Message {
-            properties: Some(Properties { subject: Some("s".into()), ..Properties::default() }),
+            properties: Some(Properties {
+                subject: Some("s".into()),
+                ..Properties::default()
+            }),
             application_properties: Some(Map::from_iter([("old", 1_i32), ("kept", 2_i32)])),
             body: Body::Data(vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")]),
             footer: Some(Map::from_iter([("f", 1_i32)])),
@@ -138,7 +150,9 @@ mod tests {
     #[test]
     fn only_the_application_properties_change() {
         let changes = Map::from_iter([("old", Value::from("new")), ("more", Value::from(true))]);
-        let amended = Amendments::from_map(Some(changes)).apply(&content(&full())).unwrap();
+        let amended = Amendments::from_map(Some(changes))
+            .apply(&content(&full()))
+            .unwrap();
         let mut expected = full();
         let mut properties = Map::from_iter([("old", Value::from("new")), ("kept", 2_i32.into())]);
         properties.insert("more", true);
@@ -148,8 +162,13 @@ mod tests {
 
     #[test]
     fn properties_are_added_where_there_were_none() {
-        for message in [Message::default(), Message { body: Body::data("x"), ..Message::default() }]
-        {
+        for message in [
+            Message::default(),
+            Message {
+                body: Body::data("x"),
+                ..Message::default()
+            },
+        ] {
             let reason = Amendments::dead_letter(Some("r"), Some("d"));
             let amended = decode(&reason.apply(&content(&message)).unwrap());
             let properties = Map::from_iter([(REASON, "r"), (DESCRIPTION, "d")]);

@@ -72,18 +72,25 @@ fn submission(payload: Bytes, now_ms: i64) -> Result<Submission, Unsuitable> {
         ttl_ms: header.ttl,
     });
     let annotations = raw.message_annotations()?.unwrap_or_default();
-    let scheduled = annotations.get(SCHEDULED).and_then(nightshift_amqp::Value::as_timestamp);
+    let scheduled = annotations
+        .get(SCHEDULED)
+        .and_then(nightshift_amqp::Value::as_timestamp);
     if scheduled.is_some_and(|at| at.as_millis() > now_ms) {
         return Err(Unsuitable::Scheduled);
     }
     let properties = raw.properties()?;
-    let named = properties.as_ref().is_some_and(|properties| properties.message_id.is_some());
+    let named = properties
+        .as_ref()
+        .is_some_and(|properties| properties.message_id.is_some());
     let content = if named && annotations.is_empty() {
         Content::new(&raw.bare_and_footer(), 0, 0)
     } else {
         rewritten(&raw, &annotations, properties.filter(|_| !named), named)
     };
-    Ok(Submission { header: header.unwrap_or_default(), content })
+    Ok(Submission {
+        header: header.unwrap_or_default(),
+        content,
+    })
 }
 
 /// The content of a message that has annotations of its own, or needs a name.
@@ -96,7 +103,10 @@ fn rewritten(
     let mut out = BytesMut::new();
     let mut values = 0;
     for (key, value) in annotations {
-        if key.as_str().is_some_and(|key| OWN_ANNOTATIONS.contains(&key)) {
+        if key
+            .as_str()
+            .is_some_and(|key| OWN_ANNOTATIONS.contains(&key))
+        {
             continue;
         }
         key.encode(&mut out);
@@ -109,7 +119,11 @@ fn rewritten(
         out.extend_from_slice(&raw.bare_and_footer());
     } else {
         let message_id = Some(MessageId::String(new_message_id()));
-        Properties { message_id, ..properties.unwrap_or_default() }.encode(&mut out);
+        Properties {
+            message_id,
+            ..properties.unwrap_or_default()
+        }
+        .encode(&mut out);
         out.extend_from_slice(&raw.after_properties());
     }
     Content::new(&out, values, annotations_len)
@@ -119,7 +133,10 @@ fn rewritten(
 fn new_message_id() -> String {
     let mut bytes = [0; 16];
     rand::rng().fill_bytes(&mut bytes);
-    uuid::Builder::from_random_bytes(bytes).into_uuid().simple().to_string()
+    uuid::Builder::from_random_bytes(bytes)
+        .into_uuid()
+        .simple()
+        .to_string()
 }
 
 #[cfg(test)]
@@ -144,7 +161,10 @@ mod tests {
     }
 
     fn named(id: &str) -> Properties {
-        Properties { message_id: Some(id.into()), ..Properties::default() }
+        Properties {
+            message_id: Some(id.into()),
+            ..Properties::default()
+        }
     }
 
     fn bare(submission: &Submission) -> Message {
@@ -156,7 +176,11 @@ mod tests {
     fn the_bare_message_and_the_footer_are_kept_byte_for_byte() {
         let footer = Map::from_iter([("sum", 7_i64)]);
         let message = Message {
-            header: Some(Header { durable: Some(true), ttl: Some(5), ..Header::default() }),
+            header: Some(Header {
+                durable: Some(true),
+                ttl: Some(5),
+                ..Header::default()
+            }),
             properties: Some(named("1")),
             application_properties: Some(Map::from_iter([("a", true)])),
             body: Body::data("text"),
@@ -167,20 +191,36 @@ mod tests {
         let whole = encode(&message);
         assert!(whole.ends_with(submission.content.bare()));
         assert_eq!(submission.content.annotations(), (&b""[..], 0));
-        let kept = KeptHeader { durable: Some(true), priority: None, ttl_ms: Some(5) };
+        let kept = KeptHeader {
+            durable: Some(true),
+            priority: None,
+            ttl_ms: Some(5),
+        };
         assert_eq!(submission.header, kept);
     }
 
     #[test]
     fn a_message_without_an_id_gets_one_and_keeps_the_rest() {
-        let properties = Properties { subject: Some("s".into()), ..Properties::default() };
+        let properties = Properties {
+            subject: Some("s".into()),
+            ..Properties::default()
+        };
         for properties in [None, Some(properties)] {
             let body = Body::data("text");
-            let sent = Message { properties, body: body.clone(), ..Message::default() };
+            let sent = Message {
+                properties,
+                body: body.clone(),
+                ..Message::default()
+            };
             let got = bare(&read(&sent).unwrap());
             let properties = got.properties.unwrap();
-            let Some(MessageId::String(id)) = properties.message_id else { panic!("no text id") };
-            assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+            let Some(MessageId::String(id)) = properties.message_id else {
+                panic!("no text id")
+            };
+            assert!(
+                id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+                "{id}"
+            );
             assert_eq!(properties.subject, sent.properties.and_then(|p| p.subject));
             assert_eq!(got.body, body);
         }
@@ -198,7 +238,10 @@ mod tests {
         };
         let submission = read(&message).unwrap();
         let (entries, values) = submission.content.annotations();
-        assert_eq!((entries, values), (&b"\xa3\x13x-opt-partition-key\xa1\x01p"[..], 2));
+        assert_eq!(
+            (entries, values),
+            (&b"\xa3\x13x-opt-partition-key\xa1\x01p"[..], 2)
+        );
         assert_eq!(bare(&submission).properties, Some(named("1")));
     }
 
@@ -207,7 +250,10 @@ mod tests {
         let at = |millis| {
             let mut annotations = Map::new();
             annotations.insert_symbol(SCHEDULED, Timestamp::from_millis(millis));
-            read(&Message { message_annotations: Some(annotations), ..Message::default() })
+            read(&Message {
+                message_annotations: Some(annotations),
+                ..Message::default()
+            })
         };
         assert_eq!(at(1_001).unwrap_err(), Unsuitable::Scheduled);
         assert!(at(1_000).is_ok());
@@ -215,7 +261,12 @@ mod tests {
 
     #[test]
     fn a_batch_is_taken_apart_and_taken_whole_or_not_at_all() {
-        let part = |id| encode(&Message { properties: Some(named(id)), ..Message::default() });
+        let part = |id| {
+            encode(&Message {
+                properties: Some(named(id)),
+                ..Message::default()
+            })
+        };
         let mut batch = BatchBuilder::new();
         batch.push(&part("1"));
         batch.push(&part("2"));
@@ -230,7 +281,10 @@ mod tests {
         assert!(read_submissions(batch.finish(), true, 0, &mut into).is_err());
         assert_eq!(into.len(), 2);
         let value = Value::from("not a batch");
-        let wrong = encode(&Message { body: Body::Value(value), ..Message::default() });
+        let wrong = encode(&Message {
+            body: Body::Value(value),
+            ..Message::default()
+        });
         assert!(read_submissions(wrong, true, 0, &mut into).is_err());
     }
 }

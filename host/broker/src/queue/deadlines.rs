@@ -37,7 +37,8 @@ impl Deadlines {
     /// Drops dead entries when they outnumber the `live` ones.
     pub(crate) fn sweep(&mut self, live: usize, is_live: impl Fn(i64, u64) -> bool) {
         if self.heap.len() > 2 * live + SWEEP_SLACK {
-            self.heap.retain(|Reverse((at_ms, sequence))| is_live(*at_ms, *sequence));
+            self.heap
+                .retain(|Reverse((at_ms, sequence))| is_live(*at_ms, *sequence));
             self.heap.shrink_to(2 * self.heap.len() + SWEEP_SLACK);
         }
     }
@@ -65,6 +66,10 @@ mod tests {
             deadlines.push(1_000, sequence);
             deadlines.sweep(1, |_, s| s == sequence);
         }
-        assert!(deadlines.heap.len() <= 2 + SWEEP_SLACK, "{} entries", deadlines.heap.len());
+        assert!(
+            deadlines.heap.len() <= 2 + SWEEP_SLACK,
+            "{} entries",
+            deadlines.heap.len()
+        );
     }
 }

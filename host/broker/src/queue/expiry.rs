@@ -33,7 +33,11 @@ impl Queue {
 
     fn end_lock_of(&mut self, at_ms: i64, sequence: u64, now_ms: i64) {
         let held = |state| matches!(state, State::Locked { until_ms, .. } if until_ms == at_ms);
-        if self.log.get(sequence).is_some_and(|message| held(message.state)) {
+        if self
+            .log
+            .get(sequence)
+            .is_some_and(|message| held(message.state))
+        {
             self.end_lock(sequence);
             self.count_failure(sequence, now_ms);
         }
@@ -41,19 +45,24 @@ impl Queue {
 
     fn end_life_of(&mut self, at_ms: i64, sequence: u64, now_ms: i64) {
         // A locked message does not expire under its lock; it is looked at again when that ends.
-        let Some(message) = self.log.get(sequence) else { return };
+        let Some(message) = self.log.get(sequence) else {
+            return;
+        };
         if message.expires_at_ms == at_ms && message.is_ready(SubQueue::Active) {
             self.expire_if_due(sequence, now_ms);
             let log = &self.log;
             self.active.ready.forget_one(|other| {
-                log.get(other).is_some_and(|message| message.is_ready(SubQueue::Active))
+                log.get(other)
+                    .is_some_and(|message| message.is_ready(SubQueue::Active))
             });
         }
     }
 
     /// Ends the life of an unlocked message if it is over. Says whether it was.
     pub(super) fn expire_if_due(&mut self, sequence: u64, now_ms: i64) -> bool {
-        let Some(message) = self.log.get(sequence) else { return false };
+        let Some(message) = self.log.get(sequence) else {
+            return false;
+        };
         if message.expires_at_ms > now_ms {
             return false;
         }

@@ -35,11 +35,15 @@ impl Queue {
         let now_ms = now.timestamp_millis();
         let [mut count, mut bytes] = [0, 0];
         while count < handout.max_messages && bytes < handout.max_bytes {
-            let Some(sequence) = self.pop_ready(handout.sub_queue) else { return false };
+            let Some(sequence) = self.pop_ready(handout.sub_queue) else {
+                return false;
+            };
             if self.expire_if_due(sequence, now_ms) {
                 continue;
             }
-            let Some(delivery) = self.lock(sequence, now_ms) else { continue };
+            let Some(delivery) = self.lock(sequence, now_ms) else {
+                continue;
+            };
             bytes += delivery.content.len();
             count += 1;
             into.push(delivery);
@@ -53,7 +57,8 @@ impl Queue {
             SubQueue::DeadLetter => &mut self.dead,
         };
         let log = &self.log;
-        lane.ready.pop(|sequence| log.get(sequence).is_some_and(|m| m.is_ready(sub_queue)))
+        lane.ready
+            .pop(|sequence| log.get(sequence).is_some_and(|m| m.is_ready(sub_queue)))
     }
 
     fn lock(&mut self, sequence: u64, now_ms: i64) -> Option<Delivery> {
@@ -69,7 +74,10 @@ impl Queue {
             delivery_count: message.delivery_count,
             header: message.header,
             content: message.content.clone(),
-            lock: Lock { token: LockToken { nonce, sequence }, until_ms },
+            lock: Lock {
+                token: LockToken { nonce, sequence },
+                until_ms,
+            },
         };
         self.lane(sub_queue).locked += 1;
         self.locks.push(until_ms, sequence);

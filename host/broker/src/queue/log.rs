@@ -58,9 +58,17 @@ impl MessageLog {
         }
         let place = place(message.sequence);
         if let Some(slot) = self.chunks.back_mut() {
-            let empty = || Box::new(Chunk { messages: [const { None }; CHUNK as usize], live: 0 });
+            let empty = || {
+                Box::new(Chunk {
+                    messages: [const { None }; CHUNK as usize],
+                    live: 0,
+                })
+            };
             let chunk = slot.get_or_insert_with(empty);
-            debug_assert!(chunk.messages[place].is_none(), "sequence numbers are never reused");
+            debug_assert!(
+                chunk.messages[place].is_none(),
+                "sequence numbers are never reused"
+            );
             chunk.messages[place] = Some(Box::new(message));
             chunk.live += 1;
             self.len += 1;

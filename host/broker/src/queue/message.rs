@@ -47,7 +47,11 @@ impl Content {
     /// Keeps `bytes`, which start with `annotation_entries` encoded map entries (keys and values
     /// counted separately) in `annotations_len` bytes.
     pub(crate) fn new(bytes: &[u8], annotation_entries: u32, annotations_len: u32) -> Self {
-        Self { bytes: Arc::from(bytes), annotation_entries, annotations_len }
+        Self {
+            bytes: Arc::from(bytes),
+            annotation_entries,
+            annotations_len,
+        }
     }
 
     /// The encoded entries of the sender's message annotations, and how many values they are.

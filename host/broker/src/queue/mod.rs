@@ -38,7 +38,6 @@ pub(crate) use self::{
     content::{Unsuitable, read_submissions},
     handout::Handout,
     message::{Delivery, KeptHeader, Lock, NEVER_MS, SubQueue, Submission},
-
     settle::{NotSettled, Settlement},
     token::LockToken,
     waiters::{Doorbell, Ticket},
@@ -219,7 +218,10 @@ impl Queue {
 
     /// The next instant at which [`Queue::expire`] has something to do, in milliseconds.
     pub(crate) fn next_deadline_ms(&self) -> Option<i64> {
-        [self.locks.next_ms(), self.expiries.next_ms()].into_iter().flatten().min()
+        [self.locks.next_ms(), self.expiries.next_ms()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(crate) fn counts(&self) -> QueueCounts {
@@ -256,7 +258,8 @@ impl Queue {
             self.mortal -= 1;
             let log = &self.log;
             self.expiries.sweep(self.mortal, |at_ms, sequence| {
-                log.get(sequence).is_some_and(|message| message.expires_at_ms == at_ms)
+                log.get(sequence)
+                    .is_some_and(|message| message.expires_at_ms == at_ms)
             });
         }
     }

@@ -54,7 +54,8 @@ impl ReadyList {
         self.live = self.live.saturating_sub(1);
         if self.fresh.len() + self.returned.len() > 2 * self.live + KEPT_CAPACITY {
             self.fresh.retain(|sequence| is_ready(*sequence));
-            self.returned.retain(|Reverse(sequence)| is_ready(*sequence));
+            self.returned
+                .retain(|Reverse(sequence)| is_ready(*sequence));
             self.fresh.shrink_to(2 * self.fresh.len());
         }
     }
@@ -105,7 +106,11 @@ mod tests {
             }
         }
         assert_eq!(ready.len(), 1);
-        assert!(ready.fresh.len() <= KEPT_CAPACITY + 2, "{} entries", ready.fresh.len());
+        assert!(
+            ready.fresh.len() <= KEPT_CAPACITY + 2,
+            "{} entries",
+            ready.fresh.len()
+        );
         assert_eq!(ready.pop(|s| s == 7), Some(7));
     }
 }

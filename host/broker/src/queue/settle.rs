@@ -80,14 +80,24 @@ impl Queue {
     }
 
     /// Starts the lock of `token` anew and says when it now ends, in milliseconds.
-    pub(crate) fn renew(&mut self, now: DateTime<Utc>, token: LockToken) -> Result<i64, NotSettled> {
+    pub(crate) fn renew(
+        &mut self,
+        now: DateTime<Utc>,
+        token: LockToken,
+    ) -> Result<i64, NotSettled> {
         let now_ms = now.timestamp_millis();
         let until_ms = now_ms.saturating_add(millis(self.settings.lock_duration));
-        let message = self.log.get_mut(token.sequence).ok_or(NotSettled::LockLost)?;
+        let message = self
+            .log
+            .get_mut(token.sequence)
+            .ok_or(NotSettled::LockLost)?;
         if !message.is_locked_by(token, now_ms) {
             return Err(NotSettled::LockLost);
         }
-        message.state = State::Locked { until_ms, nonce: token.nonce };
+        message.state = State::Locked {
+            until_ms,
+            nonce: token.nonce,
+        };
         self.locks.push(until_ms, token.sequence);
         self.sweep_locks();
         Ok(until_ms)
@@ -95,7 +105,9 @@ impl Queue {
 
     /// One more delivery failed: the message becomes available again, or a dead letter.
     pub(super) fn count_failure(&mut self, sequence: u64, now_ms: i64) {
-        let Some(message) = self.log.get_mut(sequence) else { return };
+        let Some(message) = self.log.get_mut(sequence) else {
+            return;
+        };
         message.delivery_count = message.delivery_count.saturating_add(1);
         let tries = message.delivery_count;
         let alive = message.sub_queue == SubQueue::Active;
@@ -123,13 +135,18 @@ impl Queue {
         // A message that cannot carry the reason is better kept without it than lost.
         let amendments = Amendments::dead_letter(Some(reason), Some(description));
         if self.amend(sequence, &amendments).is_err() {
-            tracing::debug!(message.sequence = sequence, "a dead letter could not carry its reason");
+            tracing::debug!(
+                message.sequence = sequence,
+                "a dead letter could not carry its reason"
+            );
         }
         self.bury(sequence);
     }
 
     fn bury(&mut self, sequence: u64) {
-        let Some(message) = self.log.get_mut(sequence) else { return };
+        let Some(message) = self.log.get_mut(sequence) else {
+            return;
+        };
         message.sub_queue = SubQueue::DeadLetter;
         // Dead letters do not expire.
         let expires_at_ms = std::mem::replace(&mut message.expires_at_ms, NEVER_MS);
@@ -142,7 +159,9 @@ impl Queue {
             return Ok(());
         }
         let message = self.log.get_mut(sequence).ok_or(NotSettled::LockLost)?;
-        let amended = amendments.apply(&message.content).map_err(NotSettled::Unamendable)?;
+        let amended = amendments
+            .apply(&message.content)
+            .map_err(NotSettled::Unamendable)?;
         let before = message.cost();
         message.content = amended;
         self.bytes = self.bytes - before + message.cost();
@@ -150,7 +169,9 @@ impl Queue {
     }
 
     pub(super) fn end_lock(&mut self, sequence: u64) {
-        let Some(message) = self.log.get_mut(sequence) else { return };
+        let Some(message) = self.log.get_mut(sequence) else {
+            return;
+        };
         message.state = State::Ready;
         let sub_queue = message.sub_queue;
         self.lane(sub_queue).locked -= 1;

@@ -39,7 +39,10 @@ impl LockToken {
         let bits = u128::from_be_bytes(uuid.to_bytes_le());
         let [nonce, sequence] = [bits >> 64, bits & u128::from(u64::MAX)];
         #[expect(clippy::cast_possible_truncation, reason = "each half has 64 bits")]
-        Self { nonce: nonce as u64, sequence: sequence as u64 }
+        Self {
+            nonce: nonce as u64,
+            sequence: sequence as u64,
+        }
     }
 }
 
@@ -49,11 +52,17 @@ mod tests {
 
     #[test]
     fn a_token_survives_the_way_through_a_client() {
-        let token = LockToken { nonce: 0x0102_0304_0506_0708, sequence: 9 };
+        let token = LockToken {
+            nonce: 0x0102_0304_0506_0708,
+            sequence: 9,
+        };
         let tag = token.delivery_tag();
         assert_eq!(tag[..4], [1, 2, 3, 4]);
         // What Python computes: `uuid.UUID(bytes_le=tag)`.
-        assert_eq!(token.uuid().to_string(), "04030201-0605-0807-0000-000000000009");
+        assert_eq!(
+            token.uuid().to_string(),
+            "04030201-0605-0807-0000-000000000009"
+        );
         assert_eq!(LockToken::from_uuid(token.uuid()), token);
     }
 }

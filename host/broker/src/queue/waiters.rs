@@ -69,7 +69,14 @@ impl Waiters {
     pub(crate) fn join(&mut self, bell: &Arc<Doorbell>, link: u64, credit: usize) -> Ticket {
         self.issued += 1;
         let ticket = Ticket(self.issued);
-        self.idle.insert(ticket, Waiter { bell: Arc::clone(bell), link, credit });
+        self.idle.insert(
+            ticket,
+            Waiter {
+                bell: Arc::clone(bell),
+                link,
+                credit,
+            },
+        );
         ticket
     }
 
@@ -85,7 +92,9 @@ impl Waiters {
     /// Wakes as many receivers as `ready` messages need.
     pub(crate) fn wake(&mut self, ready: usize) {
         while self.covered < ready {
-            let Some((ticket, waiter)) = self.idle.pop_first() else { return };
+            let Some((ticket, waiter)) = self.idle.pop_first() else {
+                return;
+            };
             self.covered += waiter.credit;
             self.woken.insert(ticket, waiter.credit);
             waiter.bell.ring(waiter.link);

@@ -63,13 +63,11 @@ async fn send(
                 .with_message_id(id)
                 .with_content_type("application/json")
         };
-        match portion {
-            [id] => sender.send_message(message(id)).await?,
-            ids => {
-                sender
-                    .send_messages(ids.iter().map(message).collect())
-                    .await?
-            }
+        if let [id] = portion {
+            sender.send_message(message(id)).await?;
+        } else {
+            let messages = portion.iter().map(message).collect();
+            sender.send_messages(messages).await?;
         }
     }
     sender.close().await;

@@ -4,7 +4,10 @@ use super::*;
 
 #[test]
 fn a_full_queue_takes_nothing_of_a_batch() {
-    let limits = Limits { queue_messages: 3, ..Limits::default() };
+    let limits = Limits {
+        queue_messages: 3,
+        ..Limits::default()
+    };
     let mut bench = Bench::with_limits(&QueueConfig::new("q"), &limits);
     bench.send("a");
     bench.send("b");
@@ -13,7 +16,10 @@ fn a_full_queue_takes_nothing_of_a_batch() {
     assert_eq!(refused, Err(QueueFull::Messages(3)));
     assert_eq!(bench.counts(), (2, 0, 0));
     bench.send("c");
-    assert_eq!(bench.submit(submission_of("d")), Err(QueueFull::Messages(3)));
+    assert_eq!(
+        bench.submit(submission_of("d")),
+        Err(QueueFull::Messages(3))
+    );
     let delivery = bench.lock();
     bench.settle(&delivery, &Settlement::Complete).unwrap();
     bench.send("d");
@@ -22,11 +28,17 @@ fn a_full_queue_takes_nothing_of_a_batch() {
 #[test]
 fn bytes_are_bounded_too() {
     let cost = submission_of("12345").cost();
-    let limits = Limits { queue_bytes: 2 * cost, ..Limits::default() };
+    let limits = Limits {
+        queue_bytes: 2 * cost,
+        ..Limits::default()
+    };
     let mut bench = Bench::with_limits(&QueueConfig::new("q"), &limits);
     bench.send("12345");
     bench.send("12345");
-    assert_eq!(bench.submit(submission_of("1")), Err(QueueFull::Bytes(2 * cost)));
+    assert_eq!(
+        bench.submit(submission_of("1")),
+        Err(QueueFull::Bytes(2 * cost))
+    );
 }
 
 #[test]

@@ -24,7 +24,9 @@ fn the_last_allowed_failure_makes_a_dead_letter() {
 
 #[test]
 fn a_dead_letter_may_fail_for_ever_and_never_expires() {
-    let config = QueueConfig::new("q").max_delivery_count(1).default_ttl(Duration::from_secs(90));
+    let config = QueueConfig::new("q")
+        .max_delivery_count(1)
+        .default_ttl(Duration::from_secs(90));
     let mut bench = Bench::new(&config);
     bench.send("a");
     let delivery = bench.lock();
@@ -35,7 +37,9 @@ fn a_dead_letter_may_fail_for_ever_and_never_expires() {
         bench.abandon(&dead);
     }
     let dead = bench.lock_dead();
-    bench.settle(&dead, &Settlement::DeadLetter(Amendments::default())).unwrap();
+    bench
+        .settle(&dead, &Settlement::DeadLetter(Amendments::default()))
+        .unwrap();
     let dead = bench.lock_dead();
     bench.settle(&dead, &Settlement::Complete).unwrap();
     assert_eq!((bench.counts(), bench.queue.counts().bytes), ((0, 0, 0), 0));
@@ -47,10 +51,15 @@ fn a_reason_given_by_hand_is_a_property_of_the_dead_letter() {
     bench.send("a");
     let delivery = bench.lock();
     let amendments = Amendments::dead_letter(Some("BadInput"), None);
-    bench.settle(&delivery, &Settlement::DeadLetter(amendments)).unwrap();
+    bench
+        .settle(&delivery, &Settlement::DeadLetter(amendments))
+        .unwrap();
     let dead = bench.lock_dead();
     let bare = String::from_utf8_lossy(dead.content.bare()).into_owned();
-    assert!(bare.contains("BadInput") && !bare.contains("DeadLetterErrorDescription"), "{bare}");
+    assert!(
+        bare.contains("BadInput") && !bare.contains("DeadLetterErrorDescription"),
+        "{bare}"
+    );
     let cost = dead.content.len() + message::OVERHEAD_BYTES;
     assert_eq!(bench.queue.counts().bytes, cost);
 }

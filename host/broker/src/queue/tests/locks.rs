@@ -7,7 +7,10 @@ fn a_locked_message_is_seen_by_nobody_else_until_it_is_settled() {
     let mut bench = Bench::new(&QueueConfig::new("q"));
     bench.send("a");
     let delivery = bench.lock();
-    assert_eq!((text(&delivery).as_str(), delivery.delivery_count), ("a", 0));
+    assert_eq!(
+        (text(&delivery).as_str(), delivery.delivery_count),
+        ("a", 0)
+    );
     assert!(bench.take(SubQueue::Active, 9).is_empty());
     assert_eq!(bench.counts(), (0, 1, 0));
     bench.settle(&delivery, &Settlement::Complete).unwrap();
@@ -25,13 +28,22 @@ fn a_lock_that_ends_counts_a_delivery_and_takes_its_token_with_it() {
     assert_eq!(bench.counts(), (0, 1, 0));
     bench.pass(Duration::from_millis(1));
     assert_eq!(bench.counts(), (1, 0, 0));
-    assert_eq!(bench.settle(&first, &Settlement::Complete), Err(NotSettled::LockLost));
+    assert_eq!(
+        bench.settle(&first, &Settlement::Complete),
+        Err(NotSettled::LockLost)
+    );
     let second = bench.lock();
     assert_eq!(second.delivery_count, 1);
     assert_ne!(first.lock.token, second.lock.token);
-    assert_eq!(bench.settle(&first, &Settlement::Complete), Err(NotSettled::LockLost));
+    assert_eq!(
+        bench.settle(&first, &Settlement::Complete),
+        Err(NotSettled::LockLost)
+    );
     bench.settle(&second, &Settlement::Complete).unwrap();
-    assert_eq!(bench.settle(&second, &Settlement::Complete), Err(NotSettled::LockLost));
+    assert_eq!(
+        bench.settle(&second, &Settlement::Complete),
+        Err(NotSettled::LockLost)
+    );
 }
 
 #[test]
@@ -40,7 +52,10 @@ fn a_lock_is_over_at_its_instant_even_when_nobody_looked() {
     bench.send("a");
     let delivery = bench.lock();
     bench.now += Duration::from_secs(60);
-    assert_eq!(bench.settle(&delivery, &Settlement::Complete), Err(NotSettled::LockLost));
+    assert_eq!(
+        bench.settle(&delivery, &Settlement::Complete),
+        Err(NotSettled::LockLost)
+    );
     assert_eq!(bench.lock().delivery_count, 1);
 }
 
@@ -55,7 +70,10 @@ fn a_renewed_lock_starts_anew() {
         assert_eq!(until_ms, bench.now.timestamp_millis() + 60_000);
     }
     bench.settle(&delivery, &Settlement::Complete).unwrap();
-    assert_eq!(bench.queue.renew(bench.now, delivery.lock.token), Err(NotSettled::LockLost));
+    assert_eq!(
+        bench.queue.renew(bench.now, delivery.lock.token),
+        Err(NotSettled::LockLost)
+    );
 }
 
 #[test]
@@ -75,7 +93,12 @@ fn made_up_tokens_settle_nothing() {
     let mut bench = Bench::new(&QueueConfig::new("q"));
     bench.send("a");
     let delivery = bench.lock();
-    for (nonce, sequence) in [(delivery.lock.token.nonce ^ 1, 1), (0, 0), (1, u64::MAX), (0, 2)] {
+    for (nonce, sequence) in [
+        (delivery.lock.token.nonce ^ 1, 1),
+        (0, 0),
+        (1, u64::MAX),
+        (0, 2),
+    ] {
         let forged = LockToken { nonce, sequence };
         let settled = bench.queue.settle(bench.now, forged, &Settlement::Complete);
         assert_eq!(settled, Err(NotSettled::LockLost));

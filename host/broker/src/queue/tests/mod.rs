@@ -27,7 +27,10 @@ impl Bench {
 
     fn with_limits(config: &QueueConfig, limits: &Limits) -> Self {
         let queue = Queue::new(Settings::new(config, limits));
-        Self { queue, now: DateTime::from_timestamp(1_800_000_000, 0).unwrap() }
+        Self {
+            queue,
+            now: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+        }
     }
 
     fn send(&mut self, text: &str) {
@@ -36,22 +39,31 @@ impl Bench {
 
     fn submit(&mut self, submission: Submission) -> Result<(), QueueFull> {
         let cost = submission.cost();
-        self.queue.enqueue(self.now, 1, cost, std::iter::once(submission))
+        self.queue
+            .enqueue(self.now, 1, cost, std::iter::once(submission))
     }
 
     fn take(&mut self, sub_queue: SubQueue, max_messages: usize) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
-        let handout = Handout { sub_queue, max_messages, max_bytes: usize::MAX };
+        let handout = Handout {
+            sub_queue,
+            max_messages,
+            max_bytes: usize::MAX,
+        };
         self.queue.receive(self.now, handout, &mut deliveries);
         deliveries
     }
 
     fn lock(&mut self) -> Delivery {
-        self.take(SubQueue::Active, 1).pop().expect("a ready message")
+        self.take(SubQueue::Active, 1)
+            .pop()
+            .expect("a ready message")
     }
 
     fn lock_dead(&mut self) -> Delivery {
-        self.take(SubQueue::DeadLetter, 1).pop().expect("a dead letter")
+        self.take(SubQueue::DeadLetter, 1)
+            .pop()
+            .expect("a dead letter")
     }
 
     fn settle(&mut self, delivery: &Delivery, settlement: &Settlement) -> Result<(), NotSettled> {
@@ -59,7 +71,8 @@ impl Bench {
     }
 
     fn abandon(&mut self, delivery: &Delivery) {
-        self.settle(delivery, &Settlement::Abandon(Amendments::default())).unwrap();
+        self.settle(delivery, &Settlement::Abandon(Amendments::default()))
+            .unwrap();
     }
 
     fn pass(&mut self, span: Duration) {
@@ -78,13 +91,19 @@ impl Bench {
 fn submission_of(text: &str) -> Submission {
     let mut bytes = vec![0x00, 0x53, 0x75, 0xa0, u8::try_from(text.len()).unwrap()];
     bytes.extend_from_slice(text.as_bytes());
-    Submission { header: KeptHeader::default(), content: Content::new(&bytes, 0, 0) }
+    Submission {
+        header: KeptHeader::default(),
+        content: Content::new(&bytes, 0, 0),
+    }
 }
 
 /// The text that [`submission_of`] put into a message, be it alone in its bare part or last.
 fn text(delivery: &Delivery) -> String {
     let bare = delivery.content.bare();
-    let at = bare.windows(4).rposition(|w| w == [0x00, 0x53, 0x75, 0xa0]).expect("a data section");
+    let at = bare
+        .windows(4)
+        .rposition(|w| w == [0x00, 0x53, 0x75, 0xa0])
+        .expect("a data section");
     String::from_utf8(bare[at + 5..].to_vec()).unwrap()
 }
 

@@ -39,7 +39,10 @@ fn live(seed: u64) {
                 for delivery in taken {
                     let lowest = model.iter().find(|(_, (place, _))| *place == Place::Ready);
                     let (&sequence, &(_, failures)) = lowest.expect("the model has one too");
-                    assert_eq!((delivery.sequence, delivery.delivery_count), (sequence, failures));
+                    assert_eq!(
+                        (delivery.sequence, delivery.delivery_count),
+                        (sequence, failures)
+                    );
                     let until_ms = delivery.lock.until_ms;
                     model.insert(sequence, (Place::Locked { until_ms }, failures));
                     held.push(delivery);
@@ -47,7 +50,13 @@ fn live(seed: u64) {
             }
             6..9 if !held.is_empty() => {
                 let delivery = held.swap_remove(dice.random_range(0..held.len()));
-                settle_one(&mut bench, &mut model, &delivery, dice.random_range(0..4), MAX_FAILURES);
+                settle_one(
+                    &mut bench,
+                    &mut model,
+                    &delivery,
+                    dice.random_range(0..4),
+                    MAX_FAILURES,
+                );
             }
             _ => {
                 bench.pass(Duration::from_secs(dice.random_range(0..25)));

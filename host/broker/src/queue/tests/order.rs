@@ -27,7 +27,11 @@ fn a_handout_keeps_to_its_bounds_but_always_gives_one() {
     let size = submission_of("12345").content.len();
     let mut into = Vec::new();
     let sub_queue = SubQueue::Active;
-    let mut handout = Handout { sub_queue, max_messages: 9, max_bytes: 2 * size };
+    let mut handout = Handout {
+        sub_queue,
+        max_messages: 9,
+        max_bytes: 2 * size,
+    };
     assert!(bench.queue.receive(bench.now, handout, &mut into));
     assert_eq!(into.len(), 2);
     handout.max_bytes = 1;
@@ -62,7 +66,9 @@ fn waiting_receivers_are_woken_by_sends_by_ended_locks_and_by_dead_letters() {
     assert_eq!(rung(&bell), [1]);
     assert!(bench.settle(&delivery, &Settlement::Complete).is_err());
     let delivery = bench.lock();
-    bench.settle(&delivery, &Settlement::DeadLetter(Amendments::default())).unwrap();
+    bench
+        .settle(&delivery, &Settlement::DeadLetter(Amendments::default()))
+        .unwrap();
     bench.queue.wake();
     assert_eq!(rung(&bell), [2]);
 }

@@ -18,7 +18,10 @@ fn the_shorter_of_both_lives_counts() {
     bench.pass(Duration::from_millis(1));
     assert_eq!(bench.counts(), (1, 0, 0));
     bench.pass(Duration::from_secs(9));
-    assert_eq!((bench.counts(), bench.queue.counts().removed), ((0, 0, 0), 2));
+    assert_eq!(
+        (bench.counts(), bench.queue.counts().removed),
+        ((0, 0, 0), 2)
+    );
 }
 
 #[test]

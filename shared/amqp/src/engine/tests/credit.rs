@@ -1,0 +1,276 @@
+//! Link credit, drain, and the flows that carry them.
+
+use super::pair::{Pair, deliveries, unsettled};
+use super::raw_peer::{RawPeer, transfer};
+use crate::condition;
+use crate::engine::{ClientOptions, CommandError, Event, Limits, ServerOptions};
+use crate::performative::{Flow, Performative, Role};
+
+fn pair() -> Pair {
+    Pair::opened(ClientOptions::new("c"), ServerOptions::new("s"))
+}
+
+fn flow(handle: Option<u32>) -> Flow {
+    Flow {
+        next_incoming_id: Some(0),
+        incoming_window: 100,
+        next_outgoing_id: 0,
+        outgoing_window: 100,
+        handle,
+        delivery_count: None,
+        link_credit: None,
+        available: None,
+        drain: false,
+        echo: false,
+        properties: None,
+    }
+}
+
+#[test]
+fn credit_is_used_up_and_renewed() {
+    let mut pair = pair();
+    let (ours, theirs) = pair.sender(2);
+    assert_eq!(pair.client.send(ours, unsettled(0), &[b"a"]), Ok(0));
+    assert_eq!(pair.client.send(ours, unsettled(1), &[b"b"]), Ok(1));
+    assert_eq!(
+        pair.client.send(ours, unsettled(2), &[b"c"]),
+        Err(CommandError::NoCredit)
+    );
+    let seen = pair.run();
+    assert_eq!(deliveries(seen.server).len(), 2);
+    assert_eq!(pair.server.credit(theirs), 0);
+    pair.server.set_credit(theirs, 3).unwrap();
+    let seen = pair.run();
+    assert_eq!(
+        seen.client,
+        [Event::Credit {
+            link: ours,
+            credit: 3,
+            drain: false
+        }]
+    );
+}
+
+#[test]
+fn credit_accounts_for_what_is_under_way() {
+    let mut pair = pair();
+    let (ours, theirs) = pair.sender(2);
+    // The receiver renews before it has seen the delivery.
+    pair.client.send(ours, unsettled(0), &[b"a"]).unwrap();
+    pair.server.set_credit(theirs, 10).unwrap();
+    let events = pair.to_client();
+    assert_eq!(
+        events,
+        [Event::Credit {
+            link: ours,
+            credit: 9,
+            drain: false
+        }]
+    );
+    pair.run();
+    assert_eq!(
+        (pair.client.credit(ours), pair.server.credit(theirs)),
+        (9, 9)
+    );
+    // Taking credit back works the same way.
+    pair.server.set_credit(theirs, 0).unwrap();
+    pair.client.send(ours, unsettled(1), &[b"b"]).unwrap();
+    pair.to_client();
+    assert_eq!(pair.client.credit(ours), 0, "never below zero");
+}
+
+#[test]
+fn commands_know_their_role() {
+    let mut pair = pair();
+    let (ours, theirs) = pair.sender(1);
+    assert_eq!(
+        pair.client.set_credit(ours, 1),
+        Err(CommandError::WrongRole {
+            expected: "receiver"
+        })
+    );
+    assert_eq!(
+        pair.server.send(theirs, unsettled(0), &[]),
+        Err(CommandError::WrongRole { expected: "sender" })
+    );
+    assert_eq!(
+        pair.server.drained(theirs),
+        Err(CommandError::WrongRole { expected: "sender" })
+    );
+}
+
+#[test]
+fn a_drain_uses_what_is_ready_and_gives_the_rest_back() {
+    let mut pair = pair();
+    let (ours, theirs) = pair.sender(10);
+    pair.server.drain(theirs).unwrap();
+    let seen = pair.run();
+    // The answer to the echo says that the drain is under way; the credit is still there.
+    assert_eq!(
+        seen.client,
+        [Event::Credit {
+            link: ours,
+            credit: 10,
+            drain: true
+        }]
+    );
+    assert_eq!(seen.server, []);
+    pair.client.send(ours, unsettled(0), &[b"last"]).unwrap();
+    pair.client.drained(ours).unwrap();
+    let seen = pair.run();
+    assert!(
+        matches!(&seen.server[..], [Event::Delivery(_), Event::Drained { link }] if *link == theirs),
+        "{seen:?}"
+    );
+    assert_eq!(
+        (pair.client.credit(ours), pair.server.credit(theirs)),
+        (0, 0)
+    );
+    pair.server.set_credit(theirs, 4).unwrap();
+    let seen = pair.run();
+    assert_eq!(
+        seen.client,
+        [Event::Credit {
+            link: ours,
+            credit: 4,
+            drain: false
+        }]
+    );
+}
+
+#[test]
+fn a_drained_flow_on_the_wire_carries_count_credit_and_flag() {
+    let (mut peer, link) = RawPeer::with_link(Limits::default(), Role::Receiver);
+    let ask = Flow {
+        delivery_count: Some(0),
+        link_credit: Some(50),
+        drain: true,
+        ..flow(Some(7))
+    };
+    peer.say(0, &ask, &[]);
+    assert_eq!(
+        peer.events(),
+        [Event::Credit {
+            link,
+            credit: 50,
+            drain: true
+        }]
+    );
+    peer.engine.drained(link).unwrap();
+    let heard = peer.heard();
+    let [(0, Performative::Flow(answer))] = &heard[..] else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(answer.delivery_count, Some(50));
+    assert_eq!((answer.link_credit, answer.drain), (Some(0), true));
+}
+
+#[test]
+fn an_echo_is_answered_for_session_and_link() {
+    let (mut peer, link) = RawPeer::with_link(Limits::default(), Role::Receiver);
+    peer.say(
+        0,
+        &Flow {
+            echo: true,
+            ..flow(None)
+        },
+        &[],
+    );
+    assert_eq!(peer.events(), []);
+    let heard = peer.heard();
+    let [(0, Performative::Flow(answer))] = &heard[..] else {
+        panic!("{heard:?}")
+    };
+    assert_eq!((answer.handle, answer.next_incoming_id), (None, Some(0)));
+    let ask = Flow {
+        delivery_count: Some(0),
+        link_credit: Some(3),
+        echo: true,
+        ..flow(Some(7))
+    };
+    peer.say(0, &ask, &[]);
+    assert_eq!(
+        peer.events(),
+        [Event::Credit {
+            link,
+            credit: 3,
+            drain: false
+        }]
+    );
+    let heard = peer.heard();
+    let [(0, Performative::Flow(answer))] = &heard[..] else {
+        panic!("{heard:?}")
+    };
+    assert_eq!((answer.handle, answer.link_credit), (Some(7), Some(3)));
+    assert!(!answer.echo, "echoes must not ping-pong");
+}
+
+#[test]
+fn a_delivery_without_credit_closes_its_link_only() {
+    let (mut peer, link) = RawPeer::with_link(Limits::default(), Role::Sender);
+    peer.engine.set_credit(link, 1).unwrap();
+    peer.say(0, &transfer(7, 0, false), b"first");
+    peer.say(0, &transfer(7, 1, false), b"second");
+    peer.say(
+        0,
+        &transfer(7, 2, false),
+        b"third, sent before it could know",
+    );
+    let events = peer.events();
+    let [
+        Event::Delivery(_),
+        Event::LinkDetached {
+            closed: true,
+            error: Some(error),
+            ..
+        },
+    ] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(error.condition, condition::TRANSFER_LIMIT_EXCEEDED);
+    peer.attach("next", 8, Role::Sender);
+}
+
+#[test]
+fn impossible_flows_are_survived() {
+    let (mut peer, link) = RawPeer::with_link(Limits::default(), Role::Receiver);
+    let ask = Flow {
+        delivery_count: Some(u32::MAX),
+        link_credit: Some(u32::MAX),
+        ..flow(Some(7))
+    };
+    peer.say(0, &ask, &[]);
+    peer.events();
+    let ask = Flow {
+        delivery_count: Some(0),
+        link_credit: Some(u32::MAX),
+        ..flow(Some(7))
+    };
+    peer.say(0, &ask, &[]);
+    assert_eq!(
+        peer.events(),
+        [Event::Credit {
+            link,
+            credit: u32::MAX,
+            drain: false
+        }]
+    );
+    // Having received what was never sent cannot be made sense of.
+    peer.say(
+        0,
+        &Flow {
+            next_incoming_id: Some(5),
+            ..flow(None)
+        },
+        &[],
+    );
+    let events = peer.events();
+    let Some(Event::SessionEnded {
+        error: Some(error), ..
+    }) = events.last()
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(error.condition, condition::INVALID_FIELD);
+}
