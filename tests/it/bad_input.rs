@@ -41,7 +41,7 @@ async fn deliver(registry: &Registry, messages: &[TriggerMessage]) -> Result<(),
         Duration::from_secs(10),
         None,
         now(),
-        Default::default(),
+        CancellationToken::new(),
     );
     registry.invoke(FUNCTION, &body, &call).await.unwrap()
 }
@@ -234,7 +234,7 @@ async fn an_invocation_that_is_no_invocation_fails_and_names_the_member() {
         Duration::from_secs(1),
         None,
         now(),
-        Default::default(),
+        CancellationToken::new(),
     );
     for (body, expected) in [
         ("", "the invocation cannot be read"),

@@ -334,6 +334,7 @@ fn exec_hands_on_signals() {
         .nightshift(&[
             "servers", "exec", "--with", "postgres", "--", "sh", "-c", &script,
         ])
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     wait_until("the command runs", || ready.exists());

@@ -13,7 +13,7 @@ use tokio::process::Command;
 const PYTHON_PATH: &str = "NIGHTSHIFT_TEST_PYTHONPATH";
 
 /// Far above what the checks take together, so that a hang becomes a failure with its output.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 fn queues() -> Vec<QueueConfig> {
     let plain = ["plain", "bodies", "competing", "asynchronous"].map(QueueConfig::new);

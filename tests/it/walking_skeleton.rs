@@ -20,7 +20,7 @@ async fn start(database: &TestDatabase) -> Stack {
 
 /// Waits until `sql` gives `expected`.
 pub(crate) async fn until(pool: &PgPool, sql: &'static str, expected: i64) {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_mins(2);
     loop {
         // A server that is away for a while is part of some tests.
         let found: Result<i64, sqlx::Error> = sqlx::query_scalar(sql).fetch_one(pool).await;

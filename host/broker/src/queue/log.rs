@@ -11,11 +11,12 @@ use super::message::Message;
 
 /// Messages per chunk: large enough that chunks are rarely allocated, small enough that a chunk
 /// kept alive by one old message is cheap.
-const CHUNK: u64 = 64;
+const SLOTS: usize = 64;
+const CHUNK: u64 = SLOTS as u64;
 
 #[derive(Debug)]
 struct Chunk {
-    messages: [Option<Box<Message>>; CHUNK as usize],
+    messages: [Option<Box<Message>>; SLOTS],
     live: usize,
 }
 
@@ -60,7 +61,7 @@ impl MessageLog {
         if let Some(slot) = self.chunks.back_mut() {
             let empty = || {
                 Box::new(Chunk {
-                    messages: [const { None }; CHUNK as usize],
+                    messages: [const { None }; SLOTS],
                     live: 0,
                 })
             };

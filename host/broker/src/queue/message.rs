@@ -142,6 +142,10 @@ pub(crate) enum State {
 }
 
 /// A message on its way out.
+#[expect(
+    clippy::struct_field_names,
+    reason = "`delivery-count` is the protocol's own word"
+)]
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) sequence: u64,

@@ -7,6 +7,7 @@
 
 pub(crate) mod addresses;
 mod build;
+mod logs;
 mod ports;
 mod round;
 mod screen;

@@ -99,10 +99,14 @@ fn processed(text: &mut String, round: &Round, (bold, green, reset): (&str, &str
         "  {count} broken ones sent, {count} rows in nightshift.dead_letter:",
         count = dead_letters.len()
     );
+    let reasons = dead_letters
+        .iter()
+        .map(|letter| letter.reason.chars().count());
+    let width = reasons.max().unwrap_or(0);
     for letter in dead_letters {
         let _ = writeln!(
             text,
-            "    {:17} {}",
+            "    {:width$}  {}",
             letter.reason,
             shortened(&letter.description, 90)
         );

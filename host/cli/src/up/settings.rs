@@ -24,12 +24,7 @@ impl Own {
         let mut reader = Reader::new(source);
         LogFilter::read(&mut reader);
         let own = Self {
-            postgres: checked(&mut reader, source, POSTGRES, |text| {
-                // The parser's own message may quote the URL, and with it the password.
-                PgConnectOptions::from_str(text).map(drop).map_err(|_| {
-                    "is not a URL of the form postgres://user:password@host:5432/database".into()
-                })
-            }),
+            postgres: checked(&mut reader, source, POSTGRES, check_postgres),
             redis: checked(&mut reader, source, REDIS, |text| {
                 let is_url = text.starts_with("redis://") || text.starts_with("rediss://");
                 if is_url {
@@ -51,6 +46,17 @@ impl Own {
         reader.finish(ELSEWHERE)?;
         Ok(own)
     }
+}
+
+fn check_postgres(text: &str) -> Result<(), String> {
+    let has_scheme = ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme));
+    // The parser's own message may quote the URL, and with it the password.
+    if has_scheme && PgConnectOptions::from_str(text).is_ok() {
+        return Ok(());
+    }
+    Err("is not a URL of the form postgres://user:password@host:5432/database".into())
 }
 
 fn check_storage(text: &str) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Starts the parts of the stack, side by side where they do not need each other.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,7 +15,7 @@ use super::ports::Ports;
 use super::screen::{Part, Report};
 use super::settings::Own;
 use super::stack::Stack;
-use super::{build, round};
+use super::{build, logs, round};
 use crate::commands::migrate;
 use crate::commands::settings::{BUS, POSTGRES, REDIS, STORAGE};
 use crate::servers::{
@@ -73,7 +73,7 @@ impl Start<'_> {
     /// Starts everything and does the first round.
     pub(super) async fn everything(&self) -> anyhow::Result<Running> {
         let ports = Ports::read(&self.home.run()?);
-        empty_logs(&self.home.logs());
+        logs::begin_anew(&self.home.logs());
         let (postgres, redis, storage, broker, staged) = tokio::try_join!(
             Box::pin(self.postgres(&ports)),
             Box::pin(self.redis(&ports)),
@@ -245,11 +245,11 @@ impl Start<'_> {
         let launch = self.launch("broker", &arguments, environment, BROKER_GRACE)?;
         let mut process = ServerProcess::spawn(&launch, self.supervisor)?;
         let log = process.log().to_owned();
-        let announced = || async { announcement(&log).is_some() };
+        let announced = || async { logs::connection_string(&log).is_some() };
         process
             .ready(&format!("127.0.0.1:{port}"), READY, announced)
             .await?;
-        let address = announcement(&log).context("the broker's log has vanished")?;
+        let address = logs::connection_string(&log).context("the broker's log has vanished")?;
         ports.remember("broker", port);
         self.progress
             .say("broker", &format!("port {port}, queue {}", round::QUEUE));
@@ -285,9 +285,9 @@ impl Start<'_> {
         let launch = self.launch("host", &arguments, environment, HOST_GRACE)?;
         let mut process = ServerProcess::spawn(&launch, self.supervisor)?;
         let log = process.log().to_owned();
-        let is_ready = || async { readiness(&log).is_some() };
+        let is_ready = || async { logs::handler_port(&log).is_some() };
         process.ready("its queue", READY, is_ready).await?;
-        let port = readiness(&log).context("the host's log has vanished")?;
+        let port = logs::handler_port(&log).context("the host's log has vanished")?;
         self.progress.say("host", "ready, and so is the handler");
         let pid = process.pid();
         let host = running("host", self.shown(&staged.root), pid);
@@ -368,70 +368,5 @@ fn with_memory(part: Part) -> Part {
     Part {
         resident_kib: part.pid.and_then(resident_kib),
         ..part
-    }
-}
-
-/// Begins every log anew; what a previous run wrote is kept beside it once.
-fn empty_logs(logs: &Path) {
-    let Ok(entries) = std::fs::read_dir(logs) else {
-        return;
-    };
-    for log in entries.flatten().map(|entry| entry.path()) {
-        if log.extension().is_some_and(|extension| extension == "log") {
-            // A log that cannot be moved merely goes on.
-            let _ = std::fs::rename(&log, previous(&log));
-        }
-    }
-}
-
-fn previous(log: &Path) -> PathBuf {
-    log.with_extension("log.previous")
-}
-
-/// The connection string in the line that our broker prints when it listens.
-fn announcement(log: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(log).ok()?;
-    text.lines().find_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        Some(line.get("connection_string")?.as_str()?.to_owned())
-    })
-}
-
-/// The handler's port in the line that our host logs when it is ready.
-fn readiness(log: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(log).ok()?;
-    text.lines().find_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        line.get("handler.port")?.as_u64()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_processes_announce_is_found_among_other_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("broker.log");
-        assert_eq!(announcement(&log), None);
-        std::fs::write(
-            &log,
-            "panic?\n{\"level\":\"INFO\"}\n{\"connection_string\":\"a=b\"}\n",
-        )
-        .unwrap();
-        assert_eq!(announcement(&log).as_deref(), Some("a=b"));
-        std::fs::write(&log, "{\"message\":\"ready\",\"handler.port\":4321}\n").unwrap();
-        assert_eq!(readiness(&log), Some(4321));
-    }
-
-    #[test]
-    fn the_previous_log_is_kept_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("host.log");
-        std::fs::write(&log, "old").unwrap();
-        empty_logs(folder.path());
-        assert!(!log.exists());
-        assert_eq!(std::fs::read_to_string(previous(&log)).unwrap(), "old");
     }
 }

@@ -9,10 +9,10 @@
 mod client;
 mod output;
 mod policy;
+mod port;
 mod process;
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use client::{Answer, CallError, HandlerClient};
 use policy::{Ending, RestartPolicy, Verdict};
+use port::free_port;
 use process::{HandlerProcess, Spawner};
 
 use crate::app::{HandlerCommand, HostConfig, Mode};
@@ -318,13 +319,6 @@ fn with_stderr(last_lines: &str) -> String {
     } else {
         format!("; it said: {last_lines}")
     }
-}
-
-/// A port that was free a moment ago. Another process may take it before the handler does, which
-/// then fails to listen and is started again on another one.
-fn free_port() -> io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ fn the_last_allowed_failure_makes_a_dead_letter() {
     let delivery = bench.lock();
     bench.abandon(&delivery);
     bench.lock();
-    bench.pass(Duration::from_secs(60));
+    bench.pass(Duration::from_mins(1));
     let delivery = bench.lock();
     assert_eq!(delivery.delivery_count, 2);
     bench.abandon(&delivery);
@@ -32,7 +32,7 @@ fn a_dead_letter_may_fail_for_ever_and_never_expires() {
     let delivery = bench.lock();
     bench.abandon(&delivery);
     for _ in 0..20 {
-        bench.pass(Duration::from_secs(3_600));
+        bench.pass(Duration::from_hours(1));
         let dead = bench.lock_dead();
         bench.abandon(&dead);
     }

@@ -51,7 +51,7 @@ fn a_lock_is_over_at_its_instant_even_when_nobody_looked() {
     let mut bench = Bench::new(&QueueConfig::new("q"));
     bench.send("a");
     let delivery = bench.lock();
-    bench.now += Duration::from_secs(60);
+    bench.now += Duration::from_mins(1);
     assert_eq!(
         bench.settle(&delivery, &Settlement::Complete),
         Err(NotSettled::LockLost)

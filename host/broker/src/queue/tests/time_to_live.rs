@@ -56,7 +56,7 @@ fn a_locked_message_lives_until_its_lock_ends() {
 
     bench.submit(mortal("b", 1_000)).unwrap();
     bench.lock();
-    bench.pass(Duration::from_secs(60));
+    bench.pass(Duration::from_mins(1));
     assert_eq!(bench.counts(), (0, 0, 0));
 }
 
