@@ -37,7 +37,9 @@
 //! the connection with the condition that the specification names. Deliveries are not tracked
 //! here: who needs that has [`Unsettled`].
 
+mod attach;
 mod connection;
+mod detach;
 mod error;
 mod event;
 mod flow;

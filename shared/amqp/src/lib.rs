@@ -23,6 +23,11 @@ pub mod performative;
 pub mod sasl;
 mod value;
 
+#[cfg(test)]
+mod codec_tests;
+#[cfg(test)]
+mod fuzz;
+
 pub use decode::{Decoder, MAX_DEPTH, MAX_VALUES};
 pub use decode_error::DecodeError;
 pub use encode::Encode;

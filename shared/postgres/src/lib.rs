@@ -2,7 +2,7 @@
 //! once.
 //!
 //! Everything of ours lives in the schema `nightshift`, whose migrations are compiled in
-//! ([`migrate`]). [`inbox`] remembers which messages are done, [`dead_letter`] keeps those that no
+//! ([`migrate()`]). [`inbox`] remembers which messages are done, [`dead_letter`] keeps those that no
 //! try can help; both are written in the same transaction as a function's own effect.
 
 pub mod dead_letter;

@@ -4,7 +4,7 @@ import time
 from datetime import datetime, timezone
 
 from azure.servicebus import ServiceBusMessage
-from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
+from azure.servicebus.exceptions import MessageLockLostError
 
 from . import assert_empty, client, equal, receive
 
@@ -36,14 +36,14 @@ def lost_lock(connection_string):
             [message] = receive(receiver, 1)
             with bus.get_queue_receiver(QUEUE) as other:
                 [again] = receive(other, 1)
-                # The SDK refuses by its own clock; what the broker says is what is asked for here.
-                message._message.annotations[b"x-opt-locked-until"] = int((time.time() + 60) * 1000)
-                message._lock_expired_checked = None
+                # The SDK would refuse by its own clock; what the broker says is asked for here.
+                message.raw_amqp_message.annotations[b"x-opt-locked-until"] = int((time.time() + 60) * 1000)
+                message._expiry = None
                 try:
                     receiver.complete_message(message)
                     raise AssertionError("a lost lock was accepted")
-                except (MessageLockLostError, ServiceBusError) as error:
-                    assert isinstance(error, MessageLockLostError), f"{type(error).__name__}: {error}"
+                except MessageLockLostError:
+                    pass
                 other.complete_message(again)
                 assert_empty(other)
 

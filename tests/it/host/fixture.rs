@@ -157,11 +157,19 @@ impl Fixture {
 
     /// Waits until the queue is empty, with nothing locked.
     pub(super) async fn drained(&self) {
-        until("an empty queue", || {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
             let counts = self.counts();
-            counts.active == 0 && counts.locked == 0
-        })
-        .await;
+            if counts.active == 0 && counts.locked == 0 {
+                return;
+            }
+            let requests = self.requests().len();
+            assert!(
+                Instant::now() < deadline,
+                "the queue is not empty after {PATIENCE:?} and {requests} requests: {counts:?}"
+            );
+            sleep(Duration::from_millis(2)).await;
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {

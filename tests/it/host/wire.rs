@@ -1,7 +1,7 @@
 //! What the handler sees.
 
 use bytes::Bytes;
-use nightshift_bus::Message;
+use nightshift_bus::{Message, ReceiverOptions};
 use serde_json::{Value, json};
 
 use super::fixture::{FUNCTION, Fixture, stats, until};
@@ -143,7 +143,7 @@ async fn the_dead_letter_queue_can_be_a_source() {
     fixture.send(&["spoilt"]).await;
     let client = super::fixture::connect(&fixture.broker).await;
     let receiver = client
-        .create_receiver("orders", Default::default())
+        .create_receiver("orders", ReceiverOptions::default())
         .await
         .unwrap();
     let received = receiver

@@ -3,7 +3,8 @@
 use bytes::{Buf, Bytes};
 
 use super::handshake::Phase;
-use super::{Engine, Event, ProtocolError};
+use super::slots::Key;
+use super::{Engine, Event, ProtocolError, SessionId};
 use crate::decode::Decoder;
 use crate::decode_error::DecodeError;
 use crate::field::Decode;
@@ -84,49 +85,45 @@ impl Engine {
                 self.on_close(*close);
                 Ok(())
             }
-            performative => {
-                let Some(session) = self.session_on(channel) else {
-                    return Err(unexpected(
-                        performative.name(),
-                        "the channel has no session",
-                    ));
-                };
-                if self.is_ending(session) && !matches!(performative, Performative::End(_)) {
-                    // The peer had not seen our end when it sent this.
-                    return Ok(());
-                }
-                match performative {
-                    Performative::Transfer(transfer) => {
-                        self.on_transfer(session, &transfer, payload)
-                    }
-                    Performative::Disposition(disposition) => {
-                        let session = super::SessionId(session);
-                        self.events.push_back(Event::Disposition {
-                            session,
-                            disposition,
-                        });
-                        Ok(())
-                    }
-                    Performative::Flow(flow) => {
-                        self.on_flow(session, &flow);
-                        Ok(())
-                    }
-                    Performative::Attach(attach) => self.on_attach(session, attach),
-                    Performative::Detach(detach) => {
-                        self.on_detach(session, *detach);
-                        Ok(())
-                    }
-                    Performative::End(end) => {
-                        self.on_end(session, end.error);
-                        Ok(())
-                    }
-                    // Handled above.
-                    Performative::Open(_) | Performative::Begin(_) | Performative::Close(_) => {
-                        Ok(())
-                    }
-                }
-            }
+            performative => match self.session_on(channel) {
+                Some(session) => self.on_session_frame(session, performative, payload),
+                None => Err(unexpected(
+                    performative.name(),
+                    "the channel has no session",
+                )),
+            },
         }
+    }
+
+    fn on_session_frame(
+        &mut self,
+        session: Key,
+        performative: Performative,
+        payload: Bytes,
+    ) -> Result<(), ProtocolError> {
+        if self.is_ending(session) && !matches!(performative, Performative::End(_)) {
+            // The peer had not seen our end when it sent this.
+            return Ok(());
+        }
+        match performative {
+            Performative::Transfer(transfer) => {
+                return self.on_transfer(session, &transfer, payload);
+            }
+            Performative::Attach(attach) => return self.on_attach(session, attach),
+            Performative::Disposition(disposition) => {
+                let session = SessionId(session);
+                self.events.push_back(Event::Disposition {
+                    session,
+                    disposition,
+                });
+            }
+            Performative::Flow(flow) => self.on_flow(session, &flow),
+            Performative::Detach(detach) => self.on_detach(session, *detach),
+            Performative::End(end) => self.on_end(session, end.error),
+            // These are the connection's.
+            Performative::Open(_) | Performative::Begin(_) | Performative::Close(_) => {}
+        }
+        Ok(())
     }
 
     fn on_close(&mut self, close: Close) {

@@ -12,9 +12,6 @@ use bytes::BytesMut;
 use super::handshake::Phase;
 use super::{Engine, Event, ProtocolError};
 
-/// A buffer of this capacity is given back when nothing came since the tick before.
-const KEPT_CAPACITY: usize = 1024;
-
 /// When each side was last heard.
 #[derive(Debug)]
 pub(super) struct Idle {
@@ -123,13 +120,15 @@ impl Engine {
         Ok(deadline.into_iter().chain(alive).min())
     }
 
-    /// Gives the memory of unused buffers back: most connections of a server are idle.
+    /// Gives the memory of unused buffers back when nothing came since the tick before: most
+    /// connections of a server are idle.
     fn release_buffers(&mut self) {
         if self.idle.received {
             return;
         }
         for buffer in [&mut self.input, &mut self.outbox.octets] {
-            if buffer.is_empty() && buffer.capacity() > KEPT_CAPACITY {
+            // Even one of little capacity may be the last piece of a large allocation.
+            if buffer.is_empty() {
                 *buffer = BytesMut::new();
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::link::LinkState;
 use super::outbox::Outbox;
@@ -35,11 +35,7 @@ pub(super) struct Queued {
 #[derive(Debug)]
 enum QueuedFrame {
     /// (The rest of) a message.
-    Message {
-        header: Transfer,
-        started: bool,
-        rest: Bytes,
-    },
+    Message { header: Transfer, rest: Bytes },
     /// The detach that ends the link after its messages.
     Detach { closed: bool },
     /// The answer to a drain.
@@ -74,30 +70,24 @@ impl Engine {
             offset: 0,
             remaining: size,
         };
-        let mut started = false;
-        if session.queue.is_empty() && session.state == SessionState::Mapped {
-            while session.remote_window > 0 {
-                write_transfer(&mut self.outbox, session.channel, &mut header, &mut octets);
-                session.remote_window -= 1;
-                session.next_outgoing_id = session.next_outgoing_id.wrapping_add(1);
-                started = true;
-                if !header.more {
-                    self.count_started(link.0);
-                    return Ok(delivery_id);
-                }
-                header = continuation(handle);
-            }
+        let mut done = false;
+        let passing = session.queue.is_empty() && session.state == SessionState::Mapped;
+        while passing && session.remote_window > 0 && !done {
+            write_transfer(&mut self.outbox, session.channel, &mut header, &mut octets);
+            session.remote_window -= 1;
+            session.next_outgoing_id = session.next_outgoing_id.wrapping_add(1);
+            done = !header.more;
+            header = continuation(handle);
         }
-        session.queued_bytes += octets.remaining;
-        let rest = octets.into_bytes();
-        let what = QueuedFrame::Message {
-            header,
-            started,
-            rest,
-        };
-        session.queue.push_back(Queued { link: link.0, what });
-        if let Some(link) = self.links.get_mut(link.0) {
-            link.queued += 1;
+        if !done {
+            session.queued_bytes += octets.remaining;
+            let rest = octets.into_bytes();
+            let what = QueuedFrame::Message { header, rest };
+            session.queue.push_back(Queued { link: link.0, what });
+        }
+        if let Some(found) = self.links.get_mut(link.0) {
+            found.delivery_count = found.delivery_count.wrapping_add(u32::from(done));
+            found.queued += u32::from(!done);
         }
         Ok(delivery_id)
     }
@@ -126,13 +116,6 @@ impl Engine {
         }
         self.live_link(link)?.credit -= 1;
         Ok((session, handle))
-    }
-
-    /// Counts a delivery whose first transfer has gone out.
-    fn count_started(&mut self, key: Key) {
-        if let Some(link) = self.links.get_mut(key) {
-            link.delivery_count = link.delivery_count.wrapping_add(1);
-        }
     }
 
     /// Whether so much waits for a session's window that nothing more is taken.
@@ -188,62 +171,9 @@ impl Engine {
     /// Sends what the session's window takes of what waits.
     pub(super) fn pump(&mut self, key: Key) {
         let backlogged = self.is_backlogged(key);
-        loop {
-            let Some(session) = self.sessions.get_mut(key) else {
-                return;
-            };
-            if session.state != SessionState::Mapped {
-                return;
-            }
-            let Some(front) = session.queue.front_mut() else {
-                break;
-            };
-            let link = front.link;
-            match &mut front.what {
-                QueuedFrame::Message {
-                    header,
-                    started,
-                    rest,
-                } => {
-                    if session.remote_window == 0 {
-                        break;
-                    }
-                    session.remote_window -= 1;
-                    session.next_outgoing_id = session.next_outgoing_id.wrapping_add(1);
-                    let waiting = rest.len();
-                    let parts = [&rest[..]];
-                    let mut octets = Octets {
-                        parts: &parts,
-                        offset: 0,
-                        remaining: waiting,
-                    };
-                    write_transfer(&mut self.outbox, session.channel, header, &mut octets);
-                    let sent = waiting - octets.remaining;
-                    session.queued_bytes -= sent;
-                    let done = !header.more;
-                    let first = !std::mem::replace(started, true);
-                    *header = continuation(header.handle);
-                    let _ = rest.split_to(sent);
-                    if done {
-                        session.queue.pop_front();
-                    }
-                    self.count_queued(link, first, done);
-                }
-                QueuedFrame::Detach { closed } => {
-                    let closed = *closed;
-                    session.queue.pop_front();
-                    self.send_detach(link, closed, None, true);
-                }
-                QueuedFrame::Drained { rest } => {
-                    let rest = *rest;
-                    session.queue.pop_front();
-                    self.send_drained(link, rest);
-                }
-            }
-        }
+        while self.send_next(key) {}
         if let Some(session) = self.sessions.get_mut(key)
             && session.queue.is_empty()
-            && session.queue.capacity() > 64
         {
             session.queue = VecDeque::new();
         }
@@ -252,10 +182,60 @@ impl Engine {
         }
     }
 
-    fn count_queued(&mut self, key: Key, first: bool, done: bool) {
+    /// Sends one frame of what waits, if the window takes it.
+    fn send_next(&mut self, key: Key) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        let Some(front) = session.queue.front_mut() else {
+            return false;
+        };
+        let link = front.link;
+        match &mut front.what {
+            QueuedFrame::Message { header, rest } => {
+                if session.remote_window == 0 || session.state != SessionState::Mapped {
+                    return false;
+                }
+                session.remote_window -= 1;
+                session.next_outgoing_id = session.next_outgoing_id.wrapping_add(1);
+                let sent = {
+                    let parts = [&rest[..]];
+                    let mut octets = Octets {
+                        parts: &parts,
+                        offset: 0,
+                        remaining: rest.len(),
+                    };
+                    write_transfer(&mut self.outbox, session.channel, header, &mut octets);
+                    rest.len() - octets.remaining
+                };
+                rest.advance(sent);
+                session.queued_bytes -= sent;
+                let done = !header.more;
+                *header = continuation(header.handle);
+                if done {
+                    session.queue.pop_front();
+                    self.count_sent(link);
+                }
+            }
+            QueuedFrame::Detach { closed } => {
+                let closed = *closed;
+                session.queue.pop_front();
+                self.send_detach(link, closed, None, true);
+            }
+            QueuedFrame::Drained { rest } => {
+                let rest = *rest;
+                session.queue.pop_front();
+                self.send_drained(link, rest);
+            }
+        }
+        true
+    }
+
+    /// Counts a delivery that has left the queue.
+    fn count_sent(&mut self, key: Key) {
         if let Some(link) = self.links.get_mut(key) {
-            link.delivery_count = link.delivery_count.wrapping_add(u32::from(first));
-            link.queued = link.queued.saturating_sub(u32::from(done));
+            link.delivery_count = link.delivery_count.wrapping_add(1);
+            link.queued = link.queued.saturating_sub(1);
         }
     }
 

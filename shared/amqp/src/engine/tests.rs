@@ -2,6 +2,7 @@
 
 mod credit;
 mod deliveries;
+mod fuzz;
 mod handshake;
 mod hostile;
 mod idle;

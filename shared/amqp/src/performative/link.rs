@@ -75,6 +75,27 @@ composite! {
 }
 
 impl Attach {
+    /// An attach with every optional field absent, but for the initial delivery-count of a
+    /// sender, which is 0.
+    pub fn new(name: impl Into<String>, handle: u32, role: Role) -> Self {
+        Self {
+            name: name.into(),
+            handle,
+            role,
+            snd_settle_mode: SenderSettleMode::Mixed,
+            rcv_settle_mode: ReceiverSettleMode::First,
+            source: None,
+            target: None,
+            unsettled: None,
+            incomplete_unsettled: false,
+            initial_delivery_count: (role == Role::Sender).then_some(0),
+            max_message_size: None,
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        }
+    }
+
     /// The address that the link sends from, if there is a source with one.
     pub fn source_address(&self) -> Option<&str> {
         self.source.as_ref()?.address.as_deref()

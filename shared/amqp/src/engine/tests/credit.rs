@@ -58,7 +58,7 @@ fn credit_accounts_for_what_is_under_way() {
     // The receiver renews before it has seen the delivery.
     pair.client.send(ours, unsettled(0), &[b"a"]).unwrap();
     pair.server.set_credit(theirs, 10).unwrap();
-    let events = pair.to_client();
+    let events = pair.feed_client();
     assert_eq!(
         events,
         [Event::Credit {
@@ -75,7 +75,7 @@ fn credit_accounts_for_what_is_under_way() {
     // Taking credit back works the same way.
     pair.server.set_credit(theirs, 0).unwrap();
     pair.client.send(ours, unsettled(1), &[b"b"]).unwrap();
-    pair.to_client();
+    pair.feed_client();
     assert_eq!(pair.client.credit(ours), 0, "never below zero");
 }
 

@@ -107,7 +107,7 @@ fn a_client_without_a_common_mechanism_says_what_was_offered() {
         ..ServerOptions::new("s")
     };
     let mut pair = Pair::new(ClientOptions::new("c"), server);
-    pair.to_server();
+    pair.feed_server();
     let octets = pair.server.output().split();
     pair.client.receive(&octets);
     let offered = "EXTERNAL".to_owned();

@@ -1,7 +1,5 @@
 //! A client and a server engine joined by their bytes.
 
-use bytes::BytesMut;
-
 use crate::engine::{
     AttachAnswer, ClientOptions, Delivery, Engine, Event, LinkId, NewDelivery, NewLink,
     ServerOptions, SessionId,
@@ -33,10 +31,6 @@ impl Pair {
         }
     }
 
-    pub(super) fn plain() -> Self {
-        Self::new(ClientOptions::new("c"), ServerOptions::new("s"))
-    }
-
     /// Past the handshake.
     pub(super) fn opened(client: ClientOptions, server: ServerOptions) -> Self {
         let mut pair = Self::new(client, server);
@@ -54,18 +48,18 @@ impl Pair {
             if before == (0, 0) {
                 break;
             }
-            seen.server.extend(self.to_server());
-            seen.client.extend(self.to_client());
+            seen.server.extend(self.feed_server());
+            seen.client.extend(self.feed_client());
         }
         seen
     }
 
-    pub(super) fn to_server(&mut self) -> Vec<Event> {
-        hand_over(self.client.output().split(), &mut self.server, self.chunk)
+    pub(super) fn feed_server(&mut self) -> Vec<Event> {
+        hand_over(&self.client.output().split(), &mut self.server, self.chunk)
     }
 
-    pub(super) fn to_client(&mut self) -> Vec<Event> {
-        hand_over(self.server.output().split(), &mut self.client, self.chunk)
+    pub(super) fn feed_client(&mut self) -> Vec<Event> {
+        hand_over(&self.server.output().split(), &mut self.client, self.chunk)
     }
 
     /// A session that both sides know: the client's id and the server's.
@@ -142,7 +136,7 @@ impl Pair {
     }
 }
 
-fn hand_over(octets: BytesMut, to: &mut Engine, chunk: usize) -> Vec<Event> {
+fn hand_over(octets: &[u8], to: &mut Engine, chunk: usize) -> Vec<Event> {
     let mut seen = Vec::new();
     for piece in octets.chunks(chunk.min(octets.len().max(1))) {
         to.receive(piece);

@@ -8,8 +8,7 @@ use crate::engine::{Engine, Event, Limits, LinkId, ProtocolError, ServerOptions}
 use crate::field::Decode;
 use crate::frame::{self, FrameHeader, FrameKind, ProtocolHeader};
 use crate::performative::{
-    AmqpError, Attach, Begin, Open, Performative, ReceiverSettleMode, Role, SenderSettleMode,
-    Source, Target, Transfer,
+    AmqpError, Attach, Begin, Open, Performative, Role, Source, Target, Transfer,
 };
 use crate::value::DeliveryTag;
 use crate::{Decoder, Symbol};
@@ -44,20 +43,9 @@ pub(super) fn begin(window: u32) -> Begin {
 
 pub(super) fn attach(name: &str, handle: u32, role: Role) -> Attach {
     Attach {
-        name: name.to_owned(),
-        handle,
-        role,
-        snd_settle_mode: SenderSettleMode::Mixed,
-        rcv_settle_mode: ReceiverSettleMode::First,
         source: Some(Source::new("q")),
         target: Some(Target::new("q").into()),
-        unsettled: None,
-        incomplete_unsettled: false,
-        initial_delivery_count: (role == Role::Sender).then_some(0),
-        max_message_size: None,
-        offered_capabilities: None,
-        desired_capabilities: None,
-        properties: None,
+        ..Attach::new(name, handle, role)
     }
 }
 

@@ -1,0 +1,176 @@
+//! Clients that speak no AMQP, half of it, or too much of it.
+
+use std::net::SocketAddr;
+
+use nightshift_amqp::{condition, engine::Event, performative::DeliveryState};
+use nightshift_broker::{Broker, BrokerConfig, QueueConfig};
+use nightshift_time::SystemClock;
+use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{
+    PATIENCE,
+    client::{Client, message},
+    start,
+};
+
+/// Everything the broker says until it hangs up.
+async fn last_words(stream: &mut TcpStream) -> Vec<u8> {
+    let mut words = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut words)).await;
+    // A reset by a broker that did not read everything is as good an end as any.
+    drop(read.expect("the broker must hang up"));
+    words
+}
+
+async fn still_serves(address: SocketAddr) {
+    let mut client = Client::connect(address).await;
+    let sender = client.attach_sender("q").await.unwrap();
+    let outcome = client.send(sender, &message("alive", "x")).await;
+    assert_eq!(outcome, DeliveryState::Accepted);
+}
+
+#[tokio::test]
+async fn what_is_not_amqp_is_answered_by_our_header_and_the_end() {
+    let broker = start([QueueConfig::new("q")]);
+    for nonsense in [
+        &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+        b"AMQP\x02\x01\x00\x00",
+        &[0; 64],
+    ] {
+        let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
+        stream.write_all(nonsense).await.unwrap();
+        let words = last_words(&mut stream).await;
+        assert!(words.is_empty() || words.starts_with(b"AMQP"), "{words:?}");
+    }
+    still_serves(broker.local_addr()).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn random_bytes_at_any_point_of_the_handshake_end_that_connection_only() {
+    let broker = start([QueueConfig::new("q")]);
+    let mut dice = StdRng::seed_from_u64(7);
+    for round in 0..60 {
+        let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
+        let good: &[u8] = b"AMQP\x03\x01\x00\x00\
+            \x00\x00\x00\x19\x02\x01\x00\x00\x00\x53\x41\xc0\x0c\x01\xa3\x09ANONYMOUS\
+            AMQP\x00\x01\x00\x00";
+        let kept = dice.random_range(0..=good.len());
+        let mut noise = vec![0; dice.random_range(9..400)];
+        dice.fill_bytes(&mut noise);
+        // A client may hang up at any moment too.
+        drop(stream.write_all(&good[..kept]).await);
+        drop(stream.write_all(&noise).await);
+        drop(stream.shutdown().await);
+        last_words(&mut stream).await;
+        if round % 20 == 0 {
+            still_serves(broker.local_addr()).await;
+        }
+    }
+    still_serves(broker.local_addr()).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_frame_may_come_byte_by_byte() {
+    let broker = start([QueueConfig::new("q")]);
+    let mut client = Client::connect(broker.local_addr()).await;
+    let sender = client.attach_sender("q").await.unwrap();
+    let id = client.start_sending(sender, &message("slow", "x"), 0, false);
+    let frame = client.engine.output().split();
+    for byte in frame {
+        client.write_raw(&[byte]).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.answer(id).await, DeliveryState::Accepted);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_above_the_limit_is_refused_and_costs_no_memory() {
+    let mut config = BrokerConfig::new([QueueConfig::new("q")]);
+    config.max_message_size = 10_000;
+    let broker = Broker::start(config, SystemClock::shared()).unwrap();
+    let mut client = Client::connect(broker.local_addr()).await;
+    let sender = client.attach_sender("q").await.unwrap();
+    let small = message("1", vec![0; 9_000]);
+    assert_eq!(client.send(sender, &small).await, DeliveryState::Accepted);
+    let large = message("2", vec![0; 10_000]);
+    let refused = client.engine.send(
+        sender,
+        nightshift_amqp::engine::NewDelivery {
+            tag: [0; 4].into(),
+            message_format: 0,
+            settled: false,
+        },
+        &[&large],
+    );
+    assert!(
+        refused.is_err(),
+        "the announced limit stops an honest client"
+    );
+    assert_eq!(broker.counts("q").unwrap().active, 1);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_takes_again_when_there_is_room() {
+    let mut config = BrokerConfig::new([QueueConfig::new("q")]);
+    config.limits.queue_messages = 2;
+    let broker = Broker::start(config, SystemClock::shared()).unwrap();
+    let mut client = Client::connect(broker.local_addr()).await;
+    let sender = client.attach_sender("q").await.unwrap();
+    for id in ["1", "2"] {
+        assert_eq!(
+            client.send(sender, &message(id, "x")).await,
+            DeliveryState::Accepted
+        );
+    }
+    let refused = client.send(sender, &message("3", "x")).await;
+    let DeliveryState::Rejected(rejected) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(
+        rejected.error.unwrap().condition,
+        condition::RESOURCE_LIMIT_EXCEEDED
+    );
+    let receiver = client.attach_receiver("q", true).await.unwrap();
+    client.give_credit(receiver, 1).await;
+    client.delivery().await;
+    assert_eq!(
+        client.send(sender, &message("3", "x")).await,
+        DeliveryState::Accepted
+    );
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn more_than_the_credit_ends_the_link() {
+    let broker = start([QueueConfig::new("q")]);
+    let mut client = Client::connect(broker.local_addr()).await;
+    let sender = client.attach_sender("q").await.unwrap();
+    client.send(sender, &message("1", "x")).await;
+    let id = client.start_sending(sender, &message("2", "x"), 0, false);
+    let frame = client.engine.output().split();
+    // The same transfer over and over: delivery-ids that repeat, and in the end no credit.
+    for _ in 0..1_100 {
+        client.write_raw(&frame).await;
+    }
+    let _ = id;
+    let ended = client
+        .wait(|event| match event {
+            Event::LinkDetached { error, .. }
+            | Event::SessionEnded { error, .. }
+            | Event::Closed(error) => Some(error.clone()),
+            _ => None,
+        })
+        .await;
+    assert!(ended.is_some());
+    still_serves(broker.local_addr()).await;
+    broker.stop().await;
+}

@@ -1,0 +1,39 @@
+//! The broker over a socket, driven by the protocol engine itself: what an SDK would never do, and
+//! what it hides.
+
+mod authorisation;
+mod client;
+mod delivery;
+mod hostile;
+mod links;
+mod neighbours;
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::DateTime;
+use nightshift_broker::{Broker, BrokerConfig, QueueConfig};
+use nightshift_time::{SystemClock, TestClock};
+
+/// Longer than any step takes; reaching it is a failure.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn start(queues: impl IntoIterator<Item = QueueConfig>) -> Broker {
+    Broker::start(BrokerConfig::new(queues), SystemClock::shared()).expect("a free port")
+}
+
+/// A broker whose time only moves by hand.
+fn start_with_clock(queues: impl IntoIterator<Item = QueueConfig>) -> (Broker, TestClock) {
+    let clock = TestClock::new(DateTime::from_timestamp(1_800_000_000, 0).expect("a time"));
+    let config = BrokerConfig::new(queues);
+    let broker = Broker::start(config, Arc::new(clock.clone())).expect("a free port");
+    (broker, clock)
+}
+
+/// Waits until `condition` holds.
+async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

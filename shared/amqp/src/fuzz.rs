@@ -1,0 +1,237 @@
+//! Mutational fuzzing on the stable compiler: recorded bytes, damaged in every way, for a
+//! fixed number of rounds from fixed seeds. `NIGHTSHIFT_FUZZ_ROUNDS` raises the number for a soak.
+//!
+//! What is checked beside the absence of panics and endless loops: what decodes can be encoded
+//! and decodes to the same again. The engine's rounds are in `engine::tests::fuzz`.
+
+use bytes::{Bytes, BytesMut};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::field::Decode;
+use crate::frame::FrameHeader;
+use crate::message::{
+    BatchBuilder, Body, Header, Message, MessageId, Properties, RawMessage, unpack_batch,
+};
+use crate::performative::{
+    AmqpError, Close, DeliveryState, Disposition, Modified, Open, Performative, Role,
+};
+use crate::sasl::{PlainCredentials, SaslFrame, SaslInit, SaslMechanisms};
+use crate::value::{Array, ElementType, Map, Symbol, Timestamp, Value};
+use crate::{Decoder, Encode};
+
+/// Rounds of one test: `usual`, or what the environment says.
+pub(crate) fn rounds(usual: u64) -> u64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a knob of the tests, not a setting"
+    )]
+    let asked = std::env::var("NIGHTSHIFT_FUZZ_ROUNDS").ok();
+    asked.map_or(usual, |text| {
+        text.parse().expect("NIGHTSHIFT_FUZZ_ROUNDS is a number")
+    })
+}
+
+/// A generator whose round can be repeated alone.
+pub(crate) fn generator(test: u64, round: u64) -> StdRng {
+    StdRng::seed_from_u64(test << 48 | round)
+}
+
+/// Octets that mean something to the codec: constructors, descriptors, borders.
+const TELLING: [u8; 28] = [
+    0x00, 0x01, 0x02, 0x08, 0x10, 0x12, 0x14, 0x40, 0x41, 0x43, 0x45, 0x53, 0x56, 0x70, 0x73, 0x75,
+    0x7f, 0x80, 0x98, 0xa0, 0xa3, 0xb0, 0xc0, 0xc1, 0xd0, 0xd1, 0xf0, 0xff,
+];
+
+/// Damages octets in one to six ways.
+pub(crate) fn mutate(random: &mut StdRng, octets: &mut Vec<u8>, others: &[Vec<u8>]) {
+    for _ in 0..random.random_range(1..=6) {
+        let at = random.random_range(0..=octets.len());
+        let end = random.random_range(at..=octets.len().min(at + 40));
+        match random.random_range(0..9) {
+            0 => octets.truncate(at),
+            1 => drop(octets.drain(at..end)),
+            2 => octets.extend_from_within(at..end),
+            3 => octets.insert(at, TELLING[random.random_range(0..TELLING.len())]),
+            4 => {
+                // A size, count or id that somebody will believe.
+                let claims = [0, 1, 7, 8, 255, 65_536, 1 << 24, i32::MAX as u32, u32::MAX];
+                let claim = claims[random.random_range(0..claims.len())].to_be_bytes();
+                let length = claim.len().min(octets.len() - at);
+                octets[at..at + length].copy_from_slice(&claim[..length]);
+            }
+            5 => {
+                let other = &others[random.random_range(0..others.len())];
+                let from = random.random_range(0..=other.len());
+                octets.truncate(at);
+                octets.extend_from_slice(&other[from..]);
+            }
+            6 if at < octets.len() => octets[at] ^= 1 << random.random_range(0..8),
+            7 if at < octets.len() => octets[at] = random.random(),
+            _ if at < octets.len() => octets[at] = TELLING[random.random_range(0..TELLING.len())],
+            _ => {}
+        }
+    }
+}
+
+fn encoded(value: &impl Encode) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    value.encode(&mut out);
+    out.to_vec()
+}
+
+/// A message with something in every section.
+pub(crate) fn full_message() -> Message {
+    let annotations: Map = [("x-opt-sequence-number", 5_i64)].into_iter().collect();
+    let mut properties = annotations.clone();
+    properties.insert("when", Timestamp::from_millis(1));
+    let tokens = vec![Value::Uuid(uuid::Uuid::nil()); 3];
+    properties.insert("tokens", Array::new(ElementType::Uuid, tokens).unwrap());
+    properties.insert(
+        "nested",
+        Value::List(vec![Value::Map(annotations.clone()), Value::Null]),
+    );
+    Message {
+        header: Some(Header {
+            durable: Some(true),
+            ttl: Some(60_000),
+            ..Header::default()
+        }),
+        delivery_annotations: Some(Map::new()),
+        message_annotations: Some(annotations.clone()),
+        properties: Some(Properties {
+            message_id: Some(MessageId::Uuid(uuid::Uuid::nil())),
+            user_id: Some(Bytes::from_static(b"me")),
+            content_type: Some("application/json".into()),
+            group_id: Some("session".to_owned()),
+            ..Properties::default()
+        }),
+        application_properties: Some(properties),
+        body: Body::Data(vec![
+            Bytes::from_static(b"{}"),
+            Bytes::from_static(&[7; 300]),
+        ]),
+        footer: Some(annotations),
+    }
+}
+
+fn performatives() -> Vec<Vec<u8>> {
+    let error = AmqpError {
+        info: Some([("key", Value::Boolean(true))].into_iter().collect()),
+        ..AmqpError::new("amqp:not-found", "no such queue")
+    };
+    let modified = DeliveryState::Modified(Modified {
+        delivery_failed: true,
+        undeliverable_here: false,
+        message_annotations: error.info.clone(),
+    });
+    let mut open = Open::new("container");
+    open.properties.clone_from(&error.info);
+    open.offered_capabilities = Some(vec!["a".into(), "b".into()]);
+    let plain = PlainCredentials {
+        authorization_id: String::new(),
+        user: "u".to_owned(),
+        password: "p".to_owned(),
+    };
+    vec![
+        encoded(&open),
+        encoded(&Close {
+            error: Some(error.clone()),
+        }),
+        encoded(&Disposition::new(
+            Role::Receiver,
+            1,
+            900,
+            true,
+            Some(modified),
+        )),
+        encoded(&Disposition::new(
+            Role::Sender,
+            1,
+            1,
+            true,
+            Some(DeliveryState::rejected(error)),
+        )),
+        encoded(&SaslMechanisms {
+            sasl_server_mechanisms: vec![Symbol::from("ANONYMOUS"); 3],
+        }),
+        encoded(&SaslInit {
+            mechanism: "PLAIN".into(),
+            initial_response: Some(plain.to_response()),
+            hostname: Some("host".to_owned()),
+        }),
+    ]
+}
+
+fn messages() -> Vec<Vec<u8>> {
+    let message = full_message();
+    let mut batch = BatchBuilder::new();
+    for _ in 0..3 {
+        batch.push(&encoded(&message));
+    }
+    let value = Message {
+        body: Body::Value(Value::from(5_u32)),
+        ..Message::default()
+    };
+    let sequence = vec![Value::from("a"), Value::Null];
+    let sequence = Message {
+        body: Body::Sequence(vec![sequence; 2]),
+        ..Message::default()
+    };
+    vec![
+        encoded(&message),
+        batch.finish().to_vec(),
+        encoded(&value),
+        encoded(&sequence),
+    ]
+}
+
+/// Decodes, and if that works: the encoding decodes to the same encoding again. (Not compared as
+/// values, since not-a-number differs from itself.)
+fn stable<T: Decode + Encode>(octets: &Bytes) {
+    if let Ok(value) = T::decode_all(octets) {
+        let once = Bytes::from(encoded(&value));
+        let again = T::decode_all(&once).expect("what was encoded can be decoded");
+        assert_eq!(encoded(&again), once);
+    }
+}
+
+#[test]
+fn the_codec_survives_damage() {
+    let seeds = [performatives(), messages()].concat();
+    for round in 0..rounds(30_000) {
+        let mut random = generator(1, round);
+        let mut octets = seeds[random.random_range(0..seeds.len())].clone();
+        mutate(&mut random, &mut octets, &seeds);
+        let _ = FrameHeader::parse(&octets, 1_000);
+        let _ = PlainCredentials::parse(&octets);
+        let octets = Bytes::from(octets);
+        let _ = Decoder::new(&octets).skip();
+        stable::<Value>(&octets);
+        stable::<Performative>(&octets);
+        stable::<SaslFrame>(&octets);
+    }
+}
+
+#[test]
+fn the_message_splitter_survives_damage() {
+    let seeds = messages();
+    for round in 0..rounds(30_000) {
+        let mut random = generator(2, round);
+        let mut octets = seeds[random.random_range(0..seeds.len())].clone();
+        mutate(&mut random, &mut octets, &seeds);
+        let octets = Bytes::from(octets);
+        if let Ok(inner) = unpack_batch(octets.clone()) {
+            assert!(inner.iter().map(Bytes::len).sum::<usize>() <= octets.len());
+        }
+        let Ok(raw) = RawMessage::split(octets.clone()) else {
+            continue;
+        };
+        assert!(raw.bare_and_footer().len() <= octets.len());
+        if let Ok(message) = raw.decode() {
+            let once = Bytes::from(encoded(&message));
+            let again = RawMessage::split(once.clone()).unwrap().decode().unwrap();
+            assert_eq!(encoded(&again), once);
+        }
+    }
+}
