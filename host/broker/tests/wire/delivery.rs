@@ -274,7 +274,7 @@ async fn a_waiting_receiver_gets_a_message_whose_lock_ends() {
     let mut waiter = Client::connect(broker.local_addr()).await;
     let receiver = waiter.attach_receiver("q", false).await.unwrap();
     waiter.give_credit(receiver, 1).await;
-    clock.advance(Duration::from_secs(60));
+    clock.advance(Duration::from_mins(1));
     let delivery = waiter.delivery().await;
     let raw = RawMessage::split(delivery.payload.clone()).unwrap();
     assert_eq!(raw.header().unwrap().unwrap().delivery_count, Some(1));
@@ -309,7 +309,7 @@ async fn a_lost_connection_does_not_unlock_what_it_held() {
         .wait(|event| matches!(event, Event::Drained { .. }).then_some(()))
         .await;
     assert_eq!(broker.counts("q").unwrap().locked, 1);
-    clock.advance(Duration::from_secs(60));
+    clock.advance(Duration::from_mins(1));
     eventually("the lock ends by itself", || {
         broker.counts("q").unwrap().active == 1
     })

@@ -1,6 +1,11 @@
 //! The broker over a socket, driven by the protocol engine itself: what an SDK would never do, and
 //! what it hides.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test cannot do without, it may panic for"
+)]
+
 mod authorisation;
 mod client;
 mod delivery;
