@@ -71,14 +71,24 @@ impl ServiceBusClient {
         connection_string: &ConnectionString,
         options: ClientOptions,
     ) -> Result<Self, BusError> {
-        let connection = Arc::new(driver::connect(connection_string, &options).await?);
-        let authorizer = Authorizer::new(Arc::clone(&connection), connection_string, &options);
-        Ok(Self {
+        let connection = driver::connect(connection_string, &options).await?;
+        Ok(Self::over(connection, connection_string, &options))
+    }
+
+    /// A client over a connection that stands.
+    pub(crate) fn over(
+        connection: Connection,
+        connection_string: &ConnectionString,
+        options: &ClientOptions,
+    ) -> Self {
+        let connection = Arc::new(connection);
+        let authorizer = Authorizer::new(Arc::clone(&connection), connection_string, options);
+        Self {
             connection,
             authorizer: Arc::new(authorizer),
             entity_path: connection_string.entity_path().map(Arc::from),
             host: Arc::from(connection_string.host()),
-        })
+        }
     }
 
     /// Opens a sender to a queue or topic.

@@ -102,7 +102,7 @@ async fn dial(
 }
 
 /// Opens an AMQP connection over `stream`.
-async fn open<S>(
+pub(crate) async fn open<S>(
     stream: S,
     host: &str,
     options: &ClientOptions,
@@ -242,7 +242,7 @@ impl Turn {
         core.process_input()?;
         core.end_round();
         let now = Instant::now();
-        self.deadline = core.tick(now.into_std())?.map(Instant::from_std);
+        self.deadline = core.tick(now)?;
         Ok(())
     }
 }

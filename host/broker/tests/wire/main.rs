@@ -2,6 +2,7 @@
 //! what it hides.
 
 #![expect(
+    clippy::expect_used,
     clippy::unwrap_used,
     reason = "what a test cannot do without, it may panic for"
 )]

@@ -4,11 +4,12 @@
 //! [`Core::end_round`]. Nothing here waits or does IO.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use nightshift_amqp::engine::{Engine, Event, LinkId, ProtocolError, SessionId};
 use nightshift_amqp::performative::{Attach, Disposition, Role};
+use tokio::time::Instant;
 
 use super::link::{Body, Link};
 use crate::connection::{Attached, Command, LinkSpec, Reply};
@@ -359,8 +360,8 @@ impl Core {
 
     /// Looks at the clock. Says when to look again; an error is the end of the connection.
     pub(super) fn tick(&mut self, now: Instant) -> Result<Option<Instant>, BusError> {
-        let mut next = match self.engine.tick(now) {
-            Ok(next) => next,
+        let mut next = match self.engine.tick(now.into_std()) {
+            Ok(next) => next.map(Instant::from_std),
             Err(error) => return Err(self.broken(&error)),
         };
         let late: Vec<LinkKey> = self

@@ -169,8 +169,48 @@ impl Recorder {
     }
 }
 
+/// What the rounds of one test reached, so that none of them is idle without anyone noticing.
+#[derive(Debug, Default)]
+struct Reached {
+    opened: u64,
+    attached: u64,
+    deliveries: u64,
+    credits: u64,
+    failures: u64,
+}
+
+impl Reached {
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Opened(_) => self.opened += 1,
+            Event::LinkAttaching { .. } | Event::LinkAttached { .. } => self.attached += 1,
+            Event::Delivery(_) => self.deliveries += 1,
+            Event::Credit { .. } => self.credits += 1,
+            _ => {}
+        }
+    }
+
+    /// Most conversations open, every kind of event occurs often, and many fail.
+    fn check(&self, rounds: u64) {
+        let Self {
+            opened,
+            attached,
+            deliveries,
+            credits,
+            failures,
+        } = *self;
+        assert!(opened > rounds / 3, "{self:?}");
+        let often = rounds / 20;
+        assert!(
+            attached.min(deliveries).min(credits).min(failures) > often,
+            "{self:?}"
+        );
+    }
+}
+
 /// Feeds octets in random pieces to an engine whose application does something about everything.
-fn torment(engine: &mut Engine, random: &mut StdRng, octets: &[u8], mut now: Instant) {
+fn torment(engine: &mut Engine, random: &mut StdRng, octets: &[u8], reached: &mut Reached) {
+    let mut now = Instant::now();
     let mut unsettled = Unsettled::new();
     let mut rest = octets;
     let mut failed = false;
@@ -183,12 +223,14 @@ fn torment(engine: &mut Engine, random: &mut StdRng, octets: &[u8], mut now: Ins
             match engine.next_event() {
                 Ok(Some(event)) => {
                     assert!(!failed, "an event after the error: {event:?}");
+                    reached.note(&event);
                     react(engine, random, &mut unsettled, event);
                 }
                 Ok(None) => break,
                 Err(_) => {
                     assert!(!failed && engine.is_closed());
                     failed = true;
+                    reached.failures += 1;
                 }
             }
             events += 1;
@@ -290,27 +332,31 @@ fn react(engine: &mut Engine, random: &mut StdRng, unsettled: &mut Unsettled<()>
 #[test]
 fn a_server_survives_damaged_clients() {
     let (seeds, _) = recordings();
-    for round in 0..rounds(6_000) {
+    let (rounds, mut reached) = (rounds(6_000), Reached::default());
+    for round in 0..rounds {
         let mut random = generator(3, round);
         let mut octets = seeds[random.random_range(0..seeds.len())].clone();
         mutate(&mut random, &mut octets, &seeds);
         let mut engine = Engine::server(server());
-        torment(&mut engine, &mut random, &octets, Instant::now());
+        torment(&mut engine, &mut random, &octets, &mut reached);
     }
+    reached.check(rounds);
 }
 
 #[test]
 fn a_client_survives_damaged_servers() {
     let (_, seeds) = recordings();
-    for round in 0..rounds(6_000) {
+    let (rounds, mut reached) = (rounds(6_000), Reached::default());
+    for round in 0..rounds {
         let mut random = generator(4, round);
         let at = random.random_range(0..seeds.len());
         let mut octets = seeds[at].clone();
         mutate(&mut random, &mut octets, &seeds);
         let sasl = [SaslClient::None, SaslClient::Anonymous, plain()][at].clone();
         let mut engine = Engine::client(client(sasl));
-        torment(&mut engine, &mut random, &octets, Instant::now());
+        torment(&mut engine, &mut random, &octets, &mut reached);
     }
+    reached.check(rounds);
 }
 
 /// Damage in the first octets ends most conversations at once, so the handshake is kept whole
@@ -327,7 +373,8 @@ fn an_open_connection_survives_damaged_frames() {
         frames.push(whole[at..at + size].to_vec());
         at += size;
     }
-    for round in 0..rounds(6_000) {
+    let (rounds, mut reached) = (rounds(6_000), Reached::default());
+    for round in 0..rounds {
         let mut random = generator(5, round);
         let mut octets = whole[..8].to_vec();
         octets.extend(&frames[0]);
@@ -347,6 +394,7 @@ fn an_open_connection_survives_damaged_frames() {
             octets.extend(frame);
         }
         let mut engine = Engine::server(server());
-        torment(&mut engine, &mut random, &octets, Instant::now());
+        torment(&mut engine, &mut random, &octets, &mut reached);
     }
+    reached.check(rounds);
 }
