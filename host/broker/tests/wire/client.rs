@@ -22,7 +22,7 @@ use crate::PATIENCE;
 
 pub(crate) struct Client {
     pub(crate) engine: Engine,
-    pub(crate) session: SessionId,
+    session: Option<SessionId>,
     stream: TcpStream,
     events: VecDeque<Event>,
     tags: u32,
@@ -47,17 +47,24 @@ impl Client {
 
     pub(crate) async fn connect_with(address: SocketAddr, options: ClientOptions) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let mut engine = Engine::client(options);
-        let session = engine.begin_session().unwrap();
         let mut client = Self {
-            engine,
-            session,
+            engine: Engine::client(options),
+            session: None,
             stream,
             events: VecDeque::new(),
             tags: 0,
         };
+        client
+            .wait(|event| matches!(event, Event::Opened(_)).then_some(()))
+            .await;
+        client.session = Some(client.engine.begin_session().unwrap());
         client.flush().await;
         client
+    }
+
+    /// The one session.
+    pub(crate) fn session(&self) -> SessionId {
+        self.session.expect("a client is made with one")
     }
 
     /// Puts a token and returns the application properties of the answer.
@@ -104,7 +111,8 @@ impl Client {
 
     pub(crate) async fn attach_sender(&mut self, to: &str) -> Result<LinkId, AmqpError> {
         let link = NewLink::new(self.name(), Source::new("here"), Target::new(to));
-        let link = self.engine.attach_sender(self.session, link).unwrap();
+        let session = self.session();
+        let link = self.engine.attach_sender(session, link).unwrap();
         self.attached(link).await
     }
 
@@ -125,7 +133,8 @@ impl Client {
 
     /// Attaches any receiver.
     pub(crate) async fn attach(&mut self, link: NewLink) -> Result<LinkId, AmqpError> {
-        let link = self.engine.attach_receiver(self.session, link).unwrap();
+        let session = self.session();
+        let link = self.engine.attach_receiver(session, link).unwrap();
         self.attached(link).await
     }
 
@@ -224,7 +233,8 @@ impl Client {
         state: DeliveryState,
     ) -> DeliveryState {
         let disposition = Disposition::new(Role::Receiver, first, last, false, Some(state));
-        self.engine.disposition(self.session, &disposition).unwrap();
+        let session = self.session();
+        self.engine.disposition(session, &disposition).unwrap();
         self.flush().await;
         self.answer(last).await
     }

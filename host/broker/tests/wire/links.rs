@@ -58,7 +58,8 @@ async fn transactions_are_refused_by_name() {
     let mut client = Client::connect(broker.local_addr()).await;
     let target = AttachTarget::Coordinator(Coordinator { capabilities: None });
     let link = NewLink::new("coordinator", Source::new("here"), target);
-    let link = client.engine.attach_sender(client.session, link).unwrap();
+    let session = client.session();
+    let link = client.engine.attach_sender(session, link).unwrap();
     client.flush().await;
     let error = client
         .wait(|event| match event {
