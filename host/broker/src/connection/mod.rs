@@ -26,10 +26,11 @@ use bytes::{Buf, BytesMut};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
+    task::yield_now,
     time::{Instant, sleep_until, timeout},
 };
 
-use self::state::Connection;
+use self::{outbox::OUTPUT_HIGH, state::Connection};
 use crate::broker::Shared;
 
 /// No more is read while this much output waits for the client.
@@ -102,6 +103,7 @@ impl Task {
     async fn wait(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
         let waiting = self.connection.engine.output().len();
         let stopping = self.give_up_at.is_some();
+        let more = self.connection.outbox.is_held_up() && waiting < OUTPUT_HIGH;
         tokio::select! {
             readable = self.stream.readable(), if waiting < OUTPUT_FULL => {
                 readable?;
@@ -109,6 +111,7 @@ impl Task {
             }
             writable = self.stream.writable(), if waiting > 0 => writable?,
             () = self.connection.bell().rung() => {}
+            () = yield_now(), if more => {}
             () = self.shared.stop.cancelled(), if !stopping => {
                 self.give_up_at = Some(Instant::now() + self.shared.config.limits.stop_grace);
                 self.connection.stop();

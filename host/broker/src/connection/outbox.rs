@@ -27,7 +27,7 @@ use super::{
 use crate::queue::{Delivery, Handout, LockToken, Settlement};
 
 /// Receivers are given no more while this much output waits for the client.
-const OUTPUT_HIGH: usize = 256 * 1024;
+pub(super) const OUTPUT_HIGH: usize = 256 * 1024;
 
 /// How many bytes one receiver takes before the next one's turn.
 const SHARE: usize = 64 * 1024;
@@ -39,6 +39,8 @@ pub(super) struct Outbox {
     due: VecDeque<LinkId>,
     /// Whether a receiver is kept waiting because its client settles nothing.
     stalled: bool,
+    /// Whether receivers wait for nothing but room in the output.
+    held_up: bool,
     /// The links by their numbers at the doorbell.
     numbers: HashMap<u64, LinkId>,
     last_number: u64,
@@ -104,6 +106,7 @@ impl Connection {
             }
         }
         self.outbox.stalled = !waiting.is_empty();
+        self.outbox.held_up = !self.outbox.due.is_empty();
         for id in waiting {
             self.due_again(id);
         }
@@ -172,13 +175,14 @@ impl Connection {
             more
         });
         let sent = self.send_deliveries(id, now);
-        if max_messages == 0 && credit > 0 {
-            return Look::Unsettled;
-        }
         if more && sent < max_messages && sent > 0 {
             return Look::More;
         }
         self.end_drain(id);
+        // The limit, not the credit, is used up: it stands in no line until there is room.
+        if sent == max_messages && max_messages < credit && self.engine.credit(id) > 0 {
+            return Look::Unsettled;
+        }
         Look::Done
     }
 
@@ -308,6 +312,11 @@ impl Outbox {
 
     pub(super) fn is_stalled(&self) -> bool {
         self.stalled
+    }
+
+    /// Whether there is more for the client once its output has gone.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.held_up
     }
 
     /// Notes that a receiver is to be looked at.

@@ -45,15 +45,20 @@ impl Client {
         Self::connect_with(address, ClientOptions::new("test")).await
     }
 
-    pub(crate) async fn connect_with(address: SocketAddr, options: ClientOptions) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let mut client = Self {
+    /// A socket, and nothing said yet.
+    pub(crate) async fn dial(address: SocketAddr, options: ClientOptions) -> Self {
+        Self {
             engine: Engine::client(options),
             session: None,
-            stream,
+            stream: TcpStream::connect(address).await.unwrap(),
             events: VecDeque::new(),
             tags: 0,
-        };
+        }
+    }
+
+    pub(crate) async fn connect_with(address: SocketAddr, options: ClientOptions) -> Self {
+        let mut client = Self::dial(address, options).await;
+        client.flush().await;
         client
             .wait(|event| matches!(event, Event::Opened(_)).then_some(()))
             .await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightshift_amqp::performative::DeliveryState;
+use nightshift_amqp::{engine::ClientOptions, performative::DeliveryState};
 use nightshift_broker::{Broker, BrokerConfig, QueueConfig};
 use nightshift_time::SystemClock;
 
@@ -37,7 +37,8 @@ async fn a_client_that_never_settles_is_given_no_more_and_others_are_served() {
     // Settling makes room again.
     other.attach_sender("q").await.unwrap();
     greedy.settle(last - 9, last, DeliveryState::Accepted).await;
-    greedy.send(sender, &message("next", "x")).await;
+    greedy.start_sending(sender, &message("next", "x"), 0, false);
+    greedy.flush().await;
     assert_eq!(id_of(&greedy.delivery().await), "next");
     broker.stop().await;
 }
@@ -108,13 +109,14 @@ async fn connections_above_the_limit_are_hung_up_on_and_places_become_free() {
     let broker = Broker::start(config, SystemClock::shared()).unwrap();
     let first = Client::connect(broker.local_addr()).await;
     let second = Client::connect(broker.local_addr()).await;
-    let mut third = Client::connect_without_token(broker.local_addr()).await;
+    let mut third = Client::dial(broker.local_addr(), ClientOptions::new("third")).await;
     assert_eq!(third.read().await, 0);
     drop((first, second));
     let address = broker.local_addr();
     let mut connected = false;
     for _ in 0..1_000 {
-        let mut client = Client::connect_without_token(address).await;
+        let mut client = Client::dial(address, ClientOptions::new("next")).await;
+        client.flush().await;
         connected = client.read().await > 0;
         if connected {
             break;

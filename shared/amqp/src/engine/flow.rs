@@ -25,7 +25,7 @@ impl Engine {
     /// Receiver: sets how many deliveries may come from now on, in place of what was left of
     /// earlier credit, and tells the sender.
     pub fn set_credit(&mut self, link: LinkId, credit: u32) -> Result<(), CommandError> {
-        self.receiver(link)?.credit = credit;
+        self.receiver(link)?.grant(credit);
         self.send_link_flow(link.0, false);
         Ok(())
     }
@@ -171,6 +171,9 @@ impl Engine {
                 };
                 let advanced = count.wrapping_sub(link.delivery_count);
                 if advanced < 1 << 31 {
+                    link.revoked = link
+                        .revoked
+                        .saturating_sub(advanced.saturating_sub(link.credit));
                     link.credit = link.credit.saturating_sub(advanced);
                     link.delivery_count = count;
                 }

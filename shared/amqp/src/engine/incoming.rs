@@ -159,14 +159,13 @@ fn begin_delivery(key: Key, link: &mut Link, transfer: &Transfer) -> Result<Deli
     let tag = transfer
         .delivery_tag
         .ok_or_else(|| missing("delivery-tag"))?;
-    if link.credit == 0 || link.state != LinkState::Attached {
+    if link.state != LinkState::Attached || !link.use_credit() {
         let text = "a delivery without credit";
         return Err(Fault::Link(AmqpError::new(
             condition::TRANSFER_LIMIT_EXCEEDED,
             text,
         )));
     }
-    link.credit -= 1;
     link.delivery_count = link.delivery_count.wrapping_add(1);
     Ok(Delivery {
         link: LinkId(key),

@@ -25,6 +25,8 @@ pub(super) struct Link {
     pub(super) delivery_count: u32,
     /// Sender: deliveries that may be sent, beyond those queued. Receiver: that may come.
     pub(super) credit: u32,
+    /// Receiver: credit that was taken back, and that the sender may have used before it knew.
+    pub(super) revoked: u32,
     /// Sender: deliveries that wait for the session's window and are not in `delivery_count`.
     pub(super) queued: u32,
     /// Sender: the receiver wants its credit used up. Receiver: we do.
@@ -52,6 +54,25 @@ pub(super) enum LinkState {
 }
 
 impl Link {
+    /// Receiver: grants `credit` in place of what was left.
+    pub(super) fn grant(&mut self, credit: u32) {
+        let granted = self.credit.saturating_add(self.revoked);
+        self.credit = credit;
+        self.revoked = granted.saturating_sub(credit);
+    }
+
+    /// Receiver: uses up credit for one delivery. Says whether there was any.
+    pub(super) fn use_credit(&mut self) -> bool {
+        let pool = if self.credit > 0 {
+            &mut self.credit
+        } else {
+            &mut self.revoked
+        };
+        let had = *pool > 0;
+        *pool = pool.saturating_sub(1);
+        had
+    }
+
     pub(super) fn new(session: Key, state: LinkState, role: Role, name: String) -> Self {
         Self {
             session,
@@ -62,6 +83,7 @@ impl Link {
             remote_handle: None,
             delivery_count: 0,
             credit: 0,
+            revoked: 0,
             queued: 0,
             drain: false,
             max_message_size: u64::MAX,

@@ -77,6 +77,35 @@ fn credit_accounts_for_what_is_under_way() {
     pair.client.send(ours, unsettled(1), &[b"b"]).unwrap();
     pair.feed_client();
     assert_eq!(pair.client.credit(ours), 0, "never below zero");
+    let seen = pair.run();
+    assert_eq!(deliveries(seen.server).len(), 1);
+}
+
+#[test]
+fn what_crosses_a_withdrawal_of_credit_is_taken_and_nothing_more() {
+    let mut pair = pair();
+    let (ours, theirs) = pair.sender(3);
+    for n in 0..3 {
+        pair.client.send(ours, unsettled(n), &[b"a"]).unwrap();
+    }
+    pair.server.set_credit(theirs, 0).unwrap();
+    let seen = pair.run();
+    assert_eq!(deliveries(seen.server).len(), 3);
+    assert_eq!(
+        (pair.client.credit(ours), pair.server.credit(theirs)),
+        (0, 0)
+    );
+    // The next grant counts from there, on both sides.
+    pair.server.set_credit(theirs, 2).unwrap();
+    pair.run();
+    assert_eq!(pair.client.credit(ours), 2);
+    for n in 3..5 {
+        pair.client.send(ours, unsettled(n), &[b"b"]).unwrap();
+    }
+    let seen = pair.run();
+    assert_eq!(deliveries(seen.server).len(), 2);
+    let spent = pair.client.send(ours, unsettled(5), &[b"c"]);
+    assert_eq!(spent, Err(CommandError::NoCredit));
 }
 
 #[test]
