@@ -143,6 +143,14 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// Notes an arrival that nobody is given: it has used one credit, which waiting calls need.
+    pub(crate) fn pass_over(&self) {
+        let mut state = self.lock();
+        state.credit = state.credit.saturating_sub(1);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
     /// Decides the credit to announce and notes it as announced.
     pub(crate) fn settle_credit(&self) -> Option<u32> {
         let mut state = self.lock();

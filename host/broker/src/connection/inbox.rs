@@ -53,6 +53,21 @@ impl Connection {
         }
     }
 
+    /// Refuses a message whose octets were dropped as they came.
+    pub(super) fn on_too_large(&mut self, delivery: &Delivery, size: u64, limit: u64) {
+        let text = format!("the message has {size} bytes; the limit is {limit}");
+        let error = AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, text);
+        match self.links.get(&delivery.link) {
+            Some(Link::Sender(link)) => self.inbox.refuse(link, delivery, error),
+            // Nobody can be answered by a message.
+            Some(Link::Requests(_)) => {
+                self.forget_link(delivery.link);
+                self.tell(|engine| engine.detach(delivery.link, true, Some(error)));
+            }
+            Some(Link::Receiver(_) | Link::Responses(_)) | None => {}
+        }
+    }
+
     /// Stores what came, and answers.
     pub(super) fn store_inbox(&mut self) {
         if self.inbox.transfers.is_empty() {
@@ -138,6 +153,21 @@ impl Inbox {
             count: new.len(),
             cost: new.iter().map(Submission::cost).sum(),
             refusal: read.err().map(unsuitable),
+        });
+        if self.links.last() != Some(&delivery.link) {
+            self.links.push(delivery.link);
+        }
+    }
+
+    fn refuse(&mut self, link: &SenderLink, delivery: &Delivery, error: AmqpError) {
+        self.transfers.push(Transfer {
+            session: link.session,
+            delivery_id: delivery.delivery_id,
+            settled: delivery.settled,
+            entity: link.entity,
+            count: 0,
+            cost: 0,
+            refusal: Some(error),
         });
         if self.links.last() != Some(&delivery.link) {
             self.links.push(delivery.link);

@@ -108,6 +108,11 @@ impl Connection {
         match event {
             // These come in great numbers and are worked off together.
             Event::Delivery(delivery) => return self.on_delivery(delivery),
+            Event::TooLarge {
+                delivery,
+                size,
+                limit,
+            } => return self.on_too_large(&delivery, size, limit),
             Event::Disposition {
                 session,
                 disposition,

@@ -96,6 +96,16 @@ pub enum Event {
     },
     /// A message came, complete.
     Delivery(Delivery),
+    /// A message came to its end that exceeds the link's limit. Its octets were dropped as they
+    /// came and `delivery.payload` is empty; what to say to the sender is the application's choice.
+    TooLarge {
+        /// The message without its payload.
+        delivery: Delivery,
+        /// Its size in octets.
+        size: u64,
+        /// The link's limit in octets.
+        limit: u64,
+    },
     /// The peer told the state of deliveries, or settled them. The range may be of any size and
     /// may name deliveries that do not exist: look it up in an [`Unsettled`](super::Unsettled).
     Disposition {

@@ -14,6 +14,8 @@ pub(super) struct Partial {
     /// What is known of it; the payload is still empty.
     delivery: Delivery,
     octets: BytesMut,
+    /// How many octets have come, once they are too many to be kept; else 0.
+    dropped: u64,
 }
 
 impl Engine {
@@ -72,32 +74,25 @@ impl Engine {
         transfer: &Transfer,
         payload: Bytes,
     ) -> Result<(), ProtocolError> {
-        if transfer.more || transfer.aborted {
+        let key = delivery.link.0;
+        if transfer.more || transfer.aborted || exceeds(payload.len(), self.size_limit(key)) {
             let partial = Box::new(Partial {
                 delivery,
                 octets: BytesMut::new(),
+                dropped: 0,
             });
-            return self.collect(partial.delivery.link.0, partial, transfer, &payload);
+            return self.collect(key, partial, transfer, &payload);
         }
-        if self.fits(delivery.link.0, payload.len()) {
-            delivery.payload = payload;
-            self.events.push_back(Event::Delivery(delivery));
-        }
+        delivery.payload = payload;
+        self.events.push_back(Event::Delivery(delivery));
         Ok(())
     }
 
-    /// Whether a message of `size` octets may come over a link; the link fails if not.
-    fn fits(&mut self, key: Key, size: usize) -> bool {
-        let Some(link) = self.links.get(key) else {
-            return false;
-        };
-        let limit = link.max_message_size;
-        if u64::try_from(size).unwrap_or(u64::MAX) <= limit {
-            return true;
-        }
-        let text = format!("a message of at least {size} octets exceeds the limit of {limit}");
-        self.fail_link(key, AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, text));
-        false
+    /// How many octets a message may have that comes over a link.
+    fn size_limit(&self, key: Key) -> u64 {
+        self.links
+            .get(key)
+            .map_or(u64::MAX, |link| link.max_message_size)
     }
 
     /// Adds a transfer's octets to its message, and reports the message when it is complete.
@@ -109,17 +104,27 @@ impl Engine {
         payload: &[u8],
     ) -> Result<(), ProtocolError> {
         self.partial_bytes -= partial.octets.len();
-        if transfer.aborted || !self.fits(key, partial.octets.len() + payload.len()) {
+        if transfer.aborted {
             return Ok(());
         }
-        partial.octets.extend_from_slice(payload);
+        let limit = self.size_limit(key);
+        partial.add(payload, limit);
         if !transfer.more {
             let Partial {
                 mut delivery,
                 octets,
+                dropped,
             } = *partial;
-            delivery.payload = octets.freeze();
-            self.events.push_back(Event::Delivery(delivery));
+            self.events.push_back(if dropped == 0 {
+                delivery.payload = octets.freeze();
+                Event::Delivery(delivery)
+            } else {
+                Event::TooLarge {
+                    delivery,
+                    size: dropped,
+                    limit,
+                }
+            });
             return Ok(());
         }
         self.partial_bytes += partial.octets.len();
@@ -177,7 +182,30 @@ fn begin_delivery(key: Key, link: &mut Link, transfer: &Transfer) -> Result<Deli
     })
 }
 
+/// Whether a message of `size` octets exceeds `limit`.
+fn exceeds(size: usize, limit: u64) -> bool {
+    u64::try_from(size).unwrap_or(u64::MAX) > limit
+}
+
 impl Partial {
+    /// Keeps a transfer's octets, or counts them when the message exceeds `limit`.
+    fn add(&mut self, payload: &[u8], limit: u64) {
+        let size = self.octets.len() + payload.len();
+        if self.dropped == 0 && !exceeds(size, limit) {
+            self.octets.extend_from_slice(payload);
+            return;
+        }
+        let more = if self.dropped == 0 {
+            size
+        } else {
+            payload.len()
+        };
+        self.dropped = self
+            .dropped
+            .saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+        self.octets = BytesMut::new();
+    }
+
     /// A later transfer of a delivery: may name it again, and may settle it.
     fn go_on(&mut self, transfer: &Transfer) -> Result<(), String> {
         let expected = self.delivery.delivery_id;

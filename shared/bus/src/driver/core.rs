@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use nightshift_amqp::engine::{Engine, Event, LinkId, ProtocolError, SessionId};
+use nightshift_amqp::engine::{Delivery, Engine, Event, LinkId, ProtocolError, SessionId};
 use nightshift_amqp::performative::{Attach, Disposition, Role};
 use tokio::time::Instant;
 
 use super::link::{Body, Link};
 use crate::connection::{Attached, Command, LinkSpec, Reply};
 use crate::error::BusError;
+use crate::outcome::Outcome;
 use crate::received_message::LinkKey;
 
 /// How long a closing receiver waits for the broker to say that nothing more is on its way, and
@@ -258,6 +259,11 @@ impl Core {
                     Some(Body::Sender(_)) | None => {}
                 }
             }
+            Event::TooLarge {
+                delivery,
+                size,
+                limit,
+            } => self.set_aside(&delivery, size, limit),
             Event::Disposition {
                 session,
                 disposition,
@@ -286,6 +292,30 @@ impl Core {
             .and_then(|key| self.links.get_mut(key))
         {
             link.attached(&mut self.engine, id, attach);
+        }
+    }
+
+    /// A message that is too large to be received would come again and again.
+    fn set_aside(&mut self, delivery: &Delivery, size: u64, limit: u64) {
+        let link = self
+            .by_link
+            .get(&delivery.link)
+            .and_then(|key| self.links.get(key));
+        if let Some(link) = link {
+            let text = format!("the message has {size} bytes; this client takes {limit}");
+            tracing::warn!(bus.entity = %link.entity, "{text}; it is dead-lettered");
+            let outcome = Outcome::DeadLetter {
+                reason: "MessageTooLarge".to_owned(),
+                description: text,
+            };
+            let id = delivery.delivery_id;
+            let state = Some(outcome.into_state());
+            let settle = Disposition::new(Role::Receiver, id, id, true, state);
+            // A session that is gone has given the message back.
+            let _ = self.engine.disposition(link.session, &settle);
+            if let Body::Receiver(incoming) = &link.body {
+                incoming.pass_over();
+            }
         }
     }
 

@@ -65,6 +65,11 @@ impl Incoming {
         self.arrived.len() == 1
     }
 
+    /// Notes an arrival that is not for the inbox.
+    pub(super) fn pass_over(&self) {
+        self.inbox.pass_over();
+    }
+
     /// Takes a decision. Says whether [`flush`](Self::flush) has something to do now.
     pub(super) fn settle(
         &mut self,

@@ -303,12 +303,13 @@ fn a_message_above_the_announced_size_is_not_sent() {
 }
 
 #[test]
-fn a_message_that_grows_beyond_the_limit_closes_its_link() {
+fn a_message_that_grows_beyond_the_limit_is_reported_and_not_kept() {
     let limits = Limits {
         max_message_size: 1_000,
+        max_partial_bytes: 1_500,
         ..Limits::default()
     };
-    for parts in [vec![1_001], vec![600, 401], vec![1_000, 1]] {
+    for parts in [vec![1_001], vec![600, 401], vec![1_000, 1], vec![900; 9]] {
         let (mut peer, link) = RawPeer::with_link(limits, Role::Sender);
         peer.engine.set_credit(link, 10).unwrap();
         peer.heard();
@@ -317,26 +318,21 @@ fn a_message_that_grows_beyond_the_limit_closes_its_link() {
         }
         let events = peer.events();
         let [
-            Event::LinkDetached {
-                link: gone,
-                closed: true,
-                error: Some(error),
+            Event::TooLarge {
+                delivery,
+                size,
+                limit: 1_000,
             },
         ] = &events[..]
         else {
             panic!("{events:?}")
         };
-        assert_eq!(
-            (*gone, &error.condition),
-            (link, &condition::MESSAGE_SIZE_EXCEEDED)
-        );
-        let heard = peer.heard();
-        assert!(
-            matches!(heard[..], [(0, Performative::Detach(_))]),
-            "{heard:?}"
-        );
+        assert_eq!(delivery.link, link);
+        assert_eq!(*size, parts.iter().sum::<usize>() as u64);
         assert_eq!(peer.engine.partial_bytes, 0);
-        assert!(!peer.engine.is_closed());
+        // The link goes on.
+        peer.say(0, &transfer(7, 1, false), &[1; 1_000]);
+        assert!(matches!(peer.events()[..], [Event::Delivery(_)]));
     }
 }
 
