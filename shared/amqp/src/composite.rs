@@ -1,8 +1,9 @@
 //! Composite types: a described list whose fields the specification names in order.
 //!
 //! One declaration gives the struct, its encoder and its decoder, so that the three cannot
-//! disagree about the order. A field is `required`, `optional` (null is `None`), or `or_default`
-//! (null is the default of the specification, and the default is sent as null).
+//! disagree about the order. A field is `required`, `optional` (null is `None`, and left out at the
+//! end of the list), `nullable` (the same, but never left out), or `or_default` (null is the
+//! default of the specification, and the default is sent as null).
 
 /// Declares composite types.
 macro_rules! composite {
@@ -80,6 +81,7 @@ macro_rules! field_type {
     (required $ty:ty) => { $ty };
     (or_default $ty:ty) => { $ty };
     (optional $ty:ty) => { Option<$ty> };
+    (nullable $ty:ty) => { Option<$ty> };
 }
 
 macro_rules! field_value {
@@ -95,6 +97,9 @@ macro_rules! field_value {
     (optional $composite:literal, $field:ident) => {
         $field
     };
+    (nullable $composite:literal, $field:ident) => {
+        $field
+    };
 }
 
 macro_rules! field_encode {
@@ -106,6 +111,9 @@ macro_rules! field_encode {
     };
     (optional $list:ident, $out:ident, $value:expr) => {
         $list.optional($out, $value.as_ref())
+    };
+    (nullable $list:ident, $out:ident, $value:expr) => {
+        $list.nullable($out, $value.as_ref())
     };
 }
 

@@ -81,6 +81,13 @@ impl ListWriter {
         }
     }
 
+    /// Appends a field that is written even when it is absent and nothing follows it.
+    pub(crate) fn nullable<T: Encode>(&mut self, out: &mut BytesMut, value: Option<&T>) {
+        self.optional(out, value);
+        self.present = self.count;
+        self.present_end = out.len();
+    }
+
     /// Closes the list.
     pub(crate) fn finish(self, out: &mut BytesMut) {
         out.truncate(self.present_end);

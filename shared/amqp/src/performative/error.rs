@@ -12,8 +12,9 @@ composite! {
         required condition: Symbol,
         /// What happened, for people.
         optional description: String,
-        /// Details, for programs.
-        optional info: Map,
+        /// Details, for programs. Written as a null when there are none: the Python SDK reads the
+        /// third field of the error of a rejected message without looking whether there is one.
+        nullable info: Map,
     }
 }
 
