@@ -17,7 +17,7 @@ test:   ## Run every test, with private servers.
 
 bench:  ## Measure throughput and latency; fails below the bars.
 	cargo build --release --workspace --bins
-	$(TARGET)/release/nightshift servers exec --durable --with postgres -- $(TARGET)/release/bench
+	$(TARGET)/release/bench
 
 check:  ## Format, lints and documentation, without running anything.
 	cargo fmt --all --check

@@ -5,8 +5,8 @@ use std::fs;
 /// Resources that a process has used.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
-    /// Resident memory now, in bytes.
-    pub resident_bytes: u64,
+    /// The most memory that was resident so far, in bytes.
+    pub peak_resident_bytes: u64,
     /// Processor time since its start, user and system, in seconds.
     pub cpu_seconds: f64,
 }
@@ -18,12 +18,12 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// The resources of the process `pid`; `None` when it is gone.
 pub fn usage(pid: u32) -> Option<Usage> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     let stat = fields_after_name(pid)?;
     let ticks: f64 = stat.get(11)?.parse::<f64>().ok()? + stat.get(12)?.parse::<f64>().ok()?;
     Some(Usage {
-        resident_bytes: kilobytes * 1024,
+        peak_resident_bytes: kilobytes * 1024,
         cpu_seconds: ticks / TICKS_PER_SECOND,
     })
 }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn this_process_uses_memory_and_a_stranger_uses_nothing() {
-        assert!(usage(std::process::id()).unwrap().resident_bytes > 100_000);
+        assert!(usage(std::process::id()).unwrap().peak_resident_bytes > 100_000);
         assert_eq!(usage(u32::MAX), None);
     }
 }

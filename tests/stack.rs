@@ -192,7 +192,8 @@ impl Stack {
         Ok(())
     }
 
-    /// Stops host and broker with SIGTERM and returns the host's exit code.
+    /// Stops host and broker with SIGTERM and returns the host's exit code. A handler that had to
+    /// be killed is an error.
     pub fn stop(mut self) -> anyhow::Result<Option<i32>> {
         let code = match self.host.take() {
             Some(host) => end(host)?,
@@ -203,6 +204,10 @@ impl Stack {
             Signal::SIGTERM,
         )?;
         self.broker.wait()?;
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        if log.contains("it is killed") {
+            bail!("the handler did not end by itself:\n{log}");
+        }
         Ok(code)
     }
 }

@@ -54,17 +54,17 @@ impl Report {
             self.limit.rows_per_second, self.limit.batch_size
         );
         println!("  {:>10.2} of the limit", self.ratio());
-        println!("send to commit at {RATE}/s");
+        println!("from send until another connection sees the row, at {RATE}/s");
         println!(
             "  {:>10.2} ms p50\n  {:>10.2} ms p99",
             self.latency.p50_ms, self.latency.p99_ms
         );
-        println!("process      RSS MiB   CPU s for all");
+        println!("process     peak RSS MiB  CPU s for all");
         for process in &self.throughput.processes {
             println!(
-                "  {:<10} {:>7.1} {:>8.2}",
+                "  {:<10} {:>13.1} {:>13.2}",
                 process.name,
-                mebibytes(process.resident_bytes),
+                mebibytes(process.peak_resident_bytes),
                 process.cpu_seconds
             );
         }
@@ -81,7 +81,7 @@ impl Report {
             .iter()
             .map(|process| {
                 let figures = json!({
-                    "rss_mib": rounded(mebibytes(process.resident_bytes)),
+                    "peak_rss_mib": rounded(mebibytes(process.peak_resident_bytes)),
                     "cpu_seconds": rounded(process.cpu_seconds),
                 });
                 (process.name.to_owned(), figures)

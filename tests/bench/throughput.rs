@@ -26,7 +26,7 @@ pub(crate) struct Throughput {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) name: &'static str,
-    pub(crate) resident_bytes: u64,
+    pub(crate) peak_resident_bytes: u64,
     pub(crate) cpu_seconds: f64,
 }
 
@@ -54,7 +54,7 @@ pub(crate) async fn measure(stack: &mut Stack, pool: &PgPool) -> anyhow::Result<
     let host = stack.host_pid().context("the host is gone")?;
     let handler = stack.handler_pid(None).await?;
     let idle = Usage {
-        resident_bytes: 0,
+        peak_resident_bytes: 0,
         cpu_seconds: 0.0,
     };
     let mut processes = Vec::new();
@@ -67,7 +67,7 @@ pub(crate) async fn measure(stack: &mut Stack, pool: &PgPool) -> anyhow::Result<
         let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
         processes.push(Process {
             name,
-            resident_bytes: after.resident_bytes,
+            peak_resident_bytes: after.peak_resident_bytes,
             cpu_seconds,
         });
     }

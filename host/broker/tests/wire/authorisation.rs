@@ -10,7 +10,7 @@ use nightshift_amqp::{
     engine::{ClientOptions, Event, SaslClient},
     sasl::PlainCredentials,
 };
-use nightshift_broker::{AccessKey, Broker, BrokerConfig, BrokerError, QueueConfig};
+use nightshift_broker::{AccessKey, Broker, BrokerError, QueueConfig};
 use nightshift_time::{SystemClock, TestClock};
 use sha2::Sha256;
 
@@ -25,7 +25,7 @@ fn guarded() -> (Broker, TestClock) {
         key: "secret".into(),
     };
     let queues = ["orders", "other"].map(QueueConfig::new);
-    let config = BrokerConfig::new(queues).access_key(key);
+    let config = crate::config(queues).access_key(key);
     (
         Broker::start(config, Arc::new(clock.clone())).unwrap(),
         clock,
@@ -113,7 +113,7 @@ async fn a_rule_and_its_key_open_everything() {
 
 #[tokio::test]
 async fn a_client_that_sets_no_token_is_sent_away() {
-    let mut config = BrokerConfig::new([QueueConfig::new("q")]);
+    let mut config = crate::config([QueueConfig::new("q")]);
     config.limits.authentication = Duration::from_millis(50);
     let broker = Broker::start(config, SystemClock::shared()).unwrap();
     let mut client = Client::connect_without_token(broker.local_addr()).await;
@@ -128,7 +128,7 @@ async fn a_client_that_sets_no_token_is_sent_away() {
 
 #[tokio::test]
 async fn a_client_that_attaches_nothing_is_sent_away() {
-    let mut config = BrokerConfig::new([QueueConfig::new("q")]);
+    let mut config = crate::config([QueueConfig::new("q")]);
     config.limits.idle_connection = Duration::from_millis(50);
     let broker = Broker::start(config, SystemClock::shared()).unwrap();
     let mut client = Client::connect(broker.local_addr()).await;
@@ -144,7 +144,7 @@ async fn a_client_that_attaches_nothing_is_sent_away() {
 #[tokio::test]
 async fn the_network_is_not_served_without_a_key() {
     let everywhere: SocketAddr = ([0, 0, 0, 0], 0).into();
-    let config = BrokerConfig::new([QueueConfig::new("q")]).listen(everywhere);
+    let config = crate::config([QueueConfig::new("q")]).listen(everywhere);
     let refused = Broker::start(config.clone(), SystemClock::shared()).unwrap_err();
     assert!(matches!(refused, BrokerError::KeyRequired { .. }));
     assert!(

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use nightshift_amqp::{condition, engine::Event, performative::DeliveryState};
-use nightshift_broker::{Broker, BrokerConfig, QueueConfig};
+use nightshift_broker::{Broker, QueueConfig};
 use nightshift_time::SystemClock;
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use tokio::{
@@ -93,7 +93,7 @@ async fn a_frame_may_come_byte_by_byte() {
 
 #[tokio::test]
 async fn a_message_above_the_limit_is_refused_and_costs_no_memory() {
-    let mut config = BrokerConfig::new([QueueConfig::new("q")]);
+    let mut config = crate::config([QueueConfig::new("q")]);
     config.max_message_size = 10_000;
     let broker = Broker::start(config, SystemClock::shared()).unwrap();
     let mut client = Client::connect(broker.local_addr()).await;
@@ -120,7 +120,7 @@ async fn a_message_above_the_limit_is_refused_and_costs_no_memory() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_takes_again_when_there_is_room() {
-    let mut config = BrokerConfig::new([QueueConfig::new("q")]);
+    let mut config = crate::config([QueueConfig::new("q")]);
     config.limits.queue_messages = 2;
     let broker = Broker::start(config, SystemClock::shared()).unwrap();
     let mut client = Client::connect(broker.local_addr()).await;

@@ -23,15 +23,21 @@ use nightshift_time::{SystemClock, TestClock};
 /// Longer than any step takes; reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Like a user's, but for a stop that does not wait for the clients that a test leaves behind.
+fn config(queues: impl IntoIterator<Item = QueueConfig>) -> BrokerConfig {
+    let mut config = BrokerConfig::new(queues);
+    config.limits.stop_grace = Duration::from_millis(50);
+    config
+}
+
 fn start(queues: impl IntoIterator<Item = QueueConfig>) -> Broker {
-    Broker::start(BrokerConfig::new(queues), SystemClock::shared()).expect("a free port")
+    Broker::start(config(queues), SystemClock::shared()).expect("a free port")
 }
 
 /// A broker whose time only moves by hand.
 fn start_with_clock(queues: impl IntoIterator<Item = QueueConfig>) -> (Broker, TestClock) {
     let clock = TestClock::new(DateTime::from_timestamp(1_800_000_000, 0).expect("a time"));
-    let config = BrokerConfig::new(queues);
-    let broker = Broker::start(config, Arc::new(clock.clone())).expect("a free port");
+    let broker = Broker::start(config(queues), Arc::new(clock.clone())).expect("a free port");
     (broker, clock)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nightshift_amqp::{engine::ClientOptions, performative::DeliveryState};
-use nightshift_broker::{Broker, BrokerConfig, QueueConfig};
+use nightshift_broker::{Broker, QueueConfig};
 use nightshift_time::SystemClock;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_client_that_never_settles_is_given_no_more_and_others_are_served() {
-    let mut config = BrokerConfig::new([QueueConfig::new("q")]);
+    let mut config = crate::config([QueueConfig::new("q")]);
     config.limits.unsettled_per_connection = 10;
     let broker = Broker::start(config, SystemClock::shared()).unwrap();
     let mut greedy = Client::connect(broker.local_addr()).await;
@@ -104,7 +104,7 @@ async fn a_receiver_that_leaves_passes_its_message_on() {
 
 #[tokio::test]
 async fn connections_above_the_limit_are_hung_up_on_and_places_become_free() {
-    let mut config = BrokerConfig::new([QueueConfig::new("q")]);
+    let mut config = crate::config([QueueConfig::new("q")]);
     config.limits.connections = 2;
     let broker = Broker::start(config, SystemClock::shared()).unwrap();
     let first = Client::connect(broker.local_addr()).await;
