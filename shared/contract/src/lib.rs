@@ -6,7 +6,7 @@
 //! release does not know are ignored, so that the old and the new one can run side by side during
 //! a rolling upgrade.
 //!
-//! [`decode`] never fails without saying what is wrong in words that the producer's author
+//! [`decode()`] never fails without saying what is wrong in words that the producer's author
 //! understands: the [`PayloadError`] is what stands in the dead letter.
 
 mod decode;
