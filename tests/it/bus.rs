@@ -182,6 +182,25 @@ async fn an_abandoned_message_comes_back_and_a_dead_letter_says_why() {
 }
 
 #[tokio::test]
+async fn a_released_message_comes_back_uncounted() {
+    let broker = broker();
+    let client = connect(&broker.connection_string()).await;
+    send_numbers(&client, 0..3).await;
+    let receiver = receiver(&client, ReceiverOptions::default()).await;
+    let taken = receive(&receiver, 3).await;
+    let released = receiver.release_messages(&taken[..2]).await.unwrap();
+    assert!(released.iter().all(Result::is_ok), "{released:?}");
+    let again = receive(&receiver, 2).await;
+    assert_eq!(ids(&again), ["0", "1"]);
+    assert!(again.iter().all(|message| message.delivery_count == 1));
+    let late = receiver.release_messages(&taken[..1]).await.unwrap();
+    assert!(
+        matches!(&late[..], [Err(BusError::MessageLockLost { .. })]),
+        "{late:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_message_is_settled_where_it_was_received() {
     let broker = broker();
     let client = connect(&broker.connection_string()).await;

@@ -17,5 +17,6 @@ mod conformance;
 mod crash;
 mod host;
 mod layering;
+mod outage;
 mod settings;
 mod walking_skeleton;

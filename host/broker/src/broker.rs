@@ -40,6 +40,18 @@ pub(crate) struct Shared {
     next_connection: AtomicU64,
 }
 
+impl Shared {
+    pub(crate) fn new(config: BrokerConfig, clock: SharedClock) -> Self {
+        Self {
+            namespace: Arc::new(Namespace::new(&config)),
+            config,
+            clock,
+            stop: CancellationToken::new(),
+            next_connection: AtomicU64::new(1),
+        }
+    }
+}
+
 /// A running broker. Dropping it stops it at once; [`Broker::stop`] does so politely.
 #[derive(Debug)]
 pub struct Broker {
@@ -61,13 +73,7 @@ impl Broker {
         let local_addr = listener.local_addr().map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
 
-        let shared = Arc::new(Shared {
-            namespace: Arc::new(Namespace::new(&config)),
-            config,
-            clock,
-            stop: CancellationToken::new(),
-            next_connection: AtomicU64::new(1),
-        });
+        let shared = Arc::new(Shared::new(config, clock));
         let tasks = TaskTracker::new();
         tasks.spawn(timekeeper::keep_time(
             Arc::clone(&shared.namespace),

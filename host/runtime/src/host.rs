@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nightshift_time::SharedClock;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::HostConfig;
 use crate::handler::{Handler, HandlerClient, HandlerState};
-use crate::listener::Listener;
+use crate::listener::{LONGEST_FAILURE, Listener, Pauses};
 use crate::stats::{Counters, HandlerStats, HostStats};
 
 /// How long listeners may take, after their invocations were given up, to give the messages back.
@@ -64,8 +64,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the handler and the listeners, whose deadlines `clock` counts; must be called within a tokio runtime. Nothing is
-    /// ready when it returns: see [`Host::wait_until_ready`].
+    /// Starts the handler and the listeners, whose deadlines `clock` counts; must be called within a
+    /// tokio runtime. Nothing is ready when it returns: see [`Host::wait_until_ready`].
     pub fn start(config: HostConfig, clock: SharedClock) -> Result<Self, HostError> {
         let config = Arc::new(HostConfig { clock, ..config });
         let client = HandlerClient::new();
@@ -95,6 +95,7 @@ impl Host {
                 counters,
                 stop: host.stop.clone(),
                 cancel: host.cancel.clone(),
+                failures: Mutex::new(Pauses::up_to(LONGEST_FAILURE)),
             };
             host.listeners.spawn(Arc::new(listener).run());
         }

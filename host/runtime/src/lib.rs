@@ -21,11 +21,13 @@
 //! | extra request headers | none | `x-nightshift-deadline`, `x-nightshift-locked-until` |
 //! | body that is an AMQP value or sequence | fails its invocation | dead-lettered alone |
 //! | answer | read whole | at most 16 MiB |
+//! | a failed invocation's messages | abandoned at once | given back after a pause (0.1 s doubling to 1 s, over with the next success); a failed delivery counts unless the handler answered 503 or was not called |
+//! | a message that has failed three times | in a batch as before | in an invocation of its own |
 //!
 //! In both modes an answer outside 2xx, one that is no JSON object (also an empty one, on which
 //! the real host would wait until its time-out) and a redirect (which it would follow) fail the
 //! invocation. Messages are received only while the handler answers: during a restart nothing is
-//! fetched, and what was fetched ahead goes back, so a crash does not use up delivery counts.
+//! fetched, and what was fetched ahead goes back without counting as delivered.
 //! Locks are not renewed: an invocation should end before its messages' lock does.
 
 pub mod app;

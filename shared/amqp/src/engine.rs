@@ -72,7 +72,6 @@ pub use unsettled::Unsettled;
 
 use crate::frame::{FrameHeader, ProtocolHeader};
 use crate::performative::AmqpError;
-use crate::value::Symbol;
 use handshake::{Phase, Side};
 use idle::Idle;
 use link::Link;
@@ -93,7 +92,6 @@ pub struct Engine {
     frames: Bytes,
     outbox: Outbox,
     events: VecDeque<Event>,
-    mechanism: Option<Symbol>,
     /// The highest channel that both sides take.
     channel_max: u16,
     sessions: Slots<Session>,
@@ -135,7 +133,6 @@ impl Engine {
             frames: Bytes::new(),
             outbox: Outbox::new(),
             events: VecDeque::new(),
-            mechanism: None,
             channel_max: limits.channel_max,
             sessions: Slots::new(),
             incoming_channels: Vec::new(),
@@ -199,9 +196,10 @@ impl Engine {
         self.phase == Phase::Closed
     }
 
-    /// The SASL mechanism that was used, if any.
-    pub fn sasl_mechanism(&self) -> Option<&Symbol> {
-        self.mechanism.as_ref()
+    /// Whether the end has begun: our close is out, or the connection is over. Commands fail from
+    /// here on, and what the peer still sends is dropped.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::CloseSent | Phase::Closed)
     }
 
     /// Closes the connection. [`Event::Closed`] follows when the peer has answered; until then

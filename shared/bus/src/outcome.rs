@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | complete | accepted |
 //! | abandon | modified(delivery-failed) |
+//! | release | released |
 //! | dead-letter | rejected(`com.microsoft:dead-letter`, reason and description in its info map) |
 //!
 //! The broker answers with a state of the same kind. An answer `rejected` *with* an error means
@@ -22,6 +23,8 @@ pub(crate) enum Outcome {
     Complete,
     /// Failed: the broker unlocks it and counts the delivery.
     Abandon,
+    /// Not looked at: the broker unlocks it.
+    Release,
     /// Hopeless: the broker moves it to the dead-letter queue.
     DeadLetter {
         /// `DeadLetterReason`.
@@ -41,6 +44,7 @@ impl Outcome {
                 undeliverable_here: false,
                 message_annotations: None,
             }),
+            Self::Release => DeliveryState::Released,
             Self::DeadLetter {
                 reason,
                 description,

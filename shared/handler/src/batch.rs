@@ -20,9 +20,10 @@ use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::decode::{DecodeError, decode_batch, decode_single};
 use nightshift_job::{BatchFunction, Cx, Disposition, Item, JobError, JobKey, Outcome, Refusal};
 use nightshift_postgres::inbox::{self, BEGIN, Claim, Claimed, Partitions};
-use nightshift_postgres::{dead_letter, is_unreachable};
+use nightshift_postgres::{Lease, dead_letter, is_conflict, is_unreachable};
+use nightshift_telemetry::causes;
 use nightshift_time::SharedClock;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::call::{Call, InvocationFailed};
@@ -45,8 +46,12 @@ pub(crate) struct BatchRunner<F> {
 /// Why a transaction did not commit, or not all of its members are settled.
 #[derive(Debug, thiserror::Error)]
 enum AttemptFailed {
-    #[error("{}", chain(.0))]
-    Database(#[from] sqlx::Error),
+    /// The database cannot be used for anything: not reachable, or not as this release expects it.
+    /// No message is at fault.
+    #[error("{}", causes(.0))]
+    Away(sqlx::Error),
+    #[error("{}", causes(.0))]
+    Database(sqlx::Error),
     #[error("{0}")]
     Function(JobError),
     #[error("the function panicked: {0}")]
@@ -55,6 +60,27 @@ enum AttemptFailed {
     Outcomes { expected: usize, found: usize },
     #[error("the message is being processed elsewhere")]
     Busy,
+}
+
+impl From<sqlx::Error> for AttemptFailed {
+    fn from(error: sqlx::Error) -> Self {
+        if is_unreachable(&error) {
+            Self::Away(error)
+        } else {
+            Self::Database(error)
+        }
+    }
+}
+
+/// What the failure of a statement of the platform's own says: another transaction was in the way,
+/// or the database is not in order (gone, not migrated, restored without today's partitions, a
+/// password or privilege withdrawn).
+fn platform_failed(error: sqlx::Error) -> AttemptFailed {
+    if is_conflict(&error) {
+        AttemptFailed::Database(error)
+    } else {
+        AttemptFailed::Away(error)
+    }
 }
 
 impl<F: BatchFunction> BatchRunner<F> {
@@ -88,16 +114,16 @@ impl<F: BatchFunction> BatchRunner<F> {
         loop {
             match timeout_at(deadline, self.pass(&members, &cx)).await {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(PassFailed::Unreachable(error))) => {
+                Ok(Err(PassFailed::Away(error))) => {
                     if last_error.is_none() {
                         tracing::warn!(
                             function.name = F::NAME,
                             invocation.id = call.invocation_id,
-                            error = chain(&error),
-                            "database is away; holding the invocation"
+                            error = causes(&error),
+                            "database cannot be used; holding the invocation"
                         );
                     }
-                    last_error = Some(chain(&error));
+                    last_error = Some(causes(&error));
                 }
                 Ok(Err(PassFailed::Members { failed, first })) => {
                     return Err(InvocationFailed::SomeFailed {
@@ -127,9 +153,7 @@ impl<F: BatchFunction> BatchRunner<F> {
         if members.len() > 1 {
             match self.attempt(members, None, cx).await {
                 Ok(()) => return Ok(()),
-                Err(AttemptFailed::Database(error)) if is_unreachable(&error) => {
-                    return Err(PassFailed::Unreachable(error));
-                }
+                Err(AttemptFailed::Away(error)) => return Err(PassFailed::Away(error)),
                 Err(error) => {
                     tracing::info!(function.name = F::NAME, batch.size = members.len(), %error, "batch failed; running its messages one by one");
                 }
@@ -140,9 +164,7 @@ impl<F: BatchFunction> BatchRunner<F> {
         for member in members {
             match self.attempt_alone(member, cx).await {
                 Ok(()) => {}
-                Err(AttemptFailed::Database(error)) if is_unreachable(&error) => {
-                    return Err(PassFailed::Unreachable(error));
-                }
+                Err(AttemptFailed::Away(error)) => return Err(PassFailed::Away(error)),
                 Err(error) => {
                     failed += 1;
                     first.get_or_insert(error.to_string());
@@ -180,11 +202,41 @@ impl<F: BatchFunction> BatchRunner<F> {
             .filter(|member| !matches!(member.content, Content::OutOfRetention(_)))
             .collect();
         let claims: Vec<Claim> = claimable.iter().map(|member| member.claim).collect();
-        self.partitions.ensure(&self.pool, &claims).await?;
-        let mut connection = self.pool.acquire().await?;
-        let mut tx = connection.begin_with(BEGIN).await?;
-        let found = inbox::claim(&mut tx, F::NAME, &claims).await?;
-        let mut work = Work::sort(members, &claimable, &found, condemned);
+        let mut lease = Lease::take(&self.pool).await.map_err(platform_failed)?;
+        let result = self
+            .transact(
+                lease.connection(),
+                members,
+                &claimable,
+                &claims,
+                condemned,
+                cx,
+            )
+            .await;
+        if !matches!(result, Err(AttemptFailed::Away(_))) {
+            lease.end();
+        }
+        result
+    }
+
+    async fn transact(
+        &self,
+        connection: &mut PgConnection,
+        members: &[&Member<F::Input>],
+        claimable: &[&Member<F::Input>],
+        claims: &[Claim],
+        condemned: Option<&Refusal>,
+        cx: &Cx,
+    ) -> Result<(), AttemptFailed> {
+        self.partitions
+            .ensure(connection, claims)
+            .await
+            .map_err(AttemptFailed::Away)?;
+        let (mut tx, found) = self.claim(connection, claims).await.map_err(|error| {
+            self.partitions.forget();
+            platform_failed(error)
+        })?;
+        let mut work = Work::sort(members, claimable, &found, condemned);
         let items: Vec<&Item<F::Input>> = work.runnable.iter().map(|(_, item)| *item).collect();
         let outcomes = self.run(&items, &mut tx, cx).await?;
         work.take_outcomes(outcomes, &mut tx).await?;
@@ -196,6 +248,17 @@ impl<F: BatchFunction> BatchRunner<F> {
         } else {
             Ok(())
         }
+    }
+
+    /// Opens the transaction and claims what is to be done in it.
+    async fn claim<'a>(
+        &self,
+        connection: &'a mut PgConnection,
+        claims: &[Claim],
+    ) -> Result<(Transaction<'a, Postgres>, Vec<Claimed>), sqlx::Error> {
+        let mut tx = connection.begin_with(BEGIN).await?;
+        let found = inbox::claim(&mut tx, F::NAME, claims).await?;
+        Ok((tx, found))
     }
 
     async fn run(
@@ -224,7 +287,7 @@ impl<F: BatchFunction> BatchRunner<F> {
 }
 
 enum PassFailed {
-    Unreachable(sqlx::Error),
+    Away(sqlx::Error),
     Members { failed: usize, first: String },
 }
 
@@ -340,9 +403,13 @@ impl<'a, I> Work<'a, I> {
 }
 
 fn out_of_time(call: &Call, last_error: Option<String>) -> InvocationFailed {
-    InvocationFailed::Deadline {
-        seconds: call.budget.as_secs_f64(),
-        last_error,
+    let seconds = call.budget.as_secs_f64();
+    match last_error {
+        Some(last_error) => InvocationFailed::Unavailable {
+            seconds,
+            last_error,
+        },
+        None => InvocationFailed::Deadline { seconds },
     }
 }
 
@@ -352,19 +419,4 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())
-}
-
-/// An error with its causes on one line.
-fn chain(error: &sqlx::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -45,12 +45,19 @@ pub enum InvocationFailed {
     #[error("the invocation cannot be read")]
     Unreadable(#[from] DecodeError),
     /// The time was over. Whether a commit that was under way happened is unknown.
-    #[error("not done after {seconds} s{}", last_error.as_ref().map(|e| format!("; last: {e}")).unwrap_or_default())]
+    #[error("not done after {seconds} s")]
     Deadline {
         /// The time that was given, in seconds.
         seconds: f64,
-        /// What went wrong in the last try, if one ended.
-        last_error: Option<String>,
+    },
+    /// The database could not be used for as long as the invocation was held. No message is at
+    /// fault; whether a commit that was under way happened is unknown.
+    #[error("the database could not be used for {seconds} s; last: {last_error}")]
+    Unavailable {
+        /// The time that was given, in seconds.
+        seconds: f64,
+        /// What went wrong in the last try.
+        last_error: String,
     },
     /// Some messages failed for a cause that may pass; the others are done.
     #[error("{failed} of {all} messages must be delivered again; first: {first}")]

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{Stream, StreamExt, pin_mut};
 use nightshift_bindings::invocation::response::{CONTENT_TYPE, SUCCESS};
+use nightshift_telemetry::causes;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use warp::http::{Response, StatusCode, header};
 use warp::{Filter, Rejection};
 
-use crate::call::Call;
+use crate::call::{Call, InvocationFailed};
 use crate::registry::{Registry, RegistryError};
 use crate::settings::HandlerSettings;
 use crate::shutdown;
@@ -23,6 +24,13 @@ const INVOCATION_ID: &str = "x-azure-functions-invocationid";
 
 /// When our own host gives the call up, as RFC 3339; other hosts do not send it.
 const DEADLINE: &str = "x-nightshift-deadline";
+
+/// When the first lock of the call's messages ends, likewise: what is not answered by then is
+/// delivered to somebody else.
+const LOCKED_UNTIL: &str = "x-nightshift-locked-until";
+
+/// How long before the locks end an answer must be on its way, to settle the messages in time.
+const SETTLEMENT_MARGIN: TimeDelta = TimeDelta::seconds(1);
 
 /// Why a handler could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +97,7 @@ impl Handler {
         &self,
         name: &str,
         invocation_id: Option<String>,
-        deadline: Option<String>,
+        limits: Limits,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Response<String> {
         let body = match read_body(body, self.settings.max_invocation_bytes).await {
@@ -100,11 +108,10 @@ impl Handler {
             }
         };
         let now = self.registry.clock().now();
-        let host_deadline = deadline.and_then(|text| DateTime::parse_from_rfc3339(&text).ok());
         let call = Call::new(
             invocation_id.unwrap_or_default(),
             self.settings.batch_deadline,
-            host_deadline.map(|at| at.with_timezone(&Utc)),
+            limits.earliest(),
             now,
             self.stopping.child_token(),
         );
@@ -125,7 +132,7 @@ impl Handler {
                     error = causes(&error),
                     "invocation failed"
                 );
-                failure(StatusCode::INTERNAL_SERVER_ERROR, &causes(&error))
+                failure(status(&error), &causes(&error))
             }
         }
     }
@@ -141,13 +148,39 @@ fn routes(
         .and(warp::path::param::<String>())
         .and(warp::path::end())
         .and(warp::header::optional::<String>(INVOCATION_ID))
-        .and(warp::header::optional::<String>(DEADLINE))
+        .and(limits())
         .and(warp::body::stream())
-        .then(move |name: String, invocation_id, deadline, body| {
+        .then(move |name: String, invocation_id, limits, body| {
             let handler = Arc::clone(&handler);
-            async move { handler.answer(&name, invocation_id, deadline, body).await }
+            async move { handler.answer(&name, invocation_id, limits, body).await }
         });
     ready.or(invoke).unify()
+}
+
+/// Until when our own host waits for an answer; other hosts do not say.
+struct Limits {
+    deadline: Option<DateTime<Utc>>,
+    locked_until: Option<DateTime<Utc>>,
+}
+
+impl Limits {
+    fn earliest(&self) -> Option<DateTime<Utc>> {
+        let locked_until = self.locked_until.map(|until| until - SETTLEMENT_MARGIN);
+        [self.deadline, locked_until].into_iter().flatten().min()
+    }
+}
+
+fn limits() -> impl Filter<Extract = (Limits,), Error = Rejection> + Clone {
+    let instant = |text: Option<String>| {
+        let at = DateTime::parse_from_rfc3339(&text?).ok()?;
+        Some(at.with_timezone(&Utc))
+    };
+    warp::header::optional::<String>(DEADLINE)
+        .and(warp::header::optional::<String>(LOCKED_UNTIL))
+        .map(move |deadline, locked_until| Limits {
+            deadline: instant(deadline),
+            locked_until: instant(locked_until),
+        })
 }
 
 /// Reads a body of unknown length (the real host sends it in chunks), up to `limit` bytes.
@@ -185,6 +218,15 @@ async fn read_body<B: Buf>(
     Ok(whole)
 }
 
+/// 503 asks our own host to give the messages back without counting a failed delivery; other hosts
+/// treat it as any other failure.
+fn status(error: &InvocationFailed) -> StatusCode {
+    match error {
+        InvocationFailed::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
 fn failure(status: StatusCode, what: &str) -> Response<String> {
     json(status, serde_json::json!({ "error": what }).to_string())
 }
@@ -197,15 +239,4 @@ fn json(status: StatusCode, body: String) -> Response<String> {
         header::HeaderValue::from_static(CONTENT_TYPE),
     );
     response
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use nightshift_job::{BodyHash, JobKey};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// For how many days after its enqueueing a message may be run. Longer than any queue's time to
@@ -66,9 +66,13 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// Makes sure that the partitions for `claims` exist. Runs before the transaction, because
-    /// creating one locks the whole table for an instant.
-    pub async fn ensure(&self, pool: &PgPool, claims: &[Claim]) -> Result<(), sqlx::Error> {
+    /// Makes sure that the partitions for `claims` exist. Runs before the transaction, so that
+    /// the locks it takes do not last as long as the effects.
+    pub async fn ensure(
+        &self,
+        connection: &mut PgConnection,
+        claims: &[Claim],
+    ) -> Result<(), sqlx::Error> {
         let missing: BTreeSet<NaiveDate> = {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             claims
@@ -78,8 +82,8 @@ impl Partitions {
                 .collect()
         };
         for day in missing {
-            sqlx::query!("SELECT nightshift.ensure_inbox_partition($1)", day)
-                .execute(pool)
+            sqlx::query!("SELECT nightshift.ensure_inbox_partitions($1)", day)
+                .execute(&mut *connection)
                 .await?;
             self.known
                 .lock()
@@ -87,6 +91,14 @@ impl Partitions {
                 .insert(day);
         }
         Ok(())
+    }
+
+    /// Asks the database anew: it may be another one, restored from a backup.
+    pub fn forget(&self) {
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 

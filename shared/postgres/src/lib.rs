@@ -11,4 +11,4 @@ mod migrate;
 mod pool;
 
 pub use migrate::{MIGRATIONS, MigrateFailed, migrate};
-pub use pool::{PostgresSettings, is_unreachable, may_pass_when_alone};
+pub use pool::{Lease, PostgresSettings, is_conflict, is_unreachable};

@@ -4,7 +4,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use nightshift_settings::{ExposeSecret, Reader};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
 
 /// How long a call waits for a free or new connection. Short, because the caller holds a batch of
 /// locked messages and tries again itself while their locks allow.
@@ -92,13 +93,53 @@ pub fn is_unreachable(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether several messages in one transaction got into the way of another transaction: a lock
-/// time-out (55P03), deadlock (40P01) or serialisation failure (40001). Run one by one they pass.
-pub fn may_pass_when_alone(error: &sqlx::Error) -> bool {
+/// Whether another transaction was in the way: a lock time-out (55P03), deadlock (40P01) or
+/// serialisation failure (40001).
+pub fn is_conflict(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|code| ["55P03", "40P01", "40001"].contains(&code.as_ref()))
+}
+
+/// A connection that goes back to its pool only by [`Lease::end`]. One that is dropped in the middle
+/// of something, because its time was over, is closed: the server may be out of reach without
+/// anybody saying so, and the pool would wait for its answer, one place short, until the kernel gives up.
+#[derive(Debug)]
+pub struct Lease {
+    connection: PoolConnection<Postgres>,
+    is_over: bool,
+}
+
+impl Lease {
+    /// Takes a connection.
+    ///
+    /// # Errors
+    /// When none becomes free or can be opened in time.
+    pub async fn take(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            connection: pool.acquire().await?,
+            is_over: false,
+        })
+    }
+
+    /// The connection.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Gives the connection back as usable.
+    pub fn end(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +164,7 @@ mod tests {
     fn a_refused_connection_is_unreachable() {
         let error = sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into());
         assert!(is_unreachable(&error));
-        assert!(!may_pass_when_alone(&error));
+        assert!(!is_conflict(&error));
         assert!(!is_unreachable(&sqlx::Error::RowNotFound));
     }
 }

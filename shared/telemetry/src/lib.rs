@@ -31,6 +31,21 @@ impl LogFilter {
     }
 }
 
+/// An error with its causes on one line. A cause that an error quotes already is not repeated.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// Sends this process's log lines to standard output from now on. A second call changes nothing.
 pub fn init(filter: &LogFilter) {
     let filter = EnvFilter::try_new(&filter.0).unwrap_or_else(|_| EnvFilter::new("info"));

@@ -120,3 +120,43 @@ async fn a_call_above_the_time_limit_kills_the_handler_in_strict_mode() {
     assert_eq!(host.stats().handler.restarts, 1);
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_cannot_work_now_costs_no_delivery_count() {
+    for (mode, expected) in [("default", [1, 1, 1]), ("strict", [1, 2, 3])] {
+        let fixture = Fixture::new("", "status:503\nstatus:503\nok")
+            .await
+            .setting("NIGHTSHIFT_HOST_MODE", mode);
+        fixture.send(&["{}"]).await;
+        let host = fixture.start().await;
+        fixture.drained().await;
+        let counts: Vec<_> = fixture
+            .requests()
+            .iter()
+            .map(|request| request.metadata("DeliveryCount"))
+            .collect();
+        assert_eq!(counts, expected, "{mode}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_failed_several_times_is_tried_alone() {
+    let trigger = r#", "cardinality": "many", "dataType": "binary""#;
+    let fixture = Fixture::new(trigger, "status:500\ncrash\nstatus:500\nok").await;
+    fixture.send(&["a", "b", "c", "d"]).await;
+    let host = fixture.start().await;
+    fixture.drained().await;
+    let mut alone = 0;
+    for request in fixture.requests() {
+        let counts = request.metadata("DeliveryCountArray");
+        let tries = counts[0].as_u64().unwrap();
+        if tries > 3 {
+            assert_eq!(request.batch_size(), 1);
+            alone += 1;
+        }
+    }
+    assert!(alone > 0, "no message was tried four times");
+    assert_eq!(fixture.counts().dead_letter, 0);
+    host.stop().await;
+}

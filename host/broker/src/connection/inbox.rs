@@ -22,7 +22,7 @@ pub(super) struct Inbox {
     transfers: Vec<Transfer>,
     /// The messages of all transfers, in their order.
     submissions: Vec<Submission>,
-    /// The links that transfers came on, to be given new credit.
+    /// The links whose credit was used, to be given new.
     links: Vec<LinkId>,
 }
 
@@ -68,8 +68,34 @@ impl Connection {
         }
     }
 
-    /// Stores what came, and answers.
+    /// A message that its sender gave up half-way has used credit all the same.
+    pub(super) fn on_aborted(&mut self, id: LinkId) {
+        match self.links.get(&id) {
+            Some(Link::Sender(_)) => self.inbox.note_link(id),
+            Some(Link::Requests(_)) => self.renew_credit(id),
+            Some(Link::Receiver(_) | Link::Responses(_)) | None => {}
+        }
+    }
+
+    /// Gives a client's sender its full credit again when half of it is used.
+    pub(super) fn renew_credit(&mut self, id: LinkId) {
+        if self.engine.credit(id) <= CREDIT / 2 {
+            self.tell(|engine| engine.set_credit(id, CREDIT));
+        }
+    }
+
+    /// Stores what came, answers, and renews the credit that it used.
     pub(super) fn store_inbox(&mut self) {
+        self.store_transfers();
+        let mut links = std::mem::take(&mut self.inbox.links);
+        for link in links.drain(..) {
+            self.renew_credit(link);
+        }
+        // Keep the allocation for the next round.
+        self.inbox.links = links;
+    }
+
+    fn store_transfers(&mut self) {
         if self.inbox.transfers.is_empty() {
             return;
         }
@@ -77,7 +103,7 @@ impl Connection {
         let Inbox {
             transfers,
             submissions,
-            links,
+            ..
         } = &mut self.inbox;
         let mut submissions = submissions.drain(..);
         for group in transfers.chunk_by_mut(|a, b| a.entity == b.entity) {
@@ -97,13 +123,7 @@ impl Connection {
         }
         drop(submissions);
         let transfers = std::mem::take(transfers);
-        let links = std::mem::take(links);
         self.answer(&transfers);
-        for link in links {
-            if self.engine.credit(link) <= CREDIT / 2 {
-                self.tell(|engine| engine.set_credit(link, CREDIT));
-            }
-        }
         // Keep the allocation for the next round.
         self.inbox.transfers = transfers;
         self.inbox.transfers.clear();
@@ -140,6 +160,13 @@ impl Connection {
 }
 
 impl Inbox {
+    /// Notes a link whose credit was used.
+    fn note_link(&mut self, link: LinkId) {
+        if self.links.last() != Some(&link) {
+            self.links.push(link);
+        }
+    }
+
     fn take(&mut self, link: &SenderLink, delivery: Delivery, now_ms: i64) {
         let before = self.submissions.len();
         let is_batch = delivery.message_format == BATCH_FORMAT;
@@ -154,9 +181,7 @@ impl Inbox {
             cost: new.iter().map(Submission::cost).sum(),
             refusal: read.err().map(unsuitable),
         });
-        if self.links.last() != Some(&delivery.link) {
-            self.links.push(delivery.link);
-        }
+        self.note_link(delivery.link);
     }
 
     fn refuse(&mut self, link: &SenderLink, delivery: &Delivery, error: AmqpError) {
@@ -169,9 +194,7 @@ impl Inbox {
             cost: 0,
             refusal: Some(error),
         });
-        if self.links.last() != Some(&delivery.link) {
-            self.links.push(delivery.link);
-        }
+        self.note_link(delivery.link);
     }
 }
 

@@ -22,7 +22,7 @@ mod state;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -39,9 +39,6 @@ const OUTPUT_FULL: usize = 1024 * 1024;
 /// How much is read at once: little from a quiet client, much from a busy one.
 const SMALLEST_READ: usize = 4 * 1024;
 const LARGEST_READ: usize = 256 * 1024;
-
-/// A buffer that grew beyond this is given back when the connection is quiet.
-const KEPT_BUFFER: usize = 16 * 1024;
 
 /// How long a connection that has ended may take to receive its last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -76,7 +73,8 @@ struct Task {
     stream: TcpStream,
     shared: Arc<Shared>,
     read_size: usize,
-    /// When a closing connection is given up although the client has not confirmed.
+    /// When a connection that ends is given up, although the client has not confirmed the end or
+    /// not taken the last bytes.
     give_up_at: Option<Instant>,
 }
 
@@ -85,8 +83,13 @@ impl Task {
         loop {
             let deadline = self.connection.advance();
             self.write()?;
-            if self.connection.engine.is_closed() && self.connection.engine.output().is_empty() {
-                return Ok(());
+            if self.connection.engine.is_closed() {
+                if self.connection.engine.output().is_empty() {
+                    return Ok(());
+                }
+                // A client that reads nothing would never let the last bytes go.
+                let patience = Instant::now() + LAST_WORDS;
+                self.give_up_at.get_or_insert(patience);
             }
             if self.give_up_at.is_some_and(|at| at <= Instant::now()) {
                 return Ok(());
@@ -116,9 +119,7 @@ impl Task {
                 self.give_up_at = Some(Instant::now() + self.shared.config.limits.stop_grace);
                 self.connection.stop();
             }
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                self.give_back_memory();
-            }
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
         }
         Ok(true)
     }
@@ -153,18 +154,5 @@ impl Task {
             }
         }
         Ok(())
-    }
-
-    /// A connection that has just been idle keeps no large buffers.
-    fn give_back_memory(&mut self) {
-        let engine = &mut self.connection.engine;
-        shrink(engine.input());
-        shrink(engine.output());
-    }
-}
-
-fn shrink(buffer: &mut BytesMut) {
-    if buffer.is_empty() && buffer.capacity() > KEPT_BUFFER {
-        *buffer = BytesMut::new();
     }
 }

@@ -63,7 +63,8 @@ impl Connection {
     pub(super) fn on_credit(&mut self, id: LinkId, drain: bool) {
         match self.links.get_mut(&id) {
             Some(Link::Receiver(receiver)) => {
-                receiver.drain |= drain;
+                // The last word counts: new credit after a drain ends it.
+                receiver.drain = drain;
                 self.outbox.look_at(id, receiver);
             }
             Some(Link::Responses(_)) => {
@@ -308,6 +309,13 @@ impl Outbox {
 
     pub(super) fn forget(&mut self, number: u64) {
         self.numbers.remove(&number);
+    }
+
+    /// Forgets what is due, because every link is gone.
+    pub(super) fn clear(&mut self) {
+        self.due.clear();
+        self.stalled = false;
+        self.held_up = false;
     }
 
     pub(super) fn is_stalled(&self) -> bool {

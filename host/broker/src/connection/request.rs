@@ -15,7 +15,6 @@ use nightshift_amqp::{
 };
 
 use super::{
-    inbox,
     link::{Link, Node},
     state::{Connection, error_chain},
 };
@@ -108,9 +107,7 @@ impl Connection {
             let disposition = Disposition::new(Role::Receiver, id, id, true, Some(state));
             self.tell(|engine| engine.disposition(session, &disposition));
         }
-        if self.engine.credit(delivery.link) <= inbox::CREDIT / 2 {
-            self.tell(|engine| engine.set_credit(delivery.link, inbox::CREDIT));
-        }
+        self.renew_credit(delivery.link);
         let Ok(request) = request else { return };
         let response = match &node {
             Node::Cbs => self.on_cbs_request(&request),

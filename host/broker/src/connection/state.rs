@@ -1,5 +1,8 @@
 //! What a connection knows, and one round of its work.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use nightshift_amqp::{
@@ -93,8 +96,13 @@ impl Connection {
             }
         }
         self.work_off();
-        self.deliver();
-        self.close_when_due();
+        if !self.engine.is_closing() {
+            self.deliver();
+            self.close_when_due();
+        }
+        if self.engine.is_closing() {
+            self.withdraw();
+        }
         self.next_deadline()
     }
 
@@ -105,26 +113,23 @@ impl Connection {
     }
 
     fn on_event(&mut self, event: Event) {
+        if !is_worked_off_later(&event) {
+            // What was sent before a link or session ended is answered before its end.
+            self.work_off();
+        }
         match event {
-            // These come in great numbers and are worked off together.
-            Event::Delivery(delivery) => return self.on_delivery(delivery),
+            Event::Delivery(delivery) => self.on_delivery(delivery),
             Event::TooLarge {
                 delivery,
                 size,
                 limit,
-            } => return self.on_too_large(&delivery, size, limit),
+            } => self.on_too_large(&delivery, size, limit),
+            Event::Aborted { link } => self.on_aborted(link),
             Event::Disposition {
                 session,
                 disposition,
-            } => {
-                return self.on_disposition(session, disposition);
-            }
-            Event::Credit { link, drain, .. } => return self.on_credit(link, drain),
-            _ => {}
-        }
-        // What was sent before a link or session ended is answered before its end.
-        self.work_off();
-        match event {
+            } => self.on_disposition(session, disposition),
+            Event::Credit { link, drain, .. } => self.on_credit(link, drain),
             Event::PlainCredentials(credentials) => self.on_credentials(&credentials),
             Event::SessionBegun { session, .. } => {
                 self.unsettled.insert(session, Unsettled::new());
@@ -142,7 +147,8 @@ impl Connection {
                 let error = error.map(|error| error.to_string());
                 tracing::debug!(connection.id = self.id, error, "connection closed");
             }
-            _ => {}
+            // Nothing hangs on the client's open; we attach no links and drain none.
+            Event::Opened(_) | Event::LinkAttached { .. } | Event::Drained { .. } => {}
         }
     }
 
@@ -185,12 +191,13 @@ impl Connection {
         self.linkless_since = None;
     }
 
-    /// Leaves every line. The locks stay until they end, as in the service.
+    /// Leaves every line and looks at no receiver any more. The locks stay until they end, as in the service.
     pub(super) fn withdraw(&mut self) {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for link in links {
             self.forget_link(link);
         }
+        self.outbox.clear();
     }
 
     /// Gives the engine a command. One that fails concerns something that the client has ended
@@ -235,6 +242,10 @@ impl Connection {
                 Some(now)
             }
         };
+        if self.engine.is_closing() {
+            // Its other deadlines have no say any more, and may have passed.
+            return protocol;
+        }
         let authentication = self
             .grants
             .is_empty()
@@ -248,12 +259,20 @@ impl Connection {
             .map(|since| since + limits.idle_connection);
         let stalled = self.outbox.is_stalled().then(|| now + STALLED_PAUSE);
         let all = [protocol, authentication, expiry, idle, stalled];
-        if self.engine.is_closed() {
-            protocol
-        } else {
-            all.into_iter().flatten().min()
-        }
+        all.into_iter().flatten().min()
     }
+}
+
+/// Whether an event is only collected: those that come in great numbers are worked off together.
+fn is_worked_off_later(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Delivery(_)
+            | Event::TooLarge { .. }
+            | Event::Aborted { .. }
+            | Event::Disposition { .. }
+            | Event::Credit { .. }
+    )
 }
 
 /// An error with its causes on one line.

@@ -236,6 +236,22 @@ async fn a_drain_brings_what_is_there_and_the_rest_of_the_credit_back() {
 }
 
 #[tokio::test]
+async fn credit_given_after_a_drain_stays() {
+    let broker = start([QueueConfig::new("q")]);
+    let mut client = Client::connect(broker.local_addr()).await;
+    let receiver = client.attach_receiver("q", true).await.unwrap();
+    client.give_credit(receiver, 10).await;
+    // Both reach the broker at once: by the time it looks, the drain is history.
+    client.engine.drain(receiver).unwrap();
+    client.give_credit(receiver, 5).await;
+    let sender = client.attach_sender("q").await.unwrap();
+    client.start_sending(sender, &message("1", "x"), 0, false);
+    client.flush().await;
+    assert_eq!(id_of(&client.delivery().await), "1");
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn a_batch_and_settled_transfers_are_stored_and_a_broken_one_is_refused() {
     let broker = start([QueueConfig::new("q")]);
     let mut client = Client::connect(broker.local_addr()).await;

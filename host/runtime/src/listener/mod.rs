@@ -5,8 +5,11 @@
 //! may have in flight. When the handler goes away, it stops receiving, waits for the tasks (whose
 //! calls fail at once, so their messages go back), and closes the receiver, which gives back what
 //! was fetched ahead; it opens a new one when the handler is ready again. So nothing is locked
-//! while nobody can work on it, and a crash loop does not burn delivery counts. A lost connection
-//! is made again after a growing pause and told once per change.
+//! while nobody can work on it, and only what a handler was given counts as a failed delivery. A
+//! lost connection is made again after a growing pause and told once per change.
+//!
+//! Failed messages go back after a growing pause, too, and a message that failed several times is
+//! tried alone.
 
 mod batch;
 mod invocation;
@@ -14,9 +17,10 @@ mod message;
 mod pause;
 mod settle;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use nightshift_bindings::function_json::Cardinality;
 use nightshift_bus::{
     BusError, ClientOptions, ReceivedMessage, Receiver, ReceiverOptions, ServiceBusClient,
@@ -32,7 +36,7 @@ use crate::stats::Counters;
 use batch::BatchLimits;
 use invocation::{Failure, Invocation};
 use message::{has_bindable_body, into_trigger_message};
-use pause::Pauses;
+pub(crate) use pause::Pauses;
 use settle::Settlement;
 
 /// How long one call waits for a first message; the loop then asks again.
@@ -44,6 +48,14 @@ const MAX_SINGLES: usize = 100;
 /// Concurrent calls per processor of a function with `cardinality: one`, unless `host.json` says
 /// otherwise.
 const CALLS_PER_PROCESSOR: usize = 16;
+
+/// How often a message may fail in company before it is tried alone.
+const TRIES_TOGETHER: u32 = 3;
+
+/// The longest pause before the broker is tried again, and before failed messages go back. The
+/// second is short: it takes one of the function's places.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_FAILURE: Duration = Duration::from_secs(1);
 
 /// A receiver that lived this long counts as a success, and the next pause is short again.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
@@ -60,6 +72,8 @@ pub(crate) struct Listener {
     pub(crate) stop: CancellationToken,
     /// Gives up invocations that are under way.
     pub(crate) cancel: CancellationToken,
+    /// The pauses after failed invocations.
+    pub(crate) failures: Mutex<Pauses>,
 }
 
 /// Why a receiver's life ended.
@@ -95,7 +109,7 @@ impl Listener {
             limits: BatchLimits::new(&self.config.service_bus, self.config.settings.batch_bytes),
         };
         let mut connection = None;
-        let mut pauses = Pauses::default();
+        let mut pauses = Pauses::up_to(LONGEST_ABSENCE);
         let mut last_error = None;
         while self.handler_becomes_ready().await {
             let ended = match self.open(&mut connection).await {
@@ -221,13 +235,10 @@ impl Listener {
                 Ok(batch) => batch,
                 Err(error) => return Ended::Lost(error),
             };
-            let parts = match self.function.cardinality {
-                Cardinality::One => batch.into_iter().map(|message| vec![message]).collect(),
-                Cardinality::Many => {
-                    work.limits.fill(&mut batch, receiver, self.halted()).await;
-                    work.limits.split(batch)
-                }
-            };
+            if self.function.cardinality == Cardinality::Many {
+                work.limits.fill(&mut batch, receiver, self.halted()).await;
+            }
+            let parts = self.parts(batch, &work.limits);
             self.hand_out(parts, slot, receiver, work).await;
         }
     }
@@ -251,7 +262,7 @@ impl Listener {
                 }
             }
             let Some(slot) = slot.take() else {
-                self.settle(receiver, &part, Settlement::Abandon).await;
+                self.settle(receiver, &part, Settlement::Release).await;
                 continue;
             };
             let (listener, receiver) = (Arc::clone(self), Arc::clone(receiver));
@@ -288,14 +299,62 @@ impl Listener {
             .filter_map(|message| message.locked_until)
             .min();
         let messages: Vec<_> = batch.iter_mut().map(into_trigger_message).collect();
-        let succeeded = Invocation::new(self, &messages, locked_until)
+        let result = Invocation::new(self, &messages, locked_until)
             .run(&self.cancel)
             .await;
-        if !succeeded {
-            self.settle(receiver, &batch, Settlement::Abandon).await;
-        } else if self.function.auto_complete {
-            self.settle(receiver, &batch, Settlement::Complete).await;
+        match result {
+            Ok(()) => {
+                self.failures().reset();
+                if self.function.auto_complete {
+                    self.settle(receiver, &batch, Settlement::Complete).await;
+                }
+            }
+            Err(failure) => {
+                if failure.may_pass() {
+                    self.pause_after_failure(locked_until).await;
+                }
+                let settlement = failure.settlement(self.mode());
+                self.settle(receiver, &batch, settlement).await;
+            }
         }
+    }
+
+    /// Waits before failed messages go back: the broker delivers them again at once, and what is
+    /// wrong needs time to pass. The real host does not wait.
+    async fn pause_after_failure(&self, locked_until: Option<DateTime<Utc>>) {
+        if self.mode() == Mode::Strict {
+            return;
+        }
+        let now = self.config.clock.now();
+        let locked_for = locked_until.map(|until| (until - now).to_std().unwrap_or_default());
+        let pause = self.failures().next();
+        // They have to go back while they are still ours to give.
+        let pause = locked_for.map_or(pause, |locked| pause.min(locked / 2));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Pauses> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The invocations that a batch becomes. In default mode a message that has failed several
+    /// times is tried alone: one that kills the handler takes no neighbours along.
+    fn parts(
+        &self,
+        batch: Vec<ReceivedMessage>,
+        limits: &BatchLimits,
+    ) -> Vec<Vec<ReceivedMessage>> {
+        let is_suspect = |message: &ReceivedMessage| {
+            self.function.cardinality == Cardinality::One
+                || self.mode() == Mode::Default && message.delivery_count > TRIES_TOGETHER
+        };
+        let (suspects, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_suspect);
+        let mut parts = limits.split(rest);
+        parts.extend(suspects.into_iter().map(|message| vec![message]));
+        parts
     }
 
     /// Takes out messages whose body no function can be given. In strict mode one of them fails

@@ -1,4 +1,4 @@
-//! How long to wait before the broker is tried again.
+//! How long to wait before something that failed is tried again.
 
 use std::time::Duration;
 
@@ -7,18 +7,24 @@ use rand::Rng;
 /// The longest pause after the first failure; it doubles from there.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// The longest pause at all: a broker that is back is found within this time.
-const LONGEST: Duration = Duration::from_secs(10);
-
 /// Growing pauses with jitter: each is drawn from the upper half of its range, so that many hosts
-/// that lost the same broker do not come back in step.
-#[derive(Debug, Default)]
-pub(super) struct Pauses {
+/// that lost the same thing do not come back in step.
+#[derive(Debug)]
+pub(crate) struct Pauses {
     failures: u32,
+    longest: Duration,
 }
 
 impl Pauses {
-    /// The broker answered.
+    /// Pauses that grow up to `longest`: what is back is found within this time.
+    pub(crate) fn up_to(longest: Duration) -> Self {
+        Self {
+            failures: 0,
+            longest,
+        }
+    }
+
+    /// It worked.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
@@ -27,7 +33,7 @@ impl Pauses {
     pub(super) fn next(&mut self) -> Duration {
         let range = FIRST
             .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST);
+            .min(self.longest);
         self.failures = self.failures.saturating_add(1);
         range.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
@@ -39,7 +45,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_cap_and_start_over() {
-        let mut pauses = Pauses::default();
+        let mut pauses = Pauses::up_to(Duration::from_secs(10));
         for full in [100_u64, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000] {
             let pause = pauses.next();
             assert!(pause >= Duration::from_millis(full / 2), "{pause:?}");

@@ -7,8 +7,12 @@ use super::Listener;
 /// What becomes of messages after their invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Settlement {
+    /// Done.
     Complete,
+    /// Failed: given back, and the delivery counts.
     Abandon,
+    /// Given back as if it had not been delivered: nobody has tried it.
+    Release,
 }
 
 impl Listener {
@@ -23,6 +27,7 @@ impl Listener {
         let outcome = match settlement {
             Settlement::Complete => receiver.complete_messages(messages).await,
             Settlement::Abandon => receiver.abandon_messages(messages).await,
+            Settlement::Release => receiver.release_messages(messages).await,
         };
         let (lost, first) = match outcome {
             Ok(results) => {
@@ -56,7 +61,7 @@ impl Listener {
         self.counters.settlements_lost(lost);
         let verb = match settlement {
             Settlement::Complete => "completed",
-            Settlement::Abandon => "given back",
+            Settlement::Abandon | Settlement::Release => "given back",
         };
         tracing::warn!(
             function.name = %self.function.name,

@@ -24,9 +24,19 @@ impl Engine {
             found.state = LinkState::DetachQueued;
             self.queue_detach(link.0, closed);
         } else {
-            self.send_detach(link.0, closed, error, true);
+            self.end_link(link.0, closed, error, true);
         }
         Ok(())
+    }
+
+    /// Sends a detach, and lets the session's other links go on if what was dropped held them up.
+    fn end_link(&mut self, key: Key, closed: bool, error: Option<AmqpError>, report: bool) {
+        let Some(session) = self.links.get(key).map(|link| link.session) else {
+            return;
+        };
+        let backlogged = self.is_backlogged(session);
+        self.send_detach(key, closed, error, report);
+        self.pump_after(session, backlogged);
     }
 
     /// Sends a detach; what is queued or half received on the link is dropped.
@@ -58,7 +68,7 @@ impl Engine {
 
     /// Closes a link because of the peer's fault.
     pub(super) fn fail_link(&mut self, key: Key, error: AmqpError) {
-        self.send_detach(key, true, Some(error.clone()), false);
+        self.end_link(key, true, Some(error.clone()), false);
         let link = LinkId(key);
         self.events.push_back(Event::LinkDetached {
             link,
@@ -83,9 +93,9 @@ impl Engine {
                     // The session failed over it, and has reported the link.
                     return;
                 }
-                self.send_detach(key, detach.closed, None, false);
+                self.end_link(key, detach.closed, None, false);
             }
-            _ => self.send_detach(key, detach.closed, None, false),
+            _ => self.end_link(key, detach.closed, None, false),
         }
         if let Some(link) = self.forget_link(key)
             && let Some(session) = self.sessions.get_mut(link.session)

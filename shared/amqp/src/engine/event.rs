@@ -30,8 +30,9 @@ impl fmt::Debug for LinkId {
 }
 
 /// Something that happened on the connection.
+///
+/// Drivers match all of it: an event that is overlooked costs credit, locks or memory.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum Event {
     /// A client authenticates by PLAIN; answer with
     /// [`answer_credentials`](super::Engine::answer_credentials). Nothing else is read before.
@@ -105,6 +106,12 @@ pub enum Event {
         size: u64,
         /// The link's limit in octets.
         limit: u64,
+    },
+    /// The sender gave up a message that had come in part. It has used one credit, and nothing of
+    /// it is to be settled.
+    Aborted {
+        /// The link it came on.
+        link: LinkId,
     },
     /// The peer told the state of deliveries, or settled them. The range may be of any size and
     /// may name deliveries that do not exist: look it up in an [`Unsettled`](super::Unsettled).

@@ -8,9 +8,11 @@ use crate::performative::{AmqpError, Flow, Role};
 
 impl Engine {
     /// Sender: deliveries that may be sent now, none while too much waits for the session's
-    /// window. Receiver: deliveries that may still come.
+    /// window. Receiver: what is left of the credit set last; more may come, see
+    /// [`may_come`](Self::may_come). None on either side once the connection
+    /// [is closing](Self::is_closing).
     pub fn credit(&self, link: LinkId) -> u32 {
-        let Some(found) = self.links.get(link.0) else {
+        let Some(found) = self.links.get(link.0).filter(|_| !self.is_closing()) else {
             return 0;
         };
         let backlogged = found.role == Role::Sender && self.is_backlogged(found.session);
@@ -19,6 +21,17 @@ impl Engine {
             0
         } else {
             found.credit
+        }
+    }
+
+    /// Receiver: deliveries that may still come: those that the credit allows, and those that the
+    /// sender may have sent before it knew that credit was taken back. A drain brings it to 0.
+    pub fn may_come(&self, link: LinkId) -> u32 {
+        match self.links.get(link.0) {
+            Some(found) if found.role == Role::Receiver && !self.is_closing() => {
+                found.credit.saturating_add(found.revoked)
+            }
+            _ => 0,
         }
     }
 
@@ -31,7 +44,8 @@ impl Engine {
     }
 
     /// Receiver: asks the sender to use up its credit at once or to give it back.
-    /// [`Event::Drained`] follows. Setting credit again ends a drain.
+    /// [`Event::Drained`] follows, after everything that was under way, also when there is no
+    /// credit left. Setting credit again ends a drain.
     pub fn drain(&mut self, link: LinkId) -> Result<(), CommandError> {
         self.receiver(link)?.drain = true;
         self.send_link_flow(link.0, true);
@@ -70,6 +84,7 @@ impl Engine {
             });
         }
         let rest = std::mem::take(&mut found.credit);
+        found.returning = found.returning.saturating_add(rest);
         if found.queued > 0 {
             self.queue_drained(link.0, rest);
         } else {
@@ -83,6 +98,7 @@ impl Engine {
         let Some(link) = self.links.get_mut(key) else {
             return;
         };
+        link.returning = link.returning.saturating_sub(rest);
         link.delivery_count = link.delivery_count.wrapping_add(rest);
         let drain = std::mem::take(&mut link.drain);
         self.write_link_flow(key, |flow| flow.drain = drain);
@@ -105,7 +121,8 @@ impl Engine {
         // A receiver does not know the count before the sender has attached.
         let known = link.role == Role::Sender || link.remote_handle.is_some();
         flow.delivery_count = known.then_some(link.delivery_count);
-        flow.link_credit = Some(link.credit.saturating_add(link.queued));
+        let pending = link.queued.saturating_add(link.returning);
+        flow.link_credit = Some(link.credit.saturating_add(pending));
         flow.drain = link.drain;
         adjust(&mut flow);
         self.outbox.frame(session.channel, &flow);
@@ -151,9 +168,10 @@ impl Engine {
                 let Some(credit) = flow.link_credit else {
                     return;
                 };
-                // Its limit, less what has gone out or waits since (2.6.7).
+                // Its limit, less what has gone out, waits, or is on its way back since (2.6.7).
                 let limit = flow.delivery_count.unwrap_or(0).wrapping_add(credit);
-                let gone = link.delivery_count.wrapping_add(link.queued);
+                let pending = link.queued.wrapping_add(link.returning);
+                let gone = link.delivery_count.wrapping_add(pending);
                 let left = limit.wrapping_sub(gone);
                 link.credit = if left >= 1 << 31 && credit < 1 << 31 {
                     0
@@ -177,8 +195,11 @@ impl Engine {
                     link.credit = link.credit.saturating_sub(advanced);
                     link.delivery_count = count;
                 }
-                if link.drain && link.credit == 0 {
+                // A sender that answers an echo while messages wait has credit left in its count.
+                let finished = link.credit == 0 && flow.link_credit.unwrap_or(0) == 0;
+                if link.drain && finished {
                     link.drain = false;
+                    link.revoked = 0;
                     self.events.push_back(Event::Drained { link: LinkId(key) });
                 }
             }

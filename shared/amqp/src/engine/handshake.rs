@@ -186,7 +186,6 @@ impl Engine {
             return Err(ProtocolError::SaslMechanism { offered });
         }
         let plain = init.mechanism == sasl::PLAIN;
-        self.mechanism = Some(init.mechanism);
         if !plain {
             self.sasl_outcome(SaslCode::Ok);
             self.phase = Phase::ServerAmqpHeader;
@@ -247,12 +246,11 @@ impl Engine {
         }
         let hostname = options.hostname.clone();
         let init = SaslInit {
-            mechanism: mechanism.clone(),
+            mechanism,
             initial_response,
             hostname,
         };
         self.outbox.sasl_frame(&init);
-        self.mechanism = Some(mechanism);
         self.phase = Phase::ClientOutcome;
         Ok(())
     }

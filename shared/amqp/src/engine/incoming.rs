@@ -105,6 +105,8 @@ impl Engine {
     ) -> Result<(), ProtocolError> {
         self.partial_bytes -= partial.octets.len();
         if transfer.aborted {
+            let link = LinkId(key);
+            self.events.push_back(Event::Aborted { link });
             return Ok(());
         }
         let limit = self.size_limit(key);

@@ -3,7 +3,7 @@
 use super::handshake::Phase;
 use super::incoming::Partial;
 use super::slots::Key;
-use super::{CommandError, Engine, LinkId, SessionId};
+use super::{CommandError, Engine, LinkId};
 use crate::condition;
 use crate::performative::{AmqpError, Role};
 
@@ -29,6 +29,8 @@ pub(super) struct Link {
     pub(super) revoked: u32,
     /// Sender: deliveries that wait for the session's window and are not in `delivery_count`.
     pub(super) queued: u32,
+    /// Sender: credit given back by drains whose answers wait behind queued deliveries.
+    pub(super) returning: u32,
     /// Sender: the receiver wants its credit used up. Receiver: we do.
     pub(super) drain: bool,
     /// Largest message that the receiving end takes, in octets.
@@ -85,6 +87,7 @@ impl Link {
             credit: 0,
             revoked: 0,
             queued: 0,
+            returning: 0,
             drain: false,
             max_message_size: u64::MAX,
             partial: None,
@@ -115,11 +118,6 @@ impl Engine {
             Some(link) if !link.is_leaving() => Ok(link),
             _ => Err(CommandError::NoLink),
         }
-    }
-
-    /// The session of a link.
-    pub fn session_of(&self, link: LinkId) -> Option<SessionId> {
-        self.links.get(link.0).map(|link| SessionId(link.session))
     }
 
     /// The link that the peer calls by this handle; the session fails when there is none.

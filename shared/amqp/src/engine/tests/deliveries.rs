@@ -1,10 +1,10 @@
 //! Messages across frames and windows, and their settlement.
 
-use super::pair::{Pair, Seen, deliveries, unsettled};
+use super::pair::{Pair, Seen, deliveries, session_of, unsettled};
 use super::raw_peer::{RawPeer, performatives, transfer};
 use crate::condition;
 use crate::engine::{
-    ClientOptions, CommandError, Event, Limits, NewDelivery, ServerOptions, Unsettled,
+    ClientOptions, CommandError, Event, Limits, LinkId, NewDelivery, ServerOptions, Unsettled,
 };
 use crate::performative::{
     AmqpError, DeliveryState, Disposition, Modified, Performative, Role, Transfer,
@@ -133,7 +133,7 @@ fn a_rejection_carries_its_error_across() {
     let (ours, theirs) = pair.sender(1);
     pair.client.send(ours, unsettled(0), &[b"m"]).unwrap();
     pair.run();
-    let session = pair.server.session_of(theirs).unwrap();
+    let session = session_of(&pair.server, theirs).unwrap();
     let state = DeliveryState::rejected(AmqpError::new(condition::SERVER_BUSY, "later"));
     let settle = Disposition::new(Role::Receiver, 0, 0, true, Some(state));
     pair.server.disposition(session, &settle).unwrap();
@@ -282,6 +282,82 @@ fn a_backlog_suspends_credit_until_the_peer_reads_on() {
     );
 }
 
+/// A client whose session has a backlog of messages of its first link, and a second link.
+fn backlog() -> (Pair, LinkId, (LinkId, LinkId)) {
+    let mut client = ClientOptions::new("c");
+    client.limits.max_queued_bytes = 1_000;
+    let server = ServerOptions {
+        limits: Limits {
+            incoming_window: 1,
+            ..Limits::default()
+        },
+        ..ServerOptions::new("s")
+    };
+    let mut pair = Pair::opened(client, server);
+    let (session, _) = pair.session();
+    let (first, first_there) = pair.link_on(session, Role::Sender, "first");
+    let second = pair.link_on(session, Role::Sender, "second");
+    for link in [first_there, second.1] {
+        pair.server.set_credit(link, 10).unwrap();
+    }
+    pair.run();
+    let body = pattern(600);
+    for tag in 0..3 {
+        pair.client.send(first, unsettled(tag), &[&body]).unwrap();
+    }
+    assert_eq!(pair.client.credit(second.0), 0, "held up by its neighbour");
+    (pair, first, second)
+}
+
+#[test]
+fn a_backlog_that_is_dropped_frees_the_links_that_it_held_up() {
+    let (mut pair, first, (second, _)) = backlog();
+    let error = Some(AmqpError::new(condition::INTERNAL_ERROR, "broken"));
+    pair.client.detach(first, true, error).unwrap();
+    assert_eq!(
+        pair.client.next_event(),
+        Ok(Some(Event::Credit {
+            link: second,
+            credit: 10,
+            drain: false
+        }))
+    );
+}
+
+#[test]
+fn what_needs_no_window_goes_when_the_messages_before_it_are_dropped() {
+    let mut pair = pair(Limits {
+        incoming_window: 1,
+        ..Limits::default()
+    });
+    let (session, _) = pair.session();
+    let links = ["first", "second"].map(|name| {
+        let (ours, theirs) = pair.link_on(session, Role::Sender, name);
+        pair.server.set_credit(theirs, 10).unwrap();
+        ours
+    });
+    pair.run();
+    let [first, second] = links;
+    for (tag, link) in [(0, first), (1, second), (2, first)] {
+        pair.client.send(link, unsettled(tag), &[b"m"]).unwrap();
+    }
+    pair.client.drained(second).unwrap();
+    pair.feed_server();
+    pair.feed_client();
+    let error = Some(AmqpError::new(condition::INTERNAL_ERROR, "broken"));
+    pair.client.detach(first, true, error).unwrap();
+    let heard = performatives(&pair.client.output().split());
+    let [
+        (_, Performative::Transfer(_)),
+        (_, Performative::Detach(_)),
+        (_, Performative::Flow(answer)),
+    ] = &heard[..]
+    else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(answer.delivery_count, Some(10));
+}
+
 #[test]
 fn a_message_above_the_announced_size_is_not_sent() {
     let limits = Limits {
@@ -337,7 +413,7 @@ fn a_message_that_grows_beyond_the_limit_is_reported_and_not_kept() {
 }
 
 #[test]
-fn an_aborted_message_leaves_nothing() {
+fn an_aborted_message_leaves_nothing_but_the_credit_it_used() {
     let (mut peer, link) = RawPeer::with_link(Limits::default(), Role::Sender);
     peer.engine.set_credit(link, 10).unwrap();
     peer.say(0, &transfer(7, 0, true), b"half");
@@ -349,6 +425,8 @@ fn an_aborted_message_leaves_nothing() {
         },
         b"",
     );
+    assert_eq!(peer.events(), [Event::Aborted { link }]);
+    assert_eq!(peer.engine.credit(link), 9);
     peer.say(0, &transfer(7, 1, false), b"whole");
     let arrived = deliveries(peer.events());
     assert_eq!(arrived.len(), 1);

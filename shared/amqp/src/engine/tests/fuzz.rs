@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::pair::{Pair, unsettled};
+use super::pair::{Pair, session_of, unsettled};
 use crate::Encode;
 use crate::engine::{
     AttachAnswer, ClientOptions, Engine, Event, Limits, NewDelivery, NewLink, SaslClient,
@@ -112,7 +112,7 @@ impl Recorder {
                         }
                     }
                     Event::Delivery(delivery) => {
-                        let session = self.pair.server.session_of(delivery.link).unwrap();
+                        let session = session_of(&self.pair.server, delivery.link).unwrap();
                         let id = delivery.delivery_id;
                         let state = Some(DeliveryState::Accepted);
                         let settle = Disposition::new(Role::Receiver, id, id, true, state);
@@ -312,7 +312,7 @@ fn react(engine: &mut Engine, random: &mut StdRng, unsettled: &mut Unsettled<()>
             assert!(delivery.payload.len() <= 3_000);
             let id = delivery.delivery_id;
             let state = Some(DeliveryState::Accepted);
-            if let Some(session) = engine.session_of(delivery.link) {
+            if let Some(session) = session_of(engine, delivery.link) {
                 let settle = Disposition::new(Role::Receiver, id, id, true, state);
                 let _ = engine.disposition(session, &settle);
             }

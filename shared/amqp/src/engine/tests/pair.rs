@@ -147,6 +147,11 @@ fn hand_over(octets: &[u8], to: &mut Engine, chunk: usize) -> Vec<Event> {
     seen
 }
 
+/// The session of a link that exists.
+pub(super) fn session_of(engine: &Engine, link: LinkId) -> Option<SessionId> {
+    engine.links.get(link.0).map(|link| SessionId(link.session))
+}
+
 /// Unsettled, with a tag of one octet.
 pub(super) fn unsettled(tag: u8) -> NewDelivery {
     let tag = DeliveryTag::new(&[tag]).unwrap();
