@@ -162,9 +162,9 @@ async fn messages_given_up_half_way_use_credit_that_comes_back() {
     client.send(sender, &message("1", "x")).await;
     // The engine gives nothing up, so its next transfer serves as the pattern.
     client.start_sending(sender, &message("2", "x"), 0, false);
-    let pattern = client.engine.output().split();
+    let pattern = client.engine.output().split().freeze();
     let Ok(Performative::Transfer(first)) =
-        Performative::decode(&mut Decoder::new(&pattern[FrameHeader::LENGTH..]))
+        Performative::decode(&mut Decoder::new(&pattern.slice(FrameHeader::LENGTH..)))
     else {
         panic!("{pattern:?}")
     };
@@ -173,7 +173,7 @@ async fn messages_given_up_half_way_use_credit_that_comes_back() {
         let half = Transfer {
             delivery_id: Some(delivery_id),
             more: true,
-            ..(*first).clone()
+            ..first.clone()
         };
         let end = Transfer {
             aborted: true,

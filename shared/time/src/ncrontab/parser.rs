@@ -1,7 +1,7 @@
 //! From text to [`Crontab`].
 //!
 //! `field := item{,item}`, `item := (* | value | value-value)[/step]`. The corner cases are those
-//! of the NCrontab library: `v/step` runs to the field's end, a reversed range is swapped, a step
+//! of the `NCrontab` library: `v/step` runs to the field's end, a reversed range is swapped, a step
 //! of zero or less is 1, and numbers go through .NET's integer parser, which forgives blanks
 //! around a number and a sign before it (the sign only in a step, since a value has to begin with
 //! a digit).
@@ -23,7 +23,7 @@ pub(super) struct Piece<'a> {
     pub(super) text: &'a str,
 }
 
-impl<'a> Piece<'a> {
+impl Piece<'_> {
     pub(super) const fn range(self) -> Range<usize> {
         self.at..self.at + self.text.len()
     }
@@ -123,9 +123,11 @@ impl FieldParser<'_> {
     }
 
     fn field(&self, piece: Piece<'_>) -> Result<Values, ParseError> {
-        piece.split(',').try_fold(Values::default(), |values, item| {
-            self.item(item).map(|more| values.union(more))
-        })
+        piece
+            .split(',')
+            .try_fold(Values::default(), |values, item| {
+                self.item(item).map(|more| values.union(more))
+            })
     }
 
     fn item(&self, item: Piece<'_>) -> Result<Values, ParseError> {
@@ -167,31 +169,31 @@ impl FieldParser<'_> {
     }
 
     fn value(&self, value: Piece<'_>) -> Result<u32, ParseError> {
-        let Field { .. } = self.field;
-        let (first, last) = (self.field.first(), self.field.last());
         match value.text.chars().next() {
             None => Err(self.error(value.range(), Reason::MissingValue)),
             Some('+' | '-') => Err(self.error(value.at..value.at + 1, Reason::Signed)),
-            Some('0'..='9') => {
-                let number = self.number(value, value.text.trim_end_matches(BLANKS))?;
-                match u32::try_from(number) {
-                    Ok(value) if (first..=last).contains(&value) => Ok(value),
-                    number => {
-                        let value_read = number.unwrap_or_default();
-                        let reason = Reason::OutOfRange {
-                            value: value_read,
-                            first,
-                            last,
-                        };
-                        Err(self.error(value.range(), reason))
-                    }
-                }
+            Some('0'..='9') => self.numeric_value(value),
+            Some(_) => {
+                let named = self.field.named(value.text);
+                named.ok_or_else(|| self.not_a_value(value))
             }
-            Some(_) => self
-                .field
-                .named(value.text)
-                .ok_or_else(|| self.not_a_value(value)),
         }
+    }
+
+    fn numeric_value(&self, value: Piece<'_>) -> Result<u32, ParseError> {
+        let (first, last) = (self.field.first(), self.field.last());
+        let number = self.number(value, value.text.trim_end_matches(BLANKS))?;
+        // It begins with a digit, so it is not negative.
+        let number = number.unsigned_abs();
+        if (first..=last).contains(&number) {
+            return Ok(number);
+        }
+        let reason = Reason::OutOfRange {
+            value: number,
+            first,
+            last,
+        };
+        Err(self.error(value.range(), reason))
     }
 
     fn step(&self, step: Piece<'_>) -> Result<u32, ParseError> {
@@ -220,18 +222,21 @@ impl FieldParser<'_> {
 
     /// The error for a piece that is no value, at the character that makes it none if one does.
     fn not_a_value(&self, piece: Piece<'_>) -> ParseError {
-        if let Some(blank) = piece.find(|character| character.is_whitespace()) {
+        if let Some(blank) = piece.find(char::is_whitespace) {
             return self.error(blank.range(), Reason::NotASpace);
         }
-        let foreign = piece.text.chars().last();
-        if let Some(foreign @ ('?' | 'L' | 'W' | '#')) = foreign
-            && !(piece.text.len() > 3 && foreign.is_alphabetic())
+        let foreign = match piece
+            .text
+            .trim_start_matches(|digit: char| digit.is_ascii_digit())
         {
-            return self.error(piece.range(), Reason::Foreign(foreign));
-        }
-        if let Some(hash) = piece.find(|character| matches!(character, '?' | '#')) {
-            let found = if hash.text == "#" { '#' } else { '?' };
-            return self.error(hash.range(), Reason::Foreign(found));
+            "L" | "LW" => Some((piece, 'L')),
+            "W" => Some((piece, 'W')),
+            _ => ['?', '#']
+                .into_iter()
+                .find_map(|sign| Some((piece.find(|found| found == sign)?, sign))),
+        };
+        if let Some((at, sign)) = foreign {
+            return self.error(at.range(), Reason::Foreign(sign));
         }
         let reason = Reason::NotAValue {
             text: quote(piece.text),

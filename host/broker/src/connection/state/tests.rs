@@ -113,11 +113,14 @@ async fn a_closing_connection_stands_in_no_line() {
     assert_eq!(pair.send_one().active, 1);
     let bell = Arc::clone(pair.connection.bell());
     bell.rung().await;
+    let mut rung = Vec::new();
+    bell.collect(&mut rung);
+    assert_eq!(rung.len(), 1);
     pair.connection.stop();
     pair.connection.advance();
     let counts = pair.send_one();
     assert_eq!((counts.active, counts.locked), (2, 0));
-    let mut rung = Vec::new();
+    rung.clear();
     bell.collect(&mut rung);
     assert!(rung.is_empty(), "{rung:?}");
 }
