@@ -441,3 +441,24 @@ async fn a_durable_cluster_survives_a_kill_on_the_same_port() {
     postgres.stop().await;
     checkout.assert_nothing_is_left();
 }
+
+#[test]
+fn a_malformed_connection_string_is_explained_without_its_key() {
+    let checkout = Checkout::new();
+    let body = checkout.write("body.json", "{}");
+    for broken in [
+        "Endpoint=nonsense;SharedAccessKeyName=a;SharedAccessKey=hunter2",
+        "SharedAccessKey=hunter2",
+        "hunter2",
+    ] {
+        let output = checkout
+            .nightshift(&["send", "q", body.to_str().unwrap()])
+            .env("ServiceBusConnection", broken)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains("ServiceBusConnection"), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}

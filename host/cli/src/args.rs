@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Exit codes, shown under every help text.
@@ -12,7 +13,8 @@ Exit codes:
   0   done
   1   failed; the reason is on standard error
   2   the command line makes no sense
-  64  settings are missing or wrong; a table of all problems is on standard error
+  64  settings are missing or wrong; a table of all problems is on standard error; or `cron` was
+      given something that is no schedule or no time zone
 `servers exec` ends with the exit code of its command, or 128 + N when signal N ended it.";
 
 /// Nightshift: background jobs for your application, on Azure Functions or on your own machine.
@@ -47,6 +49,9 @@ pub enum Command {
     /// Send a message to a queue.
     #[command(after_help = EXIT_CODES)]
     Send(SendArgs),
+    /// Show when a schedule (NCRONTAB or a time span) runs next, or what is wrong with it.
+    #[command(after_help = EXIT_CODES)]
+    Cron(CronArgs),
     /// Bring the schema `nightshift` of the database in `NIGHTSHIFT_POSTGRES_URL` up to date.
     #[command(after_help = EXIT_CODES)]
     Migrate,
@@ -158,6 +163,24 @@ pub struct SendArgs {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: u32,
+}
+
+/// Arguments of `cron`.
+#[derive(Debug, Args)]
+pub struct CronArgs {
+    /// Six fields (second minute hour day month day-of-week), five (no second), or a time span.
+    #[arg(allow_hyphen_values = true)]
+    pub expression: String,
+    /// Show what comes after this instant, in RFC 3339; now otherwise.
+    #[arg(long, value_name = "RFC 3339")]
+    pub from: Option<DateTime<Utc>>,
+    /// How many occurrences to show.
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+    /// The time zone whose clocks the schedule follows, such as Europe/Berlin.
+    #[arg(long, value_name = "NAME", default_value = "UTC")]
+    pub zone: String,
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{PREFIX, Problem, Problems, Source};
 
@@ -78,6 +78,19 @@ impl<'a> Reader<'a> {
             self.problem(name, "is not set");
         }
         text.map(SecretString::from)
+    }
+
+    /// The secret `name`, which must be set and must parse. A problem quotes nothing of it but what
+    /// the parser's own message does.
+    pub fn secret_as<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        let text = self.secret(name)?;
+        match text.expose_secret().trim().parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(name, error.to_string());
+                None
+            }
+        }
     }
 
     /// Writes down a problem that the caller found itself, such as two settings that contradict

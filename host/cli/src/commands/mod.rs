@@ -1,6 +1,7 @@
 //! One module per command.
 
 mod broker;
+mod cron;
 pub(crate) mod exec;
 mod host;
 pub(crate) mod migrate;
@@ -23,6 +24,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Broker(args) => broker::run(args, cli.json).await,
         Command::Host(HostCommand::Start(args)) => Box::pin(host::run(args)).await,
         Command::Send(args) => Box::pin(send::run(args, cli.json)).await,
+        Command::Cron(args) => Ok(cron::run(&args, cli.json)),
         Command::Migrate => migrate::run(cli.json).await,
         Command::Settings => settings::run(cli.json),
         Command::Watchdog => {

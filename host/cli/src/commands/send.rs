@@ -81,7 +81,7 @@ fn connection_string() -> anyhow::Result<ConnectionString> {
         None => running_stack().unwrap_or_default(),
     };
     let mut reader = Reader::new(&source);
-    let connection = reader.required(BUS);
+    let connection = reader.secret_as(BUS);
     reader.finish(ELSEWHERE)?;
     connection.context("the settings hold no connection string")
 }

@@ -91,7 +91,7 @@ impl Field {
             name.get(..prefix.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
         };
-        let index = self.names().iter().position(|name| begins(name))?;
+        let index = self.names().iter().position(begins)?;
         u32::try_from(index).ok().map(|index| index + self.first())
     }
 }

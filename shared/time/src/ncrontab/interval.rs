@@ -48,7 +48,7 @@ impl Interval {
         let mut parsed = Vec::with_capacity(numbers.len());
         for number in &numbers {
             if let Ok(value) = number.parse::<u32>() {
-                parsed.push(value)
+                parsed.push(value);
             } else {
                 let text = quote(number);
                 return error(piece.range(), Reason::TooLarge { text });
