@@ -88,6 +88,8 @@ pub enum Part {
     Postgres,
     /// `NIGHTSHIFT_TEST_PYTHONPATH`: folder with the Python packages of the conformance tests.
     Python,
+    /// `NIGHTSHIFT_TEST_NODE_MODULES`: folder with the npm packages of the conformance tests.
+    Node,
     /// `NIGHTSHIFT_TEST_REDIS`: URL.
     Redis,
     /// `NIGHTSHIFT_TEST_BLOB`: storage connection string.
@@ -102,7 +104,7 @@ pub struct ExecArgs {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "postgres,python"
+        default_value = "postgres,python,node"
     )]
     pub with: Vec<Part>,
     /// Give Postgres its defaults (a committed row survives a power cut) instead of skipping
@@ -165,6 +167,10 @@ pub struct SendArgs {
     pub count: u32,
 }
 
+fn rfc_3339(text: &str) -> Result<DateTime<Utc>, chrono::ParseError> {
+    DateTime::parse_from_rfc3339(text).map(|instant| instant.to_utc())
+}
+
 /// Arguments of `cron`.
 #[derive(Debug, Args)]
 pub struct CronArgs {
@@ -172,7 +178,7 @@ pub struct CronArgs {
     #[arg(allow_hyphen_values = true)]
     pub expression: String,
     /// Show what comes after this instant, in RFC 3339; now otherwise.
-    #[arg(long, value_name = "RFC 3339")]
+    #[arg(long, value_name = "RFC 3339", value_parser = rfc_3339)]
     pub from: Option<DateTime<Utc>>,
     /// How many occurrences to show.
     #[arg(long, value_name = "N", default_value_t = 5,

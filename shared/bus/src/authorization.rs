@@ -2,10 +2,11 @@
 //!
 //! Before a link to an entity is opened, a token for that entity is sent to `$cbs`, and the broker
 //! answers with a status code. The permission holds for the connection, so the senders and
-//! receivers of one entity share it: each holds a [`Grant`] of it. While one lives, a small
-//! task renews the token when three quarters of its life are over; with the last the task ends. A failed renewal is tried again every few seconds: the old token still has a quarter
-//! of its life, and if the broker really takes the permission away it detaches the links, which
-//! their owners see.
+//! receivers of one entity share it: each holds a [`Grant`] of it. While one lives, a small task
+//! renews the token when three quarters of its life are over; with the last the task ends. A
+//! failed renewal is tried again every few seconds: the old token still has a quarter of its life,
+//! and if the broker really takes the permission away it detaches the links, which their owners
+//! see.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

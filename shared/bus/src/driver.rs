@@ -4,8 +4,8 @@
 //! takes what is there, works it through the engine, and leaves the answers in one buffer that is
 //! written as a whole; so the cost of a system call is shared by all messages of a turn. Reading
 //! goes on while a write waits (a broker that does not read before it has written would otherwise
-//! lock both sides), but no command is taken while too much output waits, and a broker that keeps
-//! asking for answers without reading any loses the connection.
+//! lock both sides), but no command is taken and no message written while much output waits, and a
+//! broker that keeps asking for answers without reading any loses the connection.
 //!
 //! When the loop ends, for whatever reason, it writes that reason where callers look, and only
 //! then lets go of their answers.
@@ -16,6 +16,8 @@ mod link;
 mod outgoing;
 mod requests;
 mod settlements;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -37,9 +39,10 @@ use crate::error::BusError;
 
 /// Commands taken in one turn.
 const COMMANDS_PER_TURN: usize = 1024;
-/// Output above which no command is taken, in bytes.
+/// Output above which no command is taken and no further message written, in bytes.
 const OUTPUT_HIGH_WATER: usize = 4 * 1024 * 1024;
-/// Output above which the connection is given up, in bytes. Commands stop long before.
+/// Answers above which the connection is given up, in bytes. Messages do not count: they stop at
+/// the high water, but for the last of them, whose size is the entity's affair.
 const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
 /// Room for one read, in bytes.
 const READ_SIZE: usize = 64 * 1024;
@@ -165,7 +168,7 @@ async fn run<S>(
         // Its reply goes unanswered, and the caller reads the reason from `fate`.
         drop(command);
     }
-    turn.output.unsplit(core.output().split());
+    turn.output.unsplit(core.take_output());
     // The broker may be gone; the bytes are a courtesy (a close frame with its reason).
     let _ = tokio::time::timeout(FLUSH_GRACE, writer.write_all(&turn.output)).await;
     let _ = tokio::time::timeout(FLUSH_GRACE, writer.shutdown()).await;
@@ -197,10 +200,10 @@ impl Turn {
     {
         self.work(core)?;
         if self.output.is_empty() {
-            self.output = core.output().split();
+            self.output = core.take_output();
         }
-        let waiting = self.output.len() + core.output().len();
-        if waiting > OUTPUT_LIMIT {
+        let waiting = self.output.len() + core.output_len();
+        if core.answers_len() > OUTPUT_LIMIT {
             return Err(lost("the broker does not read what it asks for"));
         }
         let takes_commands = !self.orphaned && waiting < OUTPUT_HIGH_WATER;

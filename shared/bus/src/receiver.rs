@@ -116,8 +116,8 @@ impl Receiver {
     /// Waits up to `max_wait` for the first message, then returns at once all that are here, at
     /// most `max`. No message in time is an empty list. Dropping the call loses nothing.
     ///
-    /// A message that is no AMQP message is dead-lettered with the reason `MalformedMessage`,
-    /// and the call goes on with the others.
+    /// A message that is no AMQP message is dead-lettered with the reason `MalformedMessage`
+    /// (in the dead-letter queue it is left locked), and the call goes on with the others.
     pub async fn receive_messages(
         &self,
         max: usize,
@@ -137,42 +137,56 @@ impl Receiver {
         loop {
             let mut changed = std::pin::pin!(self.inbox.changed());
             changed.as_mut().enable();
-            let messages = self.take(max)?;
+            let (taken, messages) = self.take(max)?;
             if !messages.is_empty() {
                 return Ok(messages);
             }
+            if taken > 0 {
+                // What could not be decoded has used credit that the call still needs.
+                continue;
+            }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 // What came in the last instant is still worth returning.
-                return self.take(max);
+                return Ok(self.take(max)?.1);
             }
         }
     }
 
-    /// Takes and decodes what is here, without waiting.
-    fn take(&self, max: usize) -> Result<Vec<ReceivedMessage>, BusError> {
+    /// Takes and decodes what is here, without waiting. Says how many deliveries that were.
+    fn take(&self, max: usize) -> Result<(usize, Vec<ReceivedMessage>), BusError> {
         let taken = self.inbox.take(max)?;
         if taken.adjust_credit {
             self.adjust_credit();
         }
-        let mut messages = Vec::with_capacity(taken.deliveries.len());
+        let count = taken.deliveries.len();
+        let mut messages = Vec::with_capacity(count);
         for delivery in taken.deliveries {
             match decode::received(self.link.key(), &delivery) {
                 Ok(message) => messages.push(message),
                 Err(error) => self.set_aside(&delivery, &error),
             }
         }
-        Ok(messages)
+        Ok((count, messages))
     }
 
-    /// Puts a delivery that cannot be decoded where people look for such things.
+    /// Puts a delivery that cannot be decoded where people look for such things. In the
+    /// dead-letter queue it is there already: settled it would come again at once, so it stays
+    /// locked, and those behind it have their turn.
     fn set_aside(&self, delivery: &Delivery, error: &BusError) {
+        let dead_letters = SubQueue::DeadLetter.suffix();
+        let is_dead = self
+            .entity
+            .to_ascii_lowercase()
+            .ends_with(&dead_letters.to_ascii_lowercase());
+        let dead_letters_it = !delivery.settled && !is_dead;
         tracing::warn!(
             bus.entity = %self.entity,
             bus.payload_bytes = delivery.payload.len(),
+            bus.dead_lettered = dead_letters_it,
             error = %error,
-            "a delivery is not an AMQP message; it is dead-lettered"
+            "a delivery is not an AMQP message; it is passed over"
         );
-        if delivery.settled {
+        if !dead_letters_it {
             return;
         }
         let (reply, _) = tokio::sync::oneshot::channel();

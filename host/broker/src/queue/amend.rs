@@ -2,6 +2,10 @@
 //!
 //! A receiver that abandons or dead-letters a message may set application properties of it; the
 //! broker itself sets the reason of a dead letter. All other bytes stay as the sender wrote them.
+//!
+//! A sender's own application properties may be malformed: they are stored unread. A message that
+//! goes on being delivered keeps them. A dead letter loses them to its reason, since whoever looks
+//! into the dead letters has to be able to read it; its body stays.
 
 use bytes::{Bytes, BytesMut};
 use nightshift_amqp::{
@@ -24,6 +28,15 @@ const MAX_GROWTH: usize = 64 * 1024;
 /// Application properties to set.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Amendments(Vec<(String, Value)>);
+
+/// What becomes of a sender's application properties that are malformed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfMalformed {
+    /// They stay, and nothing is changed.
+    Refuse,
+    /// The changes take their place.
+    Replace,
+}
 
 /// The application properties cannot be changed so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,13 +84,18 @@ impl Amendments {
     }
 
     /// The content with these properties set.
-    pub(crate) fn apply(&self, content: &Content) -> Result<Content, Unamendable> {
+    pub(crate) fn apply(
+        &self,
+        content: &Content,
+        if_malformed: IfMalformed,
+    ) -> Result<Content, Unamendable> {
         let bare = Bytes::copy_from_slice(content.bare());
         let raw = RawMessage::split(bare.clone()).map_err(|_| Unamendable::Malformed)?;
-        let own = raw
-            .application_properties()
-            .map_err(|_| Unamendable::Malformed)?;
-        let mut properties = own.unwrap_or_default();
+        let mut properties = match (raw.application_properties(), if_malformed) {
+            (Ok(own), _) => own.unwrap_or_default(),
+            (Err(_), IfMalformed::Replace) => Map::new(),
+            (Err(_), IfMalformed::Refuse) => return Err(Unamendable::Malformed),
+        };
         for (key, value) in &self.0 {
             if *value != Value::Null {
                 properties.insert(key.as_str(), value.clone());
@@ -151,7 +169,7 @@ mod tests {
     fn only_the_application_properties_change() {
         let changes = Map::from_iter([("old", Value::from("new")), ("more", Value::from(true))]);
         let amended = Amendments::from_map(Some(changes))
-            .apply(&content(&full()))
+            .apply(&content(&full()), IfMalformed::Refuse)
             .unwrap();
         let mut expected = full();
         let mut properties = Map::from_iter([("old", Value::from("new")), ("kept", 2_i32.into())]);
@@ -170,7 +188,8 @@ mod tests {
             },
         ] {
             let reason = Amendments::dead_letter(Some("r"), Some("d"));
-            let amended = decode(&reason.apply(&content(&message)).unwrap());
+            let amended = reason.apply(&content(&message), IfMalformed::Replace);
+            let amended = decode(&amended.unwrap());
             let properties = Map::from_iter([(REASON, "r"), (DESCRIPTION, "d")]);
             assert_eq!(amended.application_properties, Some(properties));
             assert_eq!(amended.body, message.body);
@@ -181,7 +200,8 @@ mod tests {
     fn a_given_reason_wins_over_the_fallback() {
         let given = Amendments::from_map(Some(Map::from_iter([(REASON, "mine")])));
         let amendments = given.with_dead_letter(Some("fallback"), Some("text"));
-        let amended = decode(&amendments.apply(&content(&Message::default())).unwrap());
+        let amended = amendments.apply(&content(&Message::default()), IfMalformed::Replace);
+        let amended = decode(&amended.unwrap());
         let properties = Map::from_iter([(REASON, "mine"), (DESCRIPTION, "text")]);
         assert_eq!(amended.application_properties, Some(properties));
     }
@@ -189,20 +209,37 @@ mod tests {
     #[test]
     fn texts_are_cut_and_growth_is_bounded() {
         let long = Amendments::dead_letter(Some(&"ż".repeat(5_000)), None);
-        let amended = decode(&long.apply(&content(&Message::default())).unwrap());
+        let empty = content(&Message::default());
+        let amended = decode(&long.apply(&empty, IfMalformed::Refuse).unwrap());
         let properties = amended.application_properties.unwrap();
         let text = properties.get(REASON).and_then(Value::as_str).unwrap();
         assert_eq!(text.chars().count(), MAX_TEXT);
 
         let huge = Map::from_iter([("k", Bytes::from(vec![0; MAX_GROWTH]))]);
-        let refused = Amendments::from_map(Some(huge)).apply(&content(&Message::default()));
+        let refused = Amendments::from_map(Some(huge)).apply(&empty, IfMalformed::Replace);
         assert_eq!(refused.unwrap_err(), Unamendable::TooLarge);
     }
 
     #[test]
-    fn malformed_properties_of_the_sender_are_not_overwritten() {
-        let content = Content::new(b"\x00\x53\x74\xc1\x03\x02\xff\xff", 0, 0);
-        let refused = Amendments::dead_letter(Some("r"), None).apply(&content);
+    fn malformed_properties_of_the_sender_give_way_to_the_reason_of_a_dead_letter_only() {
+        let mut broken = BytesMut::new();
+        let properties = Properties {
+            subject: Some("s".into()),
+            ..Properties::default()
+        };
+        properties.encode(&mut broken);
+        broken.extend_from_slice(b"\x00\x53\x74\xc1\x03\x02\xff\xff\x00\x53\x75\xa0\x01x");
+        let content = Content::new(&broken, 0, 0);
+        let reason = Amendments::dead_letter(Some("r"), None);
+        let refused = reason.apply(&content, IfMalformed::Refuse);
         assert_eq!(refused.unwrap_err(), Unamendable::Malformed);
+        let amended = decode(&reason.apply(&content, IfMalformed::Replace).unwrap());
+        let expected = Message {
+            properties: Some(properties),
+            application_properties: Some(Map::from_iter([(REASON, "r")])),
+            body: Body::data("x"),
+            ..Message::default()
+        };
+        assert_eq!(amended, expected);
     }
 }

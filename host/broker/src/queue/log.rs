@@ -1,11 +1,12 @@
 //! Where the messages of a queue lie: by sequence number, in the order in which they came.
 //!
 //! Sequence numbers are given out without gaps, so a message is found by arithmetic: chunk, then
-//! place in the chunk. A chunk whose messages are all gone is freed. What an old message that stays
-//! (a dead letter) costs is its chunk, half a kilobyte; what a freed chunk between two living ones
-//! costs is eight bytes.
+//! place in the chunk. A chunk whose messages are all gone is freed. Chunks stand in a row as long
+//! as a fair part of the row is in use; old ones that stay behind (dead letters) move to a map, so
+//! that they do not keep the row from its end to here. What an old message costs is therefore its
+//! chunk, half a kilobyte, however many come and go after it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::message::Message;
 
@@ -13,6 +14,10 @@ use super::message::Message;
 /// kept alive by one old message is cheap.
 const SLOTS: usize = 64;
 const CHUNK: u64 = SLOTS as u64;
+
+/// A row of more chunks than this gives up its oldest when less than one in `SPARSE` is in use.
+const SHORT_ROW: usize = 64;
+const SPARSE: usize = 4;
 
 #[derive(Debug)]
 struct Chunk {
@@ -23,9 +28,14 @@ struct Chunk {
 /// The messages of one queue by sequence number.
 #[derive(Debug, Default)]
 pub(crate) struct MessageLog {
-    chunks: VecDeque<Option<Box<Chunk>>>,
-    /// The number of the first chunk in `chunks`.
+    /// The newest chunks, with gaps where one was freed.
+    row: VecDeque<Option<Box<Chunk>>>,
+    /// The number of the first chunk in `row`.
     first: u64,
+    /// How many chunks are in `row`, its gaps not counted.
+    in_row: usize,
+    /// Chunks older than the row, by number.
+    old: BTreeMap<u64, Box<Chunk>>,
     len: usize,
 }
 
@@ -37,28 +47,31 @@ impl MessageLog {
 
     /// The message with this number.
     pub(crate) fn get(&self, sequence: u64) -> Option<&Message> {
-        let chunk = self.chunks.get(self.index(sequence)?)?.as_deref()?;
+        let number = sequence / CHUNK;
+        let chunk = match self.index(number) {
+            Some(index) => self.row.get(index)?.as_deref()?,
+            None => self.old.get(&number)?,
+        };
         chunk.messages[place(sequence)].as_deref()
     }
 
     /// The message with this number, to be changed.
     pub(crate) fn get_mut(&mut self, sequence: u64) -> Option<&mut Message> {
-        let index = self.index(sequence)?;
-        let chunk = self.chunks.get_mut(index)?.as_deref_mut()?;
-        chunk.messages[place(sequence)].as_deref_mut()
+        self.chunk_mut(sequence / CHUNK)?.messages[place(sequence)].as_deref_mut()
     }
 
     /// Adds a message. Its number must be above every number added so far.
     pub(crate) fn append(&mut self, message: Message) {
         let number = message.sequence / CHUNK;
-        if self.chunks.is_empty() {
+        if self.row.is_empty() {
             self.first = number;
         }
-        while self.first + (self.chunks.len() as u64) <= number {
-            self.chunks.push_back(None);
+        while self.first + (self.row.len() as u64) <= number {
+            self.row.push_back(None);
         }
         let place = place(message.sequence);
-        if let Some(slot) = self.chunks.back_mut() {
+        if let Some(slot) = self.row.back_mut() {
+            self.in_row += usize::from(slot.is_none());
             let empty = || {
                 Box::new(Chunk {
                     messages: [const { None }; SLOTS],
@@ -78,32 +91,60 @@ impl MessageLog {
 
     /// Takes the message with this number out.
     pub(crate) fn remove(&mut self, sequence: u64) -> Option<Message> {
-        let index = self.index(sequence)?;
-        let slot = self.chunks.get_mut(index)?;
-        let chunk = slot.as_deref_mut()?;
+        let number = sequence / CHUNK;
+        let chunk = self.chunk_mut(number)?;
         let message = chunk.messages[place(sequence)].take()?;
         chunk.live -= 1;
+        let emptied = chunk.live == 0;
         self.len -= 1;
-        if chunk.live == 0 {
-            *slot = None;
-            self.drop_empty_front();
+        if emptied {
+            self.free(number);
         }
         Some(*message)
     }
 
-    fn drop_empty_front(&mut self) {
-        // The last chunk stays in the list even when empty: the next message probably goes there.
-        while self.chunks.len() > 1 && matches!(self.chunks.front(), Some(None)) {
-            self.chunks.pop_front();
+    fn free(&mut self, number: u64) {
+        let Some(index) = self.index(number) else {
+            self.old.remove(&number);
+            return;
+        };
+        if let Some(slot) = self.row.get_mut(index) {
+            *slot = None;
+            self.in_row -= 1;
+        }
+        self.shorten();
+    }
+
+    /// Takes gaps off the front of the row, and chunks too while it is long and mostly gaps. Each
+    /// chunk moves at most once, so this costs no more than what was appended.
+    fn shorten(&mut self) {
+        // The last place stays even when empty: the next message probably goes there.
+        while self.row.len() > 1 {
+            let sparse = self.row.len() > SHORT_ROW && self.in_row * SPARSE < self.row.len();
+            if !sparse && matches!(self.row.front(), Some(Some(_))) {
+                break;
+            }
+            if let Some(Some(chunk)) = self.row.pop_front() {
+                self.in_row -= 1;
+                self.old.insert(self.first, chunk);
+            }
             self.first += 1;
         }
-        if self.chunks.len() == 1 && self.chunks.capacity() > 1_024 {
-            self.chunks.shrink_to_fit();
+        if self.row.capacity() > 1_024 && self.row.len() < self.row.capacity() / 8 {
+            self.row.shrink_to(self.row.len() * 2);
         }
     }
 
-    fn index(&self, sequence: u64) -> Option<usize> {
-        usize::try_from((sequence / CHUNK).checked_sub(self.first)?).ok()
+    fn chunk_mut(&mut self, number: u64) -> Option<&mut Chunk> {
+        match self.index(number) {
+            Some(index) => self.row.get_mut(index)?.as_deref_mut(),
+            None => self.old.get_mut(&number).map(Box::as_mut),
+        }
+    }
+
+    /// Where a chunk is in the row, or would be; `None` when it is older.
+    fn index(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
     }
 }
 
@@ -141,10 +182,36 @@ mod tests {
             log.remove(sequence);
         }
         assert_eq!(log.len(), 1);
-        assert_eq!(log.chunks.iter().flatten().count(), 1);
+        assert_eq!(log.old.len() + log.in_row, 1);
+        assert_eq!(log.get(70).map(|m| m.sequence), Some(70));
         log.remove(70);
-        assert_eq!(log.chunks.len(), 1);
+        assert_eq!((log.row.len(), log.old.len()), (1, 0));
         log.append(Message::numbered(100_000));
         assert_eq!(log.get(100_000).map(|m| m.sequence), Some(100_000));
+    }
+
+    #[test]
+    fn an_old_message_does_not_make_the_row_grow() {
+        let mut log = filled(1..2);
+        let window = 1_000;
+        for sequence in 2..1_000_000 {
+            log.append(Message::numbered(sequence));
+            // Another one in ten thousand stays.
+            if let Some(done) = sequence.checked_sub(window)
+                && done > 1
+                && done % 10_000 != 0
+            {
+                assert_eq!(log.remove(done).map(|m| m.sequence), Some(done));
+            }
+            assert!(log.row.len() <= 80, "{} at {sequence}", log.row.len());
+        }
+        assert!(log.row.capacity() <= 1_024);
+        for kept in std::iter::once(1).chain((1..=99).map(|n| n * 10_000)) {
+            let message = log.get_mut(kept).unwrap();
+            assert_eq!(message.sequence, kept);
+            assert!(log.get(kept + 1).is_none() || kept > 990_000);
+            assert!(log.remove(kept).is_some() && log.get(kept).is_none());
+        }
+        assert!(log.old.is_empty());
     }
 }

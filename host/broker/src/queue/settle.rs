@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Queue,
-    amend::{Amendments, Unamendable},
+    amend::{Amendments, IfMalformed, Unamendable},
     message::{NEVER_MS, State, SubQueue},
     millis,
     token::LockToken,
@@ -59,20 +59,19 @@ impl Queue {
                 self.make_ready(sequence, now_ms);
             }
             Settlement::Abandon(amendments) => {
-                self.amend(sequence, amendments)?;
+                self.amend(sequence, amendments, IfMalformed::Refuse)?;
                 self.end_lock(sequence);
                 self.count_failure(sequence, now_ms);
             }
             Settlement::DeadLetter(amendments) => {
-                if message.sub_queue == SubQueue::DeadLetter {
-                    // It is where it should be; the settlement only changes its reason.
-                    self.amend(sequence, amendments)?;
-                    self.end_lock(sequence);
-                    self.make_ready(sequence, now_ms);
-                } else {
-                    self.amend(sequence, amendments)?;
-                    self.end_lock(sequence);
+                let alive = message.sub_queue == SubQueue::Active;
+                self.amend(sequence, amendments, IfMalformed::Replace)?;
+                self.end_lock(sequence);
+                if alive {
                     self.bury(sequence);
+                } else {
+                    // It is where it should be; the settlement only changes its reason.
+                    self.make_ready(sequence, now_ms);
                 }
             }
         }
@@ -134,7 +133,8 @@ impl Queue {
     pub(super) fn bury_because(&mut self, sequence: u64, reason: &str, description: &str) {
         // A message that cannot carry the reason is better kept without it than lost.
         let amendments = Amendments::dead_letter(Some(reason), Some(description));
-        if self.amend(sequence, &amendments).is_err() {
+        let amended = self.amend(sequence, &amendments, IfMalformed::Replace);
+        if amended.is_err() {
             tracing::debug!(
                 message.sequence = sequence,
                 "a dead letter could not carry its reason"
@@ -154,13 +154,18 @@ impl Queue {
         self.forget_expiry(expires_at_ms);
     }
 
-    fn amend(&mut self, sequence: u64, amendments: &Amendments) -> Result<(), NotSettled> {
+    fn amend(
+        &mut self,
+        sequence: u64,
+        amendments: &Amendments,
+        if_malformed: IfMalformed,
+    ) -> Result<(), NotSettled> {
         if amendments.is_empty() {
             return Ok(());
         }
         let message = self.log.get_mut(sequence).ok_or(NotSettled::LockLost)?;
         let amended = amendments
-            .apply(&message.content)
+            .apply(&message.content, if_malformed)
             .map_err(NotSettled::Unamendable)?;
         let before = message.cost();
         message.content = amended;

@@ -18,7 +18,8 @@ use crate::args::{ExecArgs, Part};
 use crate::environment::without_cargo;
 use crate::servers::{
     Account, Azurite, BlobPlace, Home, Postgres, PostgresOptions, Programs, Progress, Redis,
-    ServerProcess, Stop, Supervisor, as_pid, python_packages, remove, send, try_lock,
+    ServerProcess, Stop, Supervisor, as_pid, node_packages, python_packages, remove, send,
+    try_lock,
 };
 use crate::signals::{Signals, exit_code};
 
@@ -32,7 +33,10 @@ const GRACE: Duration = Duration::from_secs(30);
 const FOR_EVER: Duration = Duration::from_hours(365 * 24);
 
 /// Which Python packages the conformance tests need.
-const REQUIREMENTS: &str = "tests/conformance/requirements.txt";
+const REQUIREMENTS: &str = "tests/conformance/python/requirements.txt";
+
+/// Where `package.json` and its lock say which npm packages they need.
+const NODE_MANIFEST: &str = "tests/conformance/javascript";
 
 /// Runs the command and returns its exit code.
 pub(crate) async fn run(args: ExecArgs) -> anyhow::Result<u8> {
@@ -83,15 +87,19 @@ type Started = (Option<ServerProcess>, Vec<(&'static str, OsString)>);
 
 impl Start<'_> {
     async fn all(&self) -> anyhow::Result<(Vec<ServerProcess>, Vec<(&'static str, OsString)>)> {
-        let (postgres, python, redis, azurite) = tokio::try_join!(
+        let (postgres, python, node, redis, azurite) = tokio::try_join!(
             Box::pin(self.postgres()),
             Box::pin(self.python()),
+            Box::pin(self.node()),
             Box::pin(self.redis()),
             Box::pin(self.azurite()),
         )?;
         let mut servers = Vec::new();
         let mut variables = Vec::new();
-        for (server, names) in [postgres, python, redis, azurite].into_iter().flatten() {
+        for (server, names) in [postgres, python, node, redis, azurite]
+            .into_iter()
+            .flatten()
+        {
             servers.extend(server);
             variables.extend(names);
         }
@@ -141,6 +149,18 @@ impl Start<'_> {
         Ok(Some((
             None,
             vec![("NIGHTSHIFT_TEST_PYTHONPATH", folder.into())],
+        )))
+    }
+
+    async fn node(&self) -> anyhow::Result<Option<Started>> {
+        if !self.wants(Part::Node) {
+            return Ok(None);
+        }
+        let manifest = self.checkout.join(NODE_MANIFEST);
+        let folder = node_packages(&manifest, self.home, &self.progress).await?;
+        Ok(Some((
+            None,
+            vec![("NIGHTSHIFT_TEST_NODE_MODULES", folder.into())],
         )))
     }
 

@@ -24,6 +24,7 @@ mod supervisor;
 pub use account::Account;
 pub use azurite::{Azurite, BlobPlace};
 pub use error::{ServerError, Unavailable};
+pub use fetch::npm::packages as node_packages;
 pub use fetch::python::packages as python_packages;
 pub use home::{FOLDER, Home, checkout_above, try_lock};
 pub use ports::free as free_port;

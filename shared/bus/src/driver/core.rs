@@ -3,7 +3,7 @@
 //! A round is: all commands that wait, then all events that the input holds, then
 //! [`Core::end_round`]. Nothing here waits or does IO.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -11,6 +11,7 @@ use nightshift_amqp::engine::{Delivery, Engine, Event, LinkId, ProtocolError, Se
 use nightshift_amqp::performative::{Attach, Disposition, Role};
 use tokio::time::Instant;
 
+use super::OUTPUT_HIGH_WATER;
 use super::link::{Body, Link};
 use crate::connection::{Attached, Command, LinkSpec, Reply};
 use crate::error::BusError;
@@ -31,6 +32,10 @@ pub(super) struct Core {
     by_session: HashMap<SessionId, LinkKey>,
     /// Links with something to hand over at the end of the round.
     dirty: Vec<LinkKey>,
+    /// Senders that may have something to send.
+    unsent: VecDeque<LinkKey>,
+    /// How much of the output is messages that senders were let write.
+    message_octets: usize,
     /// Links that wait for a drain, with the end of their patience.
     draining: Vec<(LinkKey, Instant)>,
     /// Taken when the broker's open comes.
@@ -56,6 +61,8 @@ impl Core {
             by_link: HashMap::new(),
             by_session: HashMap::new(),
             dirty: Vec::new(),
+            unsent: VecDeque::new(),
+            message_octets: 0,
             draining: Vec::new(),
             opened: Some(opened),
             closing: None,
@@ -66,8 +73,19 @@ impl Core {
         self.engine.input()
     }
 
-    pub(super) fn output(&mut self) -> &mut BytesMut {
-        self.engine.output()
+    /// How much waits to be written, in bytes.
+    pub(super) fn output_len(&mut self) -> usize {
+        self.engine.output().len()
+    }
+
+    /// How much of it the broker asked for, in bytes: all but messages.
+    pub(super) fn answers_len(&mut self) -> usize {
+        self.output_len().saturating_sub(self.message_octets)
+    }
+
+    pub(super) fn take_output(&mut self) -> BytesMut {
+        self.message_octets = 0;
+        self.engine.output().split()
     }
 
     /// Does what a caller asks.
@@ -85,7 +103,9 @@ impl Core {
                 match (link.refusal(), &mut link.body) {
                     (None, Body::Sender(outgoing)) => {
                         outgoing.push(transfer, reply);
-                        outgoing.pump(&mut self.engine);
+                        if outgoing.becomes_due() {
+                            self.unsent.push_back(key);
+                        }
                     }
                     (refusal, _) => {
                         let _ = reply.send(Err(refusal.unwrap_or_else(wrong_link)));
@@ -264,6 +284,7 @@ impl Core {
                 size,
                 limit,
             } => self.set_aside(&delivery, size, limit),
+            Event::Aborted { link } => self.aborted(link),
             Event::Disposition {
                 session,
                 disposition,
@@ -280,7 +301,8 @@ impl Core {
                     (Some(error), _) => lost(&format!("the broker closed it with {error}")),
                 });
             }
-            _ => {}
+            // Links follow their session by themselves; the credentials are a server's to judge.
+            Event::SessionBegun { .. } | Event::PlainCredentials(_) => {}
         }
         Ok(())
     }
@@ -314,27 +336,40 @@ impl Core {
             // A session that is gone has given the message back.
             let _ = self.engine.disposition(link.session, &settle);
             if let Body::Receiver(incoming) = &link.body {
-                incoming.pass_over();
+                incoming.pass_over(&mut self.engine);
             }
         }
     }
 
+    /// A message that the broker gave up half-way has used credit all the same.
+    fn aborted(&mut self, id: LinkId) {
+        let link = self.by_link.get(&id).and_then(|key| self.links.get(key));
+        match link.map(|link| &link.body) {
+            Some(Body::Receiver(incoming)) => incoming.pass_over(&mut self.engine),
+            Some(Body::Requests(requests)) => requests.renew_credit(&mut self.engine),
+            Some(Body::Sender(_)) | None => {}
+        }
+    }
+
     fn credit(&mut self, id: LinkId, drain: bool) {
-        let Some(link) = self
-            .by_link
-            .get(&id)
-            .and_then(|key| self.links.get_mut(key))
-        else {
+        let Some(key) = self.by_link.get(&id).copied() else {
             return;
         };
-        match &mut link.body {
-            Body::Sender(outgoing) => outgoing.pump(&mut self.engine),
-            Body::Requests(requests) => requests.pump(&mut self.engine),
-            Body::Receiver(_) => {}
-        }
-        if drain {
-            // A link that is gone reports that itself.
-            let _ = self.engine.drained(id);
+        match self.links.get_mut(&key).map(|link| &mut link.body) {
+            Some(Body::Sender(outgoing)) => {
+                outgoing.set_drain(drain);
+                if outgoing.becomes_due() {
+                    self.unsent.push_back(key);
+                }
+            }
+            Some(Body::Requests(requests)) => {
+                requests.pump(&mut self.engine);
+                if drain {
+                    // A link that is gone reports that itself.
+                    let _ = self.engine.drained(id);
+                }
+            }
+            Some(Body::Receiver(_)) | None => {}
         }
     }
 
@@ -364,8 +399,26 @@ impl Core {
         }
     }
 
-    /// Hands over what the round has gathered, and takes the orderly end a step further.
+    /// Lets senders write until enough waits for the socket, each in its turn: what waits here
+    /// can still be skipped when its caller gives up, and costs no second copy.
+    fn send(&mut self) {
+        let before = self.output_len();
+        while let Some(key) = self.unsent.pop_front() {
+            let Some(Body::Sender(outgoing)) = self.links.get_mut(&key).map(|link| &mut link.body)
+            else {
+                continue;
+            };
+            if !outgoing.pump(&mut self.engine, OUTPUT_HIGH_WATER) {
+                self.unsent.push_back(key);
+                break;
+            }
+        }
+        self.message_octets += self.output_len() - before;
+    }
+
+    /// Sends, hands over what the round has gathered, and takes the orderly end a step further.
     pub(super) fn end_round(&mut self) {
+        self.send();
         for key in self.dirty.drain(..) {
             if let Some(Link {
                 body: Body::Receiver(incoming),

@@ -65,9 +65,10 @@ impl Incoming {
         self.arrived.len() == 1
     }
 
-    /// Notes an arrival that is not for the inbox.
-    pub(super) fn pass_over(&self) {
+    /// Notes an arrival that is not for the inbox, and renews the credit that it used.
+    pub(super) fn pass_over(&self, engine: &mut Engine) {
         self.inbox.pass_over();
+        self.adjust_credit(engine);
     }
 
     /// Takes a decision. Says whether [`flush`](Self::flush) has something to do now.
@@ -111,15 +112,14 @@ impl Incoming {
     /// Begins to close. Says whether the broker has to report a drained link first: until then
     /// messages may be on their way here, and they would stay locked if nobody gave them back.
     pub(super) fn begin_close(&self, engine: &mut Engine) -> bool {
-        if engine.credit(self.link) == 0 {
+        if engine.may_come(self.link) == 0 {
             return false;
         }
-        if self.settled {
-            // Draining would have the broker send, and so delete, all that the credit allows.
-            let _ = engine.set_credit(self.link, 0);
-            return false;
-        }
-        engine.drain(self.link).is_ok()
+        // With credit left, a drain would have the broker send all that the credit allows.
+        // A link that is gone reports that itself.
+        let _ = engine.set_credit(self.link, 0);
+        // What a receive-and-delete link brings now is lost in any case.
+        !self.settled && engine.drain(self.link).is_ok()
     }
 
     /// Gives back what no call has taken.

@@ -28,6 +28,10 @@ pub(super) struct Outgoing {
     next_tag: u32,
     /// What the broker takes, in bytes.
     limit: u64,
+    /// The broker wants its credit used up or given back.
+    drain: bool,
+    /// Whether it is in the core's list of senders to pump.
+    due: bool,
 }
 
 struct Waiting {
@@ -49,6 +53,8 @@ impl Outgoing {
             unconfirmed: Unsettled::new(),
             next_tag: 0,
             limit: u64::MAX,
+            drain: false,
+            due: false,
         }
     }
 
@@ -70,11 +76,26 @@ impl Outgoing {
         self.waiting.push_back(Waiting { transfer, reply });
     }
 
-    /// Sends as much as credit allows.
-    pub(super) fn pump(&mut self, engine: &mut Engine) {
+    /// Notes what the broker last said about its credit.
+    pub(super) fn set_drain(&mut self, drain: bool) {
+        self.drain = drain;
+    }
+
+    /// Notes that there may be something to send. Says whether that is news.
+    pub(super) fn becomes_due(&mut self) -> bool {
+        !std::mem::replace(&mut self.due, true)
+    }
+
+    /// Sends as much as credit allows, while less than `high_water` bytes of output wait. Says
+    /// whether that was all; if not, it is still due.
+    pub(super) fn pump(&mut self, engine: &mut Engine, high_water: usize) -> bool {
         while let Some(waiting) = self.waiting.pop_front() {
             if waiting.reply.is_closed() {
                 continue;
+            }
+            if engine.output().len() >= high_water {
+                self.waiting.push_front(waiting);
+                return false;
             }
             let delivery = NewDelivery {
                 tag: DeliveryTag::from(self.next_tag.to_be_bytes()),
@@ -95,7 +116,7 @@ impl Outgoing {
                 }
                 Err(CommandError::NoCredit) => {
                     self.waiting.push_front(waiting);
-                    return;
+                    break;
                 }
                 Err(CommandError::MessageTooLarge { size, limit }) => {
                     let _ = waiting
@@ -109,6 +130,12 @@ impl Outgoing {
                 }
             }
         }
+        self.due = false;
+        if std::mem::take(&mut self.drain) {
+            // A link that is gone reports that itself.
+            let _ = engine.drained(self.link);
+        }
+        true
     }
 
     /// Notes the broker's word about deliveries of ours.

@@ -95,6 +95,14 @@ impl Requests {
         }
     }
 
+    /// Gives the broker its full credit again when half of it is used.
+    pub(super) fn renew_credit(&self, engine: &mut Engine) {
+        if engine.credit(self.inward) <= RESPONSE_CREDIT / 2 {
+            // A link that is gone reports that itself.
+            let _ = engine.set_credit(self.inward, RESPONSE_CREDIT);
+        }
+    }
+
     /// Matches a response to its request.
     pub(super) fn deliver(&mut self, engine: &mut Engine, delivery: engine::Delivery) {
         let id = delivery.delivery_id;
@@ -104,9 +112,7 @@ impl Requests {
             // A session that is gone needs no answer.
             let _ = engine.disposition(self.session, &accepted);
         }
-        if engine.credit(self.inward) <= RESPONSE_CREDIT / 2 {
-            let _ = engine.set_credit(self.inward, RESPONSE_CREDIT);
-        }
+        self.renew_credit(engine);
         if let Some(request) = cbs::correlation(&delivery.payload) {
             self.answer(&request, Ok(delivery.payload));
         } else {

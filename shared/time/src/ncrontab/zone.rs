@@ -1,7 +1,8 @@
 //! Time zones by name.
 //!
 //! The tables of the IANA database are compiled in, so that a schedule means the same on every
-//! machine and a container needs no zone files.
+//! machine and a container needs no zone files. They list the changes up to the year 2100; after
+//! that every clock stays as it is.
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 

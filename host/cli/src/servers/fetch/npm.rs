@@ -2,10 +2,13 @@
 //!
 //! Install scripts never run: they could fetch from elsewhere or touch the machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::installed;
 use super::tool::Tool;
 use crate::servers::ServerError;
+use crate::servers::home::Home;
+use crate::servers::progress::Progress;
 
 /// Options that keep npm quiet, alone with the registry, and away from scripts.
 const QUIET: [&str; 5] = [
@@ -15,6 +18,30 @@ const QUIET: [&str; 5] = [
     "--no-update-notifier",
     "--loglevel=error",
 ];
+
+/// Makes sure that what `package.json` and `package-lock.json` in the folder `manifest` say is
+/// installed in the home, and returns its `node_modules`.
+pub async fn packages(
+    manifest: &Path,
+    home: &Home,
+    progress: &Progress,
+) -> Result<PathBuf, ServerError> {
+    let read = |name: &str| {
+        let file = manifest.join(name);
+        std::fs::read_to_string(&file).map_err(ServerError::file("read", &file))
+    };
+    let (manifest, lock) = (read("package.json")?, read("package-lock.json")?);
+    let folder = home.root().join("node");
+    let stamp = format!("{manifest}{lock}");
+    installed(&folder, &stamp, progress, |partial| async move {
+        progress.say("node", "fetching the packages of the conformance tests");
+        install_locked(&manifest, &lock, &partial).await?;
+        progress.say("node", "packages ready");
+        Ok(())
+    })
+    .await?;
+    Ok(folder.join("node_modules"))
+}
 
 /// Installs exactly what the two files say into `target`.
 pub(crate) async fn install_locked(

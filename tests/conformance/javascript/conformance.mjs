@@ -1,0 +1,59 @@
+// Runs Microsoft's JavaScript SDK against a broker and says, check by check, whether it noticed.
+//
+//     node conformance.mjs "Endpoint=sb://localhost:5672;SharedAccessKeyName=…;SharedAccessKey=…;UseDevelopmentEmulator=true;"
+//
+// The broker must serve the queues named in `QUEUES`, empty. Every check prints one line, `ok` or
+// `FAILED` with the reason; the exit code is 1 when any failed. A check is a named function of a
+// module in `checks/` and leaves its queue empty. Modules have queues of their own and run side by
+// side; the checks of one run one after the other.
+
+import * as bodies from "./checks/bodies.mjs";
+import * as deadLetters from "./checks/dead-letters.mjs";
+import * as errors from "./checks/errors.mjs";
+import * as locks from "./checks/locks.mjs";
+import * as receiving from "./checks/receiving.mjs";
+import * as sending from "./checks/sending.mjs";
+
+// Name, then what it must be configured with.
+export const QUEUES = {
+  "js-sending": "defaults",
+  "js-bodies": "defaults",
+  "js-receiving": "defaults",
+  "js-short-lock": "lock duration 1 s",
+  "js-two-tries": "max delivery count 2",
+  "js-expiring": "time to live 1 s, dead-lettering on expiration",
+  "js-errors": "defaults",
+};
+
+const MODULES = { sending, bodies, receiving, locks, deadLetters, errors };
+
+async function run(name, module, connectionString) {
+  let failures = 0;
+  for (const [title, check] of Object.entries(module.checks)) {
+    const started = performance.now();
+    let outcome = "ok    ";
+    let reason = "";
+    try {
+      await check(connectionString);
+    } catch (error) {
+      failures += 1;
+      outcome = "FAILED";
+      reason = `\n${error.stack}`;
+    }
+    const took = ((performance.now() - started) / 1000).toFixed(2);
+    console.log(`${outcome} ${name}: ${title} (${took} s)${reason}`);
+  }
+  return failures;
+}
+
+const connectionString = process.argv[2];
+if (!connectionString) {
+  console.log("usage: node conformance.mjs <connection string>");
+  process.exit(64);
+}
+const all = Object.entries(MODULES);
+const failed = await Promise.all(all.map(([name, module]) => run(name, module, connectionString)));
+const failures = failed.reduce((sum, count) => sum + count, 0);
+const total = all.reduce((sum, [, module]) => sum + Object.keys(module.checks).length, 0);
+console.log(`${total - failures} of ${total} checks passed`);
+process.exit(failures ? 1 : 0);
