@@ -207,7 +207,7 @@ mod tests {
             panic!()
         };
         assert_eq!(args.command, ["cargo", "--json"]);
-        assert_eq!(args.with, [Part::Postgres, Part::Python]);
+        assert_eq!(args.with, [Part::Postgres, Part::Python, Part::Node]);
         assert!(!cli.json);
     }
 }
