@@ -1,5 +1,5 @@
 # Every line here only calls cargo or our own command, `nightshift`; the work is done there.
-.PHONY: help run test bench check
+.PHONY: help run test soak bench check
 .DEFAULT_GOAL := help
 # Statements are checked against the committed `.sqlx`, not against a database of yours.
 export SQLX_OFFLINE := true
@@ -14,6 +14,10 @@ run:    ## Start everything here, send samples, stay until Ctrl-C. ONCE=1: only 
 test:   ## Run every test, with private servers.
 	cargo build --workspace --bins
 	$(TARGET)/debug/nightshift servers exec -- cargo test --workspace
+
+soak:   ## The long forms of the tests: fuzzing in a million rounds, every zone and day. Takes an hour.
+	cargo build --workspace --bins
+	NIGHTSHIFT_TEST_SOAK=1 NIGHTSHIFT_TEST_FUZZ_ROUNDS=1000000 $(TARGET)/debug/nightshift servers exec -- cargo test --workspace
 
 bench:  ## Measure throughput and latency; fails below the bars.
 	cargo build --release --workspace --bins

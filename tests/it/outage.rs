@@ -17,6 +17,21 @@ use crate::walking_skeleton::until;
 
 const ROWS: &str = "SELECT count(*) FROM nightshift.notification";
 
+async fn prepare(lock_seconds: u64) -> (TestDatabase, Stack) {
+    let database = TestDatabase::create().await;
+    let options = StackOptions {
+        postgres_url: database.url().to_owned(),
+        lock_seconds,
+    };
+    let stack = Stack::prepare(options).await.unwrap();
+    (database, stack)
+}
+
+async fn rename_schema(pool: &PgPool, from: &str, to: &str) {
+    let statement = format!("ALTER SCHEMA {from} RENAME TO {to}");
+    pool.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+}
+
 async fn send(stack: &Stack, ids: std::ops::Range<usize>) {
     let (client, sender) = stack.sender().await.unwrap();
     let messages = ids
@@ -39,22 +54,13 @@ async fn logged(stack: &Stack, text: &str) {
 
 #[tokio::test]
 async fn a_schema_that_is_not_there_yet_is_waited_for() {
-    let database = TestDatabase::create().await;
-    let options = StackOptions {
-        postgres_url: database.url().to_owned(),
-        lock_seconds: 60,
-    };
-    let mut stack = Stack::prepare(options).await.unwrap();
+    let (database, mut stack) = prepare(60).await;
     let pool = database.pool();
-    pool.execute("ALTER SCHEMA nightshift RENAME TO elsewhere")
-        .await
-        .unwrap();
+    rename_schema(pool, "nightshift", "elsewhere").await;
     send(&stack, 0..20).await;
     stack.start_host().unwrap();
     logged(&stack, "database cannot be used").await;
-    pool.execute("ALTER SCHEMA elsewhere RENAME TO nightshift")
-        .await
-        .unwrap();
+    rename_schema(pool, "elsewhere", "nightshift").await;
     until(pool, ROWS, 20).await;
     until(pool, "SELECT count(*) FROM nightshift.dead_letter", 0).await;
     stack.stop().unwrap();
@@ -64,16 +70,9 @@ async fn a_schema_that_is_not_there_yet_is_waited_for() {
 /// An invocation that is held beyond its messages' locks would be processed twice at once.
 #[tokio::test]
 async fn messages_are_given_back_before_their_locks_end() {
-    let database = TestDatabase::create().await;
-    let options = StackOptions {
-        postgres_url: database.url().to_owned(),
-        lock_seconds: 3,
-    };
-    let mut stack = Stack::prepare(options).await.unwrap();
+    let (database, mut stack) = prepare(3).await;
     let pool = database.pool();
-    pool.execute("ALTER SCHEMA nightshift RENAME TO elsewhere")
-        .await
-        .unwrap();
+    rename_schema(pool, "nightshift", "elsewhere").await;
     send(&stack, 0..1).await;
     stack.start_host().unwrap();
     let held = "the database could not be used for ";
@@ -83,9 +82,7 @@ async fn messages_are_given_back_before_their_locks_end() {
     let (seconds, _) = rest.split_once(" s").unwrap();
     assert!(seconds.parse::<f64>().unwrap() <= 2.0, "{seconds}");
     assert!(!log.contains("come again when their lock ends"), "{log}");
-    pool.execute("ALTER SCHEMA elsewhere RENAME TO nightshift")
-        .await
-        .unwrap();
+    rename_schema(pool, "elsewhere", "nightshift").await;
     until(pool, ROWS, 1).await;
     stack.stop().unwrap();
     database.remove().await;
@@ -93,12 +90,7 @@ async fn messages_are_given_back_before_their_locks_end() {
 
 #[tokio::test]
 async fn a_database_restored_without_todays_partition_gets_one() {
-    let database = TestDatabase::create().await;
-    let options = StackOptions {
-        postgres_url: database.url().to_owned(),
-        lock_seconds: 60,
-    };
-    let mut stack = Stack::prepare(options).await.unwrap();
+    let (database, mut stack) = prepare(60).await;
     let pool = database.pool();
     stack.start_host().unwrap();
     send(&stack, 0..1).await;

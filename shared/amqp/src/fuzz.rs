@@ -1,5 +1,5 @@
 //! Mutational fuzzing on the stable compiler: recorded bytes, damaged in every way, for a
-//! fixed number of rounds from fixed seeds. `NIGHTSHIFT_FUZZ_ROUNDS` raises the number for a soak.
+//! fixed number of rounds from fixed seeds. `NIGHTSHIFT_TEST_FUZZ_ROUNDS` raises the number for a soak.
 //!
 //! What is checked beside the absence of panics and endless loops: what decodes can be encoded
 //! and decodes to the same again. The engine's rounds are in `engine::tests::fuzz`.
@@ -26,9 +26,9 @@ pub(crate) fn rounds(usual: u64) -> u64 {
         clippy::disallowed_methods,
         reason = "a knob of the tests, not a setting"
     )]
-    let asked = std::env::var("NIGHTSHIFT_FUZZ_ROUNDS").ok();
+    let asked = std::env::var("NIGHTSHIFT_TEST_FUZZ_ROUNDS").ok();
     asked.map_or(usual, |text| {
-        text.parse().expect("NIGHTSHIFT_FUZZ_ROUNDS is a number")
+        text.parse().expect("NIGHTSHIFT_TEST_FUZZ_ROUNDS is a number")
     })
 }
 
