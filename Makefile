@@ -15,7 +15,7 @@ test:   ## Run every test, with private servers.
 	cargo build --workspace --bins
 	$(TARGET)/debug/nightshift servers exec -- cargo test --workspace
 
-soak:   ## The long forms of the tests: fuzzing in a million rounds, every zone and day. Takes an hour.
+soak:   ## The long forms of the tests: fuzzing in a million rounds, every zone and day. Takes some twenty minutes.
 	cargo build --workspace --bins
 	NIGHTSHIFT_TEST_SOAK=1 NIGHTSHIFT_TEST_FUZZ_ROUNDS=1000000 $(TARGET)/debug/nightshift servers exec -- cargo test --workspace
 
