@@ -1,22 +1,23 @@
 //! Our Service Bus client against our broker: everything that needs both ends of the wire.
 
+mod locks;
+mod malformed;
+mod management;
+mod recovery;
+mod tls;
+
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::DateTime;
-use nightshift_amqp::engine::{self, Engine, Event, NewDelivery, NewLink, SaslClient};
-use nightshift_amqp::performative::{DeliveryState, Source, Target};
-use nightshift_amqp::sasl::PlainCredentials;
 use nightshift_broker::{AccessKey, Broker, BrokerConfig, QueueConfig};
 use nightshift_bus::{
     BusError, ClientOptions, Message, ReceiveMode, ReceivedMessage, Receiver, ReceiverOptions,
     ServiceBusClient, SubQueue,
 };
 use nightshift_time::{SharedClock, SystemClock, TestClock};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 /// Long enough for anything that should happen, on a machine with much else to do.
@@ -40,12 +41,14 @@ async fn connect(connection_string: &str) -> ServiceBusClient {
         try_timeout: SOON,
         ..ClientOptions::default()
     };
-    ServiceBusClient::connect(
-        &connection_string.parse().expect("it is well-formed"),
-        options,
-    )
-    .await
-    .expect("the broker accepts")
+    connect_with(connection_string, options).await
+}
+
+async fn connect_with(connection_string: &str, options: ClientOptions) -> ServiceBusClient {
+    let parsed = connection_string.parse().expect("it is well-formed");
+    ServiceBusClient::connect(&parsed, options)
+        .await
+        .expect("the broker accepts")
 }
 
 fn prefetch(prefetch: u32) -> ReceiverOptions {
@@ -366,88 +369,6 @@ async fn more_than_the_output_may_hold_is_sent_as_the_broker_takes_it() {
     assert_eq!(broker.counts("q").unwrap().active, COUNT as usize);
 }
 
-/// Sends encoded messages that our own sender would not write.
-async fn send_raw(address: SocketAddr, messages: &[&[u8]]) {
-    let mut engine = Engine::client(engine::ClientOptions {
-        // Spares the token.
-        sasl: SaslClient::Plain(PlainCredentials {
-            authorization_id: String::new(),
-            user: "any".to_owned(),
-            password: "any".to_owned(),
-        }),
-        ..engine::ClientOptions::new("raw")
-    });
-    let mut stream = TcpStream::connect(address)
-        .await
-        .expect("the broker listens");
-    let mut accepted = 0;
-    while accepted < messages.len() {
-        while let Some(event) = engine.next_event().expect("the broker keeps to AMQP") {
-            match event {
-                Event::Opened(_) => {
-                    let session = engine.begin_session().expect("the connection is open");
-                    let link = NewLink::new("raw", Source::new("raw"), Target::new("q"));
-                    engine.attach_sender(session, link).expect("there is room");
-                }
-                Event::Credit { link, .. } => {
-                    for (tag, message) in (0_u32..).zip(messages) {
-                        let delivery = NewDelivery {
-                            tag: tag.to_be_bytes().into(),
-                            message_format: 0,
-                            settled: false,
-                        };
-                        engine.send(link, delivery, &[message]).expect("credit");
-                    }
-                }
-                Event::Disposition { disposition, .. } => {
-                    assert_eq!(disposition.state, Some(DeliveryState::Accepted));
-                    accepted += (disposition.first..=disposition.last_id()).count();
-                }
-                Event::LinkDetached { error, .. } => panic!("{error:?}"),
-                _ => {}
-            }
-        }
-        stream
-            .write_all_buf(engine.output())
-            .await
-            .expect("the broker reads");
-        if accepted < messages.len() {
-            stream
-                .read_buf(engine.input())
-                .await
-                .expect("the broker answers");
-        }
-    }
-}
-
-#[tokio::test]
-async fn what_cannot_be_decoded_becomes_a_dead_letter_and_holds_nobody_up() {
-    const PROPERTIES: &[u8] = b"\x00\x53\x74\xc1\x03\x02\xff\xff\x00\x53\x75\xa0\x01p";
-    const BODY: &[u8] = b"\x00\x53\x77\xc1\x03\x02\xff\xff";
-    const GOOD: &[u8] = b"\x00\x53\x75\xa0\x01g";
-    let broker = broker();
-    send_raw(broker.local_addr(), &[PROPERTIES, BODY, GOOD]).await;
-    let client = connect(&broker.connection_string()).await;
-    let receiver = receiver(&client, ReceiverOptions::default()).await;
-    let good = receive(&receiver, 1).await.remove(0);
-    assert_eq!(&good.message.body[..], b"g");
-    receiver
-        .dead_letter_message(&good, "mine", "")
-        .await
-        .unwrap();
-    assert_eq!(broker.counts("q").unwrap().dead_letter, 3);
-
-    // Malformed properties gave way to the reason; the body cannot be helped, and is passed over.
-    let dead = client.create_receiver("q", dead_letters()).await.unwrap();
-    for (body, reason) in [(b"p", "MalformedMessage"), (b"g", "mine")] {
-        let message = receive(&dead, 1).await.remove(0);
-        assert_eq!(&message.message.body[..], body);
-        assert_eq!(message.dead_letter_reason(), Some(reason));
-        dead.complete_message(&message).await.unwrap();
-    }
-    assert_eq!(broker.counts("q").unwrap().dead_letter, 1);
-}
-
 #[tokio::test]
 async fn an_unknown_entity_is_named() {
     let broker = broker();
@@ -620,71 +541,4 @@ fn dead_letters() -> ReceiverOptions {
         sub_queue: Some(SubQueue::DeadLetter),
         ..ReceiverOptions::default()
     }
-}
-
-/// Passes one connection on to `target` until told to cut it.
-async fn proxy(target: SocketAddr) -> (SocketAddr, tokio::sync::oneshot::Sender<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (cut, is_cut) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        let (mut inner, _) = listener.accept().await.unwrap();
-        let mut outer = TcpStream::connect(target).await.unwrap();
-        tokio::select! {
-            _ = tokio::io::copy_bidirectional(&mut inner, &mut outer) => {}
-            _ = is_cut => {}
-        }
-    });
-    (address, cut)
-}
-
-#[tokio::test]
-async fn a_cut_connection_fails_every_call_at_once() {
-    let broker = broker();
-    let (address, cut) = proxy(broker.local_addr()).await;
-    let client = connect(&format!(
-        "Endpoint=sb://{address};SharedAccessKeyName=n;SharedAccessKey=k;\
-         UseDevelopmentEmulator=true"
-    ))
-    .await;
-    send_numbers(&client, 0..3).await;
-    let one = receiver(&client, prefetch(10)).await;
-    let message = receive(&one, 1).await.remove(0);
-    let empty = client.create_receiver("q", dead_letters()).await.unwrap();
-    let waiting = tokio::spawn(async move { empty.receive_messages(1, SOON).await });
-    tokio::task::yield_now().await;
-
-    let begun = Instant::now();
-    drop(cut);
-    let error = waiting.await.unwrap().unwrap_err();
-    assert!(matches!(error, BusError::ConnectionLost { .. }), "{error}");
-    assert!(error.is_transient());
-    for error in [
-        one.complete_message(&message).await.unwrap_err(),
-        one.receive_messages(1, SOON).await.unwrap_err(),
-        client.create_sender("q").await.unwrap_err(),
-    ] {
-        assert!(matches!(error, BusError::ConnectionLost { .. }), "{error}");
-    }
-    assert!(client.is_closed());
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
-    one.close().await;
-    client.close().await;
-}
-
-#[tokio::test]
-async fn a_broker_that_stops_is_a_lost_connection() {
-    let broker = broker();
-    let client = connect(&broker.connection_string()).await;
-    let receiver = receiver(&client, ReceiverOptions::default()).await;
-    let waiting = tokio::spawn(async move { receiver.receive_messages(1, SOON).await });
-    tokio::task::yield_now().await;
-    broker.stop().await;
-    let error = waiting.await.unwrap().unwrap_err();
-    assert!(error.is_transient(), "{error}");
-    assert!(client.is_closed() || client.create_sender("q").await.is_err());
 }

@@ -4,8 +4,12 @@
 //! handler library can hide a fault of the host. What the host refuses at start, and how it treats
 //! a handler that crashes or never listens, is tested beside its code.
 
+mod admin;
 mod failures;
 mod fixture;
 mod flow;
+mod http;
+mod http_client;
 mod lifecycle;
+mod timer;
 mod wire;

@@ -7,6 +7,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -16,6 +17,9 @@ use crate::error::BrokerError;
 const MAX_ENTITY_PATH: usize = 260;
 /// The longest peek-lock the service accepts.
 const MAX_LOCK_DURATION: Duration = Duration::from_mins(5);
+/// The windows of duplicate detection that make sense; the service has 20 s to 7 days.
+const DUPLICATE_WINDOWS: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(7 * 24);
 
 /// Everything [`Broker::start`](crate::Broker::start) needs to know.
 #[derive(Debug, Clone)]
@@ -113,6 +117,9 @@ pub struct QueueConfig {
     pub default_ttl: Option<Duration>,
     /// Whether an expired message becomes a dead letter instead of vanishing. Default: no.
     pub dead_letter_on_expiration: bool,
+    /// How long a message id is remembered, so that another message with it is accepted and
+    /// dropped; 1 s to 7 days. Default: no duplicate detection.
+    pub duplicate_detection: Option<Duration>,
 }
 
 impl QueueConfig {
@@ -124,6 +131,7 @@ impl QueueConfig {
             max_delivery_count: 10,
             default_ttl: None,
             dead_letter_on_expiration: false,
+            duplicate_detection: None,
         }
     }
 
@@ -155,7 +163,14 @@ impl QueueConfig {
         self
     }
 
-    fn check(&self) -> Result<(), BrokerError> {
+    /// The same queue, dropping messages whose id was seen within `window`.
+    #[must_use]
+    pub fn duplicate_detection(mut self, window: Duration) -> Self {
+        self.duplicate_detection = Some(window);
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), BrokerError> {
         let name = &self.name;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '~');
         if name.is_empty() || name.len() > MAX_ENTITY_PATH {
@@ -174,6 +189,10 @@ impl QueueConfig {
         }
         if self.default_ttl.is_some_and(|ttl| ttl.is_zero()) {
             return Err(self.invalid("needs a time to live above zero"));
+        }
+        let window = self.duplicate_detection;
+        if window.is_some_and(|window| !DUPLICATE_WINDOWS.contains(&window)) {
+            return Err(self.invalid("needs a duplicate detection window of 1 second to 7 days"));
         }
         Ok(())
     }
@@ -196,6 +215,9 @@ pub struct Limits {
     pub queue_messages: usize,
     /// Bytes held by one queue, its dead letters included.
     pub queue_bytes: usize,
+    /// Message ids that one queue remembers for duplicate detection, at about 80 bytes each. Beyond
+    /// it senders are told that the broker is busy until old ids are forgotten.
+    pub duplicate_history: usize,
     /// Deliveries a connection may leave unsettled before it is sent no more.
     pub unsettled_per_connection: usize,
     /// How long a connection may live without having set a token. The service allows 20 s.
@@ -212,6 +234,7 @@ impl Default for Limits {
             connections: 5_000,
             queue_messages: 10_000_000,
             queue_bytes: 4 * 1024 * 1024 * 1024,
+            duplicate_history: 5_000_000,
             unsettled_per_connection: 65_536,
             authentication: Duration::from_secs(20),
             idle_connection: Duration::from_mins(1),

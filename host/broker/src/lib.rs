@@ -16,6 +16,7 @@ mod address;
 mod auth;
 mod broker;
 mod config;
+mod config_file;
 mod connection;
 mod entity;
 mod error;
@@ -24,5 +25,6 @@ mod timekeeper;
 
 pub use broker::Broker;
 pub use config::{AccessKey, BrokerConfig, Limits, QueueConfig};
+pub use config_file::{ConfigFile, ConfigFileError};
 pub use error::BrokerError;
 pub use queue::QueueCounts;

@@ -123,8 +123,16 @@ pub struct BrokerArgs {
     #[arg(long, default_value = "127.0.0.1:5672")]
     pub listen: SocketAddr,
     /// A queue to serve; may be repeated.
-    #[arg(long = "queue", value_name = "NAME", required = true)]
+    #[arg(
+        long = "queue",
+        value_name = "NAME",
+        required_unless_present = "config"
+    )]
     pub queues: Vec<String>,
+    /// Serve the queues of a `Config.json` of the official emulator.
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["queues", "lock_seconds", "max_delivery_count"])]
+    pub config: Option<PathBuf>,
     /// Seconds for which a received message stays locked, 1 to 300.
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..=300))]

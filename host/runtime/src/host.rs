@@ -1,7 +1,8 @@
-//! The running host: one handler, one listener for each function.
+//! The running host: one handler, one listener for each function, one HTTP server.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,11 +11,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::app::HostConfig;
+use crate::app::{Function, HostConfig, ServiceBusFunction};
+use crate::call::Caller;
 use crate::handler::{Handler, HandlerClient, HandlerState};
+use crate::http::{HttpServer, HttpTarget, Service};
 use crate::listener::{LONGEST_FAILURE, Listener, Pauses};
-use crate::stats::{Counters, HandlerStats, HostStats};
+use crate::monitor::Monitor;
+use crate::stats::{Counters, HostStats};
+use crate::timer::Timer;
 
 /// How long listeners may take, after their invocations were given up, to give the messages back.
 const SETTLEMENT_GRACE: Duration = Duration::from_secs(5);
@@ -29,6 +35,15 @@ pub enum HostError {
     /// The operating system refused a thread.
     #[error("the thread that starts the handler cannot be started")]
     Thread(#[source] io::Error),
+    /// The address is taken, or not this machine's.
+    #[error("cannot answer requests on {address} (NIGHTSHIFT_HOST_LISTEN chooses another)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Why the host ended.
@@ -56,7 +71,8 @@ pub struct NotReady {
 #[derive(Debug)]
 pub struct Host {
     handler: Option<Handler>,
-    counters: BTreeMap<String, Arc<Counters>>,
+    monitor: Arc<Monitor>,
+    http_address: Option<SocketAddr>,
     listeners: JoinSet<()>,
     stop: CancellationToken,
     cancel: CancellationToken,
@@ -69,37 +85,42 @@ impl Host {
     pub fn start(config: HostConfig, clock: SharedClock) -> Result<Self, HostError> {
         let config = Arc::new(HostConfig { clock, ..config });
         let client = HandlerClient::new();
-        let mut host = Self {
-            handler: None,
+        let stop = CancellationToken::new();
+        let mut monitor = Monitor {
+            instance: Uuid::new_v4(),
+            begun: Instant::now(),
             counters: BTreeMap::new(),
+            handler: None,
+            drain: stop.child_token(),
+        };
+        let host = |handler, monitor| Self {
+            handler,
+            monitor: Arc::new(monitor),
+            http_address: None,
             listeners: JoinSet::new(),
-            stop: CancellationToken::new(),
+            stop,
             cancel: CancellationToken::new(),
             shutdown_grace: config.settings.shutdown_grace,
         };
         let Some(command) = config.handler.clone() else {
             tracing::warn!(app.root = %config.app_root.display(), "there is no function to run");
-            return Ok(host);
+            return Ok(host(None, monitor));
         };
+        let server = config.listen_address().map(bind).transpose()?;
         let handler = Handler::start(command, Arc::clone(&config), client.clone())
             .map_err(HostError::Thread)?;
+        let caller = Caller {
+            config: Arc::clone(&config),
+            client,
+            handler: handler.state(),
+        };
+        monitor.handler = Some(handler.watch());
         for function in &config.functions {
-            let counters = Arc::new(Counters::default());
-            host.counters
-                .insert(function.name.clone(), Arc::clone(&counters));
-            let listener = Listener {
-                function: function.clone(),
-                config: Arc::clone(&config),
-                client: client.clone(),
-                handler: handler.state(),
-                counters,
-                stop: host.stop.clone(),
-                cancel: host.cancel.clone(),
-                failures: Mutex::new(Pauses::up_to(LONGEST_FAILURE)),
-            };
-            host.listeners.spawn(Arc::new(listener).run());
+            let name = function.name().to_owned();
+            monitor.counters.insert(name, Arc::new(Counters::default()));
         }
-        host.handler = Some(handler);
+        let mut host = host(Some(handler), monitor);
+        host.start_triggers(&caller, server);
         tracing::info!(
             host.mode = %config.settings.mode,
             host.functions = ?config.function_names(),
@@ -108,11 +129,76 @@ impl Host {
         Ok(host)
     }
 
+    /// Starts what triggers each function, and the server.
+    fn start_triggers(&mut self, caller: &Caller, server: Option<HttpServer>) {
+        let mut targets = Vec::new();
+        for function in &caller.config.functions {
+            let counters = self.monitor.counters.get(function.name());
+            let counters = counters.cloned().unwrap_or_default();
+            match function.clone() {
+                Function::ServiceBus(function) => self.listen(caller, function, counters),
+                Function::Timer(function) => {
+                    let timer = Timer {
+                        function,
+                        caller: caller.clone(),
+                        counters,
+                        stop: self.monitor.drain.clone(),
+                        cancel: self.cancel.clone(),
+                    };
+                    self.listeners.spawn(timer.run());
+                }
+                Function::Http(function) => targets.push(HttpTarget { function, counters }),
+            }
+        }
+        if let Some(server) = server {
+            self.serve(caller, server, targets);
+        }
+    }
+
+    /// Starts the listener of a function that messages trigger.
+    fn listen(&mut self, caller: &Caller, function: ServiceBusFunction, counters: Arc<Counters>) {
+        let listener = Listener {
+            function,
+            caller: caller.clone(),
+            counters,
+            stop: self.monitor.drain.clone(),
+            cancel: self.cancel.clone(),
+            failures: Mutex::new(Pauses::up_to(LONGEST_FAILURE)),
+        };
+        self.listeners.spawn(Arc::new(listener).run());
+    }
+
+    /// Starts to answer requests.
+    fn serve(&mut self, caller: &Caller, server: HttpServer, targets: Vec<HttpTarget>) {
+        for target in &targets {
+            target.counters.set_listening(true);
+        }
+        let address = server.address;
+        self.http_address = Some(address);
+        let (stop, cancel) = (self.stop.clone(), self.cancel.clone());
+        let monitor = Arc::clone(&self.monitor);
+        let service = Service::new(caller.clone(), monitor, targets, address, cancel.clone());
+        let service = Arc::new(service);
+        self.listeners.spawn(server.run(service, stop, cancel));
+        tracing::info!(http.address = %address, "requests are answered");
+        if !address.ip().is_loopback() && !caller.config.keys.are_configured {
+            tracing::warn!(
+                "everybody can reach this host and there are no keys, so it answers only anonymous \
+                 functions: set NIGHTSHIFT_HOST_KEYS_DIR"
+            );
+        }
+    }
+
+    /// Where requests are answered, if they are.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
+    }
+
     /// Waits until the handler answers and every function listens.
     pub async fn wait_until_ready(&self, within: Duration) -> Result<(), NotReady> {
         let deadline = Instant::now() + within;
         loop {
-            let Some(what) = self.missing() else {
+            let Some(what) = self.monitor.missing() else {
                 return Ok(());
             };
             if Instant::now() >= deadline {
@@ -163,42 +249,17 @@ impl Host {
 
     /// What the host has done so far.
     pub fn stats(&self) -> HostStats {
-        let state = self
-            .handler
-            .as_ref()
-            .map(|handler| handler.state().borrow().clone());
-        let ready = state.as_ref().and_then(HandlerState::ready);
-        HostStats {
-            handler: HandlerStats {
-                pid: ready.map(|handler| handler.pid),
-                port: ready.map(|handler| handler.port),
-                restarts: self.handler.as_ref().map_or(0, Handler::restarts),
-            },
-            functions: self
-                .counters
-                .iter()
-                .map(|(name, counters)| (name.clone(), counters.snapshot()))
-                .collect(),
-        }
+        self.monitor.stats()
     }
 
     /// The handler's process id, while it is ready.
     pub fn handler_pid(&self) -> Option<u32> {
         self.stats().handler.pid
     }
+}
 
-    /// What is not ready yet.
-    fn missing(&self) -> Option<String> {
-        let stats = self.stats();
-        if self.handler.is_some() && stats.handler.pid.is_none() {
-            return Some("the handler does not answer".to_owned());
-        }
-        let deaf = stats
-            .functions
-            .iter()
-            .find(|(_, function)| !function.is_listening);
-        deaf.map(|(name, _)| format!("the function {name} is not connected to its queue"))
-    }
+fn bind(address: SocketAddr) -> Result<HttpServer, HostError> {
+    HttpServer::bind(address).map_err(|source| HostError::Listen { address, source })
 }
 
 async fn handler_failed(mut state: watch::Receiver<HandlerState>) -> HostExit {

@@ -2,8 +2,10 @@
 //!
 //! It reads the same `host.json` and `<function>/function.json` as the real host, starts the
 //! handler process, receives Service Bus messages in peek-lock, `POST`s invocations to the handler
-//! and completes or abandons the messages by its answer. It holds no state of its own: what it has
-//! received and not settled goes back to the broker when it dies.
+//! and completes or abandons the messages by its answer. It answers HTTP requests with what the
+//! handler makes of them, and runs timers, of which each has one host at a time. It holds no state
+//! of its own but when timers ran: what it has received and not settled goes back to the broker
+//! when it dies.
 //!
 //! # Two modes
 //!
@@ -18,9 +20,11 @@
 //! | handler exits with code 200 | restarted at once, not an error | the same, with pauses |
 //! | `functionTimeout` | kills the handler, with all its calls | cancels that call: its connection is closed |
 //! | stop | `SIGKILL` | `SIGTERM`, then `SIGKILL` after 5 s |
-//! | extra request headers | none | `x-nightshift-deadline`, `x-nightshift-locked-until` |
+//! | extra request headers | none | `x-nightshift-deadline`, `x-nightshift-locked-until`, the caller's `traceparent` |
 //! | body that is an AMQP value or sequence | fails its invocation | dead-lettered alone |
-//! | answer | read whole | at most 16 MiB |
+//! | answer | read whole | at most 16 MiB in an envelope, any length when forwarded |
+//! | HTTP caller that goes away | its call goes on | its call is cancelled |
+//! | `enableForwardingHttpRequest` | holds request and answer whole, loses bodies without a length | streams |
 //! | a failed invocation's messages | abandoned at once | given back after a pause (0.1 s doubling to 1 s, over with the next success); a failed delivery counts unless the handler answered 503 or was not called |
 //! | a message that has failed three times | in a batch as before | in an invocation of its own |
 //!
@@ -31,10 +35,14 @@
 //! Locks are not renewed: an invocation should end before its messages' lock does.
 
 pub mod app;
+mod call;
 mod handler;
 mod host;
+mod http;
 mod listener;
+mod monitor;
 mod stats;
+mod timer;
 
 pub use app::{HostConfig, HostProblems, Mode};
 pub use host::{Host, HostError, HostExit, NotReady};

@@ -28,7 +28,8 @@ pub(crate) fn rounds(usual: u64) -> u64 {
     )]
     let asked = std::env::var("NIGHTSHIFT_TEST_FUZZ_ROUNDS").ok();
     asked.map_or(usual, |text| {
-        text.parse().expect("NIGHTSHIFT_TEST_FUZZ_ROUNDS is a number")
+        text.parse()
+            .expect("NIGHTSHIFT_TEST_FUZZ_ROUNDS is a number")
     })
 }
 

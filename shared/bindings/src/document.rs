@@ -36,7 +36,7 @@ pub(crate) enum Kind {
 }
 
 /// One value of the table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// The path as it was spelt, such as `bindings[0].queueName`.
     pub(crate) shown: String,
@@ -69,7 +69,7 @@ impl Entry {
 
 /// A parsed file. Paths are given with `:` between members (a member's name may hold a dot), ignore
 /// case, and number the elements of arrays like members: `bindings:0:type`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Document {
     file: PathBuf,
     entries: BTreeMap<String, Entry>,
@@ -194,15 +194,34 @@ impl Document {
             .collect()
     }
 
-    /// A problem of the value at `path`, which may be absent.
+    /// A problem of the value at `path`. If it is absent, the place is that of what should hold it.
     pub(crate) fn problem(&self, path: &str, what: impl Into<String>) -> ConfigProblem {
-        let entry = self.entries.get(&path.to_lowercase());
+        let (entry, missing) = self.nearest(path);
+        let mut shown = entry.map_or_else(String::new, |entry| entry.shown.clone());
+        for name in missing {
+            if !shown.is_empty() {
+                shown.push('.');
+            }
+            shown.push_str(name);
+        }
         ConfigProblem {
             file: self.file.clone(),
             place: entry.map_or(Place::Absent, |entry| entry.place.clone()),
-            path: entry.map_or_else(|| path.replace(':', "."), |entry| entry.shown.clone()),
+            path: shown,
             what: what.into(),
         }
+    }
+
+    /// The innermost value on the way to `path` that exists, below the document itself, and the
+    /// names that lead on from there.
+    fn nearest<'a>(&self, path: &'a str) -> (Option<&Entry>, Vec<&'a str>) {
+        let names: Vec<&str> = path.split(':').collect();
+        for depth in (1..=names.len()).rev() {
+            if let Some(entry) = self.entries.get(&names[..depth].join(":").to_lowercase()) {
+                return (Some(entry), names[depth..].to_vec());
+            }
+        }
+        (None, names)
     }
 
     fn flatten(&mut self, text: &str, key: String, shown: String, value: &Value<'_>) {

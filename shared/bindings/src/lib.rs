@@ -12,6 +12,7 @@ pub mod host_json;
 pub mod invocation;
 pub mod problem;
 mod reader;
+pub mod route;
 pub mod substitution;
 pub mod time_span;
 

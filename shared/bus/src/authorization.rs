@@ -19,18 +19,23 @@ use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 
-use crate::cbs;
+use crate::cbs::{self, TokenKind};
 use crate::client::ClientOptions;
 use crate::connection::{Attached, Command, Connection, LinkHandle, LinkRole, LinkSpec};
 use crate::connection_string::{ConnectionString, Credential};
 use crate::error::BusError;
 use crate::sas;
+use crate::token::SCOPE;
 
 /// Where `$cbs` sends its answers: an address that only this connection knows.
 const REPLY_TO: &str = "nightshift-cbs-answers";
 
 /// How long to wait before a failed renewal is tried again.
 const RENEWAL_RETRY: Duration = Duration::from_secs(5);
+
+/// The shortest time between two renewals: what a clock that is ahead, or a provider of tokens that
+/// have ended, makes of it.
+const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 
 /// Keeps an entity's permission alive, and the means to renew it.
 pub(crate) struct Grant {
@@ -76,6 +81,7 @@ impl Authorizer {
             credential: connection_string.credential().clone(),
             clock: options.clock.clone(),
             token_lifetime: options.token_lifetime,
+            try_timeout: options.try_timeout,
             node: tokio::sync::Mutex::new(None),
             next_request: AtomicU64::new(0),
         };
@@ -89,8 +95,8 @@ impl Authorizer {
     pub(crate) async fn authorize(&self, entity: &str) -> Result<Grant, BusError> {
         let permission = self.permission(entity);
         let grant = || async {
-            self.putter.put(entity).await?;
-            self.keep_renewed(entity, &permission);
+            let life = self.putter.put(entity).await?;
+            self.keep_renewed(entity, &permission, life);
             Ok::<(), BusError>(())
         };
         permission.granted.get_or_try_init(grant).await?;
@@ -114,11 +120,13 @@ impl Authorizer {
         permission
     }
 
-    fn keep_renewed(&self, entity: &str, permission: &Permission) {
-        if !self.putter.can_sign() {
+    /// Renews a token that has so long to live; one without an end cannot be renewed.
+    fn keep_renewed(&self, entity: &str, permission: &Permission, life: Option<Duration>) {
+        let Some(life) = life else {
             return;
-        }
-        let task = tokio::spawn(renew(Arc::downgrade(&self.putter), entity.to_owned()));
+        };
+        let putter = Arc::downgrade(&self.putter);
+        let task = tokio::spawn(renew(putter, entity.to_owned(), life));
         let mut renewal = permission
             .renewal
             .lock()
@@ -129,14 +137,8 @@ impl Authorizer {
 
 /// Renews an entity's token again and again. The task is aborted with its permission; the weak
 /// reference keeps it from holding the connection open meanwhile.
-async fn renew(putter: Weak<TokenPutter>, entity: String) {
-    let Some(mut wait) = putter
-        .upgrade()
-        .map(|putter| putter.token_lifetime.mul_f64(0.75))
-    else {
-        return;
-    };
-    let regular = wait;
+async fn renew(putter: Weak<TokenPutter>, entity: String, life: Duration) {
+    let mut wait = renewal_wait(life);
     loop {
         tokio::time::sleep(wait).await;
         let Some(putter) = putter.upgrade() else {
@@ -146,17 +148,22 @@ async fn renew(putter: Weak<TokenPutter>, entity: String) {
             return;
         }
         match putter.put(&entity).await {
-            Ok(()) => wait = regular,
+            Ok(life) => wait = life.map_or(RENEWAL_RETRY, renewal_wait),
             Err(error) => {
                 tracing::warn!(
                     bus.entity = %entity,
                     error = &error as &dyn std::error::Error,
                     "the access token could not be renewed; trying again"
                 );
-                wait = RENEWAL_RETRY.min(regular);
+                wait = RENEWAL_RETRY.min(wait);
             }
         }
     }
+}
+
+/// When to renew a token that has so long to live.
+fn renewal_wait(life: Duration) -> Duration {
+    life.mul_f64(0.75).max(SHORTEST_WAIT)
 }
 
 /// Makes tokens and puts them.
@@ -166,34 +173,53 @@ struct TokenPutter {
     credential: Credential,
     clock: SharedClock,
     token_lifetime: Duration,
+    try_timeout: Duration,
     /// The links to `$cbs`, opened when first needed.
     node: tokio::sync::Mutex<Option<Arc<LinkHandle>>>,
     next_request: AtomicU64,
 }
 
 impl TokenPutter {
-    fn can_sign(&self) -> bool {
-        matches!(self.credential, Credential::SharedAccessKey { .. })
-    }
-
-    async fn put(&self, entity: &str) -> Result<(), BusError> {
-        let audience = self.audience(entity);
-        let now = self.clock.now();
-        let (token, expires_at) = match &self.credential {
+    /// A token for `audience`, with its end if another can be made then.
+    async fn token(
+        &self,
+        audience: &str,
+    ) -> Result<(TokenKind, SecretString, Option<DateTime<Utc>>), BusError> {
+        match &self.credential {
             Credential::SharedAccessKey { name, key } => {
                 let expires_at = TimeDelta::from_std(self.token_lifetime)
                     .ok()
-                    .and_then(|lifetime| now.checked_add_signed(lifetime))
+                    .and_then(|lifetime| self.clock.now().checked_add_signed(lifetime))
                     .unwrap_or(DateTime::<Utc>::MAX_UTC);
-                (
-                    sas::sign(&audience, name, key, expires_at),
-                    Some(expires_at),
-                )
+                let token = sas::sign(audience, name, key, expires_at);
+                Ok((TokenKind::SharedAccess, token, Some(expires_at)))
             }
-            Credential::SharedAccessSignature(token) => (SecretString::clone(token), None),
-        };
+            Credential::SharedAccessSignature(token) => {
+                Ok((TokenKind::SharedAccess, SecretString::clone(token), None))
+            }
+            Credential::Provider(provider) => {
+                let answer = provider.get_token(SCOPE);
+                let timeout = BusError::Timeout {
+                    operation: "asking for an access token",
+                    after: self.try_timeout,
+                };
+                let answer = tokio::time::timeout(self.try_timeout, answer).await;
+                let made = answer.map_err(|_| timeout)?;
+                let made = made.map_err(|source| BusError::Credential {
+                    source: Arc::from(source),
+                })?;
+                Ok((TokenKind::Jwt, made.token, Some(made.expires_at)))
+            }
+        }
+    }
+
+    /// Puts a token for `entity`. Says how long it has to live, if another can be made then.
+    async fn put(&self, entity: &str) -> Result<Option<Duration>, BusError> {
+        let audience = self.audience(entity);
+        let (kind, token, expires_at) = self.token(&audience).await?;
+        let life = |end: DateTime<Utc>| (end - self.clock.now()).to_std().unwrap_or_default();
         let id = format!("cbs-{}", self.next_request.fetch_add(1, Ordering::Relaxed));
-        let payload = cbs::put_token(&id, REPLY_TO, &audience, &token, expires_at);
+        let payload = cbs::put_token(&id, REPLY_TO, &audience, kind, &token, expires_at);
         let node = self.node().await?;
         let link = node.key();
         let answer = self
@@ -213,7 +239,8 @@ impl TokenPutter {
                 .await
                 .take_if(|open| Arc::ptr_eq(open, &node));
         }
-        cbs::read_answer(entity, &answer?)
+        cbs::read_answer(entity, &answer?)?;
+        Ok(expires_at.map(life))
     }
 
     async fn node(&self) -> Result<Arc<LinkHandle>, BusError> {
@@ -224,7 +251,9 @@ impl TokenPutter {
         let spec = LinkSpec {
             entity: cbs::NODE.to_owned(),
             address: cbs::NODE.to_owned(),
-            role: LinkRole::Requests { reply_to: REPLY_TO },
+            role: LinkRole::Requests {
+                reply_to: REPLY_TO.to_owned(),
+            },
         };
         let (link, Attached { .. }) = self.connection.attach(spec).await?;
         Ok(Arc::clone(node.insert(Arc::new(link))))

@@ -11,17 +11,31 @@ use crate::error::BusError;
 /// The node's address.
 pub(crate) const NODE: &str = "$cbs";
 
+/// Who can check a token.
+#[derive(Clone, Copy)]
+pub(crate) enum TokenKind {
+    /// The service, with the key that it was signed with.
+    SharedAccess,
+    /// The directory that made it.
+    Jwt,
+}
+
 /// The request that puts `token` for `audience`. The answer goes to `reply_to` and repeats `id`.
 pub(crate) fn put_token(
     id: &str,
     reply_to: &str,
     audience: &str,
+    kind: TokenKind,
     token: &SecretString,
     expires_at: Option<DateTime<Utc>>,
 ) -> Bytes {
     let mut words = Map::new();
     words.insert("operation", "put-token");
-    words.insert("type", "servicebus.windows.net:sastoken");
+    let kind = match kind {
+        TokenKind::SharedAccess => "servicebus.windows.net:sastoken",
+        TokenKind::Jwt => "jwt",
+    };
+    words.insert("type", kind);
     words.insert("name", audience);
     if let Some(instant) = expires_at {
         words.insert(
@@ -103,7 +117,14 @@ mod tests {
     fn a_request_says_who_what_and_until_when() {
         let expires_at = DateTime::from_timestamp(5, 0);
         let token = SecretString::from("token");
-        let request = put_token("7", "here", "sb://h/q", &token, expires_at);
+        let request = put_token(
+            "7",
+            "here",
+            "sb://h/q",
+            TokenKind::SharedAccess,
+            &token,
+            expires_at,
+        );
         let message = RawMessage::split(request).unwrap().decode().unwrap();
         let properties = message.properties.unwrap();
         assert_eq!(properties.message_id, Some(MessageId::from("7")));

@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use nightshift_time::{SharedClock, SystemClock};
 
-use crate::authorization::Authorizer;
-use crate::connection::{Command, Connection, LinkRole, LinkSpec};
 use crate::connection_string::ConnectionString;
-use crate::driver;
 use crate::error::BusError;
-use crate::inbox::Inbox;
-use crate::receiver::{ReceiveMode, Receiver, ReceiverOptions};
+use crate::receiver::{Receiver, ReceiverOptions};
+use crate::retry::RetryOptions;
 use crate::sender::Sender;
+use crate::supply::Supply;
+use crate::token::TokenCredential;
 
 /// How a client behaves. [`ClientOptions::default`] is right for production.
 #[derive(Clone, Debug)]
@@ -29,6 +29,11 @@ pub struct ClientOptions {
     pub idle_timeout: Duration,
     /// How this client calls itself (the AMQP container-id); a random one when `None`.
     pub identifier: Option<String>,
+    /// Root certificates (DER) that are trusted beside those of the machine: for a broker whose
+    /// certificate is nobody else's. Without TLS they do not matter.
+    pub extra_root_certificates: Vec<Bytes>,
+    /// How calls of senders and receivers try again, and how fast a lost connection is made anew.
+    pub retry: RetryOptions,
 }
 
 impl Default for ClientOptions {
@@ -39,6 +44,8 @@ impl Default for ClientOptions {
             token_lifetime: Duration::from_hours(1),
             idle_timeout: Duration::from_mins(1),
             identifier: None,
+            extra_root_certificates: Vec::new(),
+            retry: RetryOptions::default(),
         }
     }
 }
@@ -46,12 +53,11 @@ impl Default for ClientOptions {
 /// A connection to a Service Bus namespace or a broker that speaks like one.
 ///
 /// Clones share the connection, and so do the senders and receivers made from it; it closes when
-/// the last of them is gone. When it is lost, every pending and later call fails with
-/// [`BusError::ConnectionLost`], and a new client has to be made.
+/// the last of them is gone. When it is lost, the calls that wait on it fail, and the next call
+/// makes a new one: the senders and receivers there are open their links again by themselves.
 #[derive(Clone)]
 pub struct ServiceBusClient {
-    connection: Arc<Connection>,
-    authorizer: Arc<Authorizer>,
+    supply: Arc<Supply>,
     entity_path: Option<Arc<str>>,
     host: Arc<str>,
 }
@@ -61,99 +67,63 @@ impl fmt::Debug for ServiceBusClient {
         f.debug_struct("ServiceBusClient")
             .field("host", &self.host)
             .field("closed", &self.is_closed())
+            .field("connected", &self.supply.is_connected())
             .finish_non_exhaustive()
     }
 }
 
 impl ServiceBusClient {
-    /// Connects, and returns when the broker has opened its side.
+    /// Connects, and returns when the broker has opened its side. One try: whether a broker that
+    /// is not there is waited for is for the caller to decide.
     pub async fn connect(
         connection_string: &ConnectionString,
         options: ClientOptions,
     ) -> Result<Self, BusError> {
-        let connection = driver::connect(connection_string, &options).await?;
-        Ok(Self::over(connection, connection_string, &options))
-    }
-
-    /// A client over a connection that stands.
-    pub(crate) fn over(
-        connection: Connection,
-        connection_string: &ConnectionString,
-        options: &ClientOptions,
-    ) -> Self {
-        let connection = Arc::new(connection);
-        let authorizer = Authorizer::new(Arc::clone(&connection), connection_string, options);
-        Self {
-            connection,
-            authorizer: Arc::new(authorizer),
+        let supply = Supply::connect(connection_string, options).await?;
+        Ok(Self {
+            supply: Arc::new(supply),
             entity_path: connection_string.entity_path().map(Arc::from),
             host: Arc::from(connection_string.host()),
-        }
+        })
     }
 
-    /// Opens a sender to a queue or topic.
+    /// Connects to a namespace (`HOST[:PORT]`) over TLS, with tokens that `credential` makes, and
+    /// returns when the broker has opened its side. One try.
+    pub async fn connect_with_credential(
+        namespace: &str,
+        credential: Arc<dyn TokenCredential>,
+        options: ClientOptions,
+    ) -> Result<Self, BusError> {
+        let endpoint = ConnectionString::of_namespace(namespace, credential)?;
+        Self::connect(&endpoint, options).await
+    }
+
+    /// Opens a sender to a queue or topic. One try, on a new connection if the last is lost.
     pub async fn create_sender(&self, entity: &str) -> Result<Sender, BusError> {
         let entity = self.checked(entity)?;
-        let grant = self.authorizer.authorize(entity).await?;
-        let spec = LinkSpec {
-            entity: entity.to_owned(),
-            address: entity.to_owned(),
-            role: LinkRole::Sender,
-        };
-        let (link, attached) = self.connection.attach(spec).await?;
-        Ok(Sender::new(
-            Arc::clone(&self.connection),
-            entity.to_owned(),
-            attached,
-            link,
-            grant,
-        ))
+        Sender::open(Arc::clone(&self.supply), entity.to_owned()).await
     }
 
     /// Opens a receiver on a queue, a subscription (`topic/Subscriptions/name`) or a sub-queue of
-    /// them.
+    /// them. One try, on a new connection if the last is lost.
     pub async fn create_receiver(
         &self,
         entity: &str,
         options: ReceiverOptions,
     ) -> Result<Receiver, BusError> {
         let entity = self.checked(entity)?;
-        let grant = self.authorizer.authorize(entity).await?;
-        let suffix = options.sub_queue.map_or("", |sub_queue| sub_queue.suffix());
-        let address = format!("{entity}{suffix}");
-        let inbox = Arc::new(Inbox::new(options.prefetch));
-        let settled = options.mode == ReceiveMode::ReceiveAndDelete;
-        let spec = LinkSpec {
-            entity: address.clone(),
-            address: address.clone(),
-            role: LinkRole::Receiver {
-                inbox: Arc::clone(&inbox),
-                settled,
-            },
-        };
-        let (link, _) = self.connection.attach(spec).await?;
-        Ok(Receiver::new(
-            Arc::clone(&self.connection),
-            inbox,
-            address,
-            link,
-            grant,
-        ))
+        Receiver::open(Arc::clone(&self.supply), entity.to_owned(), options).await
     }
 
-    /// Closes the connection with everything on it. Messages that were fetched and not taken go
-    /// back to the broker first. Pending calls fail with [`BusError::Closed`].
+    /// Closes the connection with everything on it, for good. Messages that were fetched and not
+    /// taken go back to the broker first. Pending and later calls fail with [`BusError::Closed`].
     pub async fn close(&self) {
-        // Without an answer the connection is gone already.
-        let _ = self
-            .connection
-            .ask("closing", |reply| Command::Close { reply })
-            .await;
+        self.supply.close().await;
     }
 
-    /// Whether the connection is closed or lost, so that every further call will fail.
+    /// Whether [`close`](Self::close) was called, so that every further call will fail.
     pub fn is_closed(&self) -> bool {
-        self.connection.is_closed()
+        self.supply.is_closed()
     }
 
     /// An entity's address without the slashes around it, checked against the `EntityPath` that

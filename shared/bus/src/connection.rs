@@ -5,7 +5,7 @@
 //! ended. A call that waits for an answer which never comes, because the task is gone, reads the
 //! reason there; the task writes it before it lets go of any answer.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,12 +21,18 @@ use crate::received_message::LinkKey;
 /// How the driver answers one command.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
 
+/// Numbers links across all connections of the process: a message names the link it came over,
+/// and must not be taken for one that came over a later connection.
+static NEXT_LINK: AtomicU64 = AtomicU64::new(0);
+
 /// What callers ask of the driver.
 pub(crate) enum Command {
     /// Open a link.
     Attach {
         key: LinkKey,
         spec: LinkSpec,
+        /// Set when the link ends by anything but its owner's wish.
+        lost: Arc<AtomicBool>,
         reply: Reply<Result<Attached, BusError>>,
     },
     /// Transfer one encoded message (or batch) and answer with its outcome. Nothing is sent when
@@ -62,6 +68,7 @@ pub(crate) enum Command {
 }
 
 /// An encoded message on its way out.
+#[derive(Clone)]
 pub(crate) struct Transfer {
     /// 0 for a message, 0x80013700 for a batch.
     pub(crate) format: u32,
@@ -87,7 +94,7 @@ pub(crate) enum LinkRole {
     Receiver { inbox: Arc<Inbox>, settled: bool },
     /// A pair of links to one node: requests go out, the responses to the address `reply_to` are
     /// matched to them by correlation-id.
-    Requests { reply_to: &'static str },
+    Requests { reply_to: String },
 }
 
 /// What the broker said when it opened a link.
@@ -103,7 +110,6 @@ pub(crate) struct Attached {
 pub(crate) struct Connection {
     commands: mpsc::UnboundedSender<Command>,
     fate: Arc<OnceLock<BusError>>,
-    next_link: AtomicU64,
     try_timeout: Duration,
 }
 
@@ -116,7 +122,6 @@ impl Connection {
         Self {
             commands,
             fate,
-            next_link: AtomicU64::new(0),
             try_timeout,
         }
     }
@@ -135,6 +140,12 @@ impl Connection {
                 reason: "its task has ended".to_owned(),
                 source: None,
             })
+    }
+
+    /// Closes the connection without waiting for it.
+    pub(crate) fn end(&self) {
+        let (reply, _) = oneshot::channel();
+        self.post(Command::Close { reply });
     }
 
     /// Hands a command over without waiting for anything; an ended task ignores it.
@@ -195,15 +206,18 @@ impl Connection {
         self: &Arc<Self>,
         spec: LinkSpec,
     ) -> Result<(LinkHandle, Attached), BusError> {
-        let key = LinkKey(self.next_link.fetch_add(1, Ordering::Relaxed));
+        let key = LinkKey(NEXT_LINK.fetch_add(1, Ordering::Relaxed));
+        let lost = Arc::new(AtomicBool::new(false));
         let handle = LinkHandle {
             connection: Some(Arc::clone(self)),
             key,
+            lost: Arc::clone(&lost),
         };
         let attached = self
             .ask("opening a link", |reply| Command::Attach {
                 key,
                 spec,
+                lost,
                 reply,
             })
             .await??;
@@ -216,11 +230,18 @@ pub(crate) struct LinkHandle {
     /// `None` once detached.
     connection: Option<Arc<Connection>>,
     key: LinkKey,
+    lost: Arc<AtomicBool>,
 }
 
 impl LinkHandle {
     pub(crate) fn key(&self) -> LinkKey {
         self.key
+    }
+
+    /// Whether the link has ended, alone or with its connection, so that every call on it fails.
+    pub(crate) fn is_lost(&self) -> bool {
+        let connected = |connection: &Arc<Connection>| !connection.is_closed();
+        self.lost.load(Ordering::Acquire) || !self.connection.as_ref().is_some_and(connected)
     }
 
     /// Detaches the link and waits, at most `try_timeout`, until the broker has confirmed.

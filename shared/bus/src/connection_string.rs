@@ -15,8 +15,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use secrecy::SecretString;
+
+use crate::token::TokenCredential;
 
 /// Port of AMQP over TLS, which a namespace in Azure listens on.
 const PORT_AMQPS: u16 = 5671;
@@ -45,6 +48,8 @@ pub(crate) enum Credential {
     },
     /// A token that somebody else signed; it cannot be renewed here.
     SharedAccessSignature(SecretString),
+    /// Tokens that somebody else makes, as many as needed. No connection string says this.
+    Provider(Arc<dyn TokenCredential>),
 }
 
 impl ConnectionString {
@@ -73,6 +78,27 @@ impl ConnectionString {
         self.development_emulator
     }
 
+    /// What stands in for a connection string where a namespace (`HOST[:PORT]`, reached over TLS)
+    /// is used with tokens that somebody else makes.
+    pub(crate) fn of_namespace(
+        namespace: &str,
+        provider: Arc<dyn TokenCredential>,
+    ) -> Result<Self, ConnectionStringError> {
+        let endpoint = format!("sb://{namespace}");
+        let (host, port) =
+            parse_endpoint(&endpoint).map_err(|reason| ConnectionStringError::Endpoint {
+                endpoint: endpoint.clone(),
+                reason,
+            })?;
+        Ok(Self {
+            host,
+            port,
+            credential: Credential::Provider(provider),
+            entity_path: None,
+            development_emulator: false,
+        })
+    }
+
     pub(crate) fn credential(&self) -> &Credential {
         &self.credential
     }
@@ -83,6 +109,7 @@ impl fmt::Debug for ConnectionString {
         let credential = match &self.credential {
             Credential::SharedAccessKey { name, .. } => format!("key of rule {name}"),
             Credential::SharedAccessSignature(_) => "signature".to_owned(),
+            Credential::Provider(_) => "tokens of a provider".to_owned(),
         };
         f.debug_struct("ConnectionString")
             .field("host", &self.host)

@@ -16,12 +16,12 @@ use crate::error::BusError;
 use crate::inbox::Delivery;
 use crate::message::Message;
 use crate::property::PropertyValue;
-use crate::received_message::{BodyKind, DeliveryKey, LinkKey, ReceivedMessage};
+use crate::received_message::{BodyKind, DeliveryKey, MessageState, ReceivedMessage, Via};
 
-/// Decodes a delivery of the link `link`.
-pub(crate) fn received(link: LinkKey, delivery: &Delivery) -> Result<ReceivedMessage, BusError> {
+/// Decodes a delivery that will be settled as `key` says.
+pub(crate) fn received(key: DeliveryKey, delivery: &Delivery) -> Result<ReceivedMessage, BusError> {
     let raw = RawMessage::split(delivery.payload.clone()).map_err(|e| malformed(&e))?;
-    sections(link, delivery, &raw).map_err(|e| malformed(&e))
+    sections(key, delivery, &raw).map_err(|e| malformed(&e))
 }
 
 fn malformed(error: &MessageError) -> BusError {
@@ -33,7 +33,7 @@ fn malformed(error: &MessageError) -> BusError {
 }
 
 fn sections(
-    link: LinkKey,
+    key: DeliveryKey,
     delivery: &Delivery,
     raw: &RawMessage,
 ) -> Result<ReceivedMessage, MessageError> {
@@ -54,17 +54,15 @@ fn sections(
         body_kind,
         lock_token: lock_token(delivery, raw)?,
         sequence_number: number("x-opt-sequence-number").unwrap_or_default(),
-        delivery_count: header.delivery_count.unwrap_or(0).saturating_add(1),
+        delivery_count: delivery_count(key, &header),
+        state: state(number("x-opt-message-state")),
         enqueued_time,
         locked_until: instant("x-opt-locked-until"),
         expires_at: expiry(&header, &properties, enqueued_time),
         dead_letter_source: text(&annotations, "x-opt-deadletter-source"),
         enqueued_sequence_number: number("x-opt-enqueue-sequence-number"),
-        delivery: DeliveryKey {
-            link,
-            id: delivery.id,
-            unsettled: !delivery.settled,
-        },
+        delivery: key,
+        hold: None,
         message: Message {
             body,
             partition_key: text(&annotations, "x-opt-partition-key"),
@@ -90,6 +88,20 @@ fn sections(
             reply_to_session_id: properties.reply_to_group_id,
         },
     })
+}
+
+/// A message that was only peeked at is in no delivery.
+fn delivery_count(key: DeliveryKey, header: &Header) -> u32 {
+    let this = u32::from(key.via != Via::Peeked);
+    header.delivery_count.unwrap_or(0).saturating_add(this)
+}
+
+fn state(number: Option<i64>) -> MessageState {
+    match number {
+        Some(1) => MessageState::Deferred,
+        Some(2) => MessageState::Scheduled,
+        _ => MessageState::Active,
+    }
 }
 
 /// The delivery tag is the token, with the first three fields little-endian as .NET has them.
@@ -167,6 +179,12 @@ mod tests {
 
     use super::*;
     use crate::encode;
+    use crate::received_message::ReceiverKey;
+
+    const KEY: DeliveryKey = DeliveryKey {
+        receiver: ReceiverKey(1),
+        via: Via::Nothing,
+    };
 
     fn arrived(payload: Bytes) -> Delivery {
         let tag =
@@ -180,13 +198,13 @@ mod tests {
     }
 
     fn round_trip(message: &Message) -> ReceivedMessage {
-        received(LinkKey(1), &arrived(encode::message(message).unwrap())).unwrap()
+        received(KEY, &arrived(encode::message(message).unwrap())).unwrap()
     }
 
     fn wire(message: &message::Message) -> ReceivedMessage {
         let mut out = BytesMut::new();
         message.encode(&mut out);
-        received(LinkKey(1), &arrived(out.freeze())).unwrap()
+        received(KEY, &arrived(out.freeze())).unwrap()
     }
 
     #[test]
@@ -311,7 +329,7 @@ mod tests {
     fn what_is_no_message_is_an_error() {
         for octets in [&b"\x01"[..], b"\x00\x53\x75\xa0\x05ab", b"\x00\x53\x99\x40"] {
             let delivery = arrived(Bytes::copy_from_slice(octets));
-            assert!(received(LinkKey(1), &delivery).is_err(), "{octets:?}");
+            assert!(received(KEY, &delivery).is_err(), "{octets:?}");
         }
     }
 

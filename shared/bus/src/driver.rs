@@ -29,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 use self::core::{Core, lost};
@@ -36,6 +37,7 @@ use crate::client::ClientOptions;
 use crate::connection::{Command, Connection};
 use crate::connection_string::ConnectionString;
 use crate::error::BusError;
+use crate::tls;
 
 /// Commands taken in one turn.
 const COMMANDS_PER_TURN: usize = 1024;
@@ -53,13 +55,9 @@ const FLUSH_GRACE: Duration = Duration::from_secs(1);
 pub(crate) async fn connect(
     connection_string: &ConnectionString,
     options: &ClientOptions,
+    tls: Option<&TlsConnector>,
 ) -> Result<Connection, BusError> {
     let host = connection_string.host();
-    if !connection_string.uses_development_emulator() {
-        return Err(BusError::TlsNotSupported {
-            host: host.to_owned(),
-        });
-    }
     let deadline = Instant::now() + options.try_timeout;
     let stream = dial(
         host,
@@ -68,7 +66,15 @@ pub(crate) async fn connect(
         options.try_timeout,
     )
     .await?;
-    open(stream, host, options, deadline).await
+    let Some(connector) = tls else {
+        return open(stream, host, options, deadline).await;
+    };
+    let secured = tokio::time::timeout_at(deadline, tls::secure(connector, host, stream)).await;
+    let secured = secured.unwrap_or(Err(BusError::Timeout {
+        operation: "securing the connection",
+        after: options.try_timeout,
+    }));
+    open(secured?, host, options, deadline).await
 }
 
 async fn dial(
@@ -149,6 +155,7 @@ async fn run<S>(
     let mut turn = Turn {
         commands: Vec::with_capacity(COMMANDS_PER_TURN),
         output: BytesMut::new(),
+        unflushed: false,
         deadline: None,
         orphaned: false,
     };
@@ -179,6 +186,8 @@ struct Turn {
     commands: Vec<Command>,
     /// Bytes on their way to the socket.
     output: BytesMut,
+    /// What was written may still wait in the stream (TLS keeps what the socket did not take).
+    unflushed: bool,
     /// The next instant at which the core wants to look at the clock.
     deadline: Option<Instant>,
     /// All handles are gone; the connection closes by itself.
@@ -221,7 +230,7 @@ impl Turn {
                 Ok(_) => {}
                 Err(error) => return Err(socket_failed("reading from it failed", error)),
             },
-            written = writer.write_buf(&mut self.output), if !self.output.is_empty() => {
+            written = push(writer, &mut self.output, &mut self.unflushed), if self.has_output() => {
                 if let Err(error) = written {
                     return Err(socket_failed("writing to it failed", error));
                 }
@@ -232,6 +241,10 @@ impl Turn {
             () = timer => {}
         }
         Ok(())
+    }
+
+    fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.unflushed
     }
 
     /// Everything that can be done without waiting.
@@ -248,6 +261,26 @@ impl Turn {
         self.deadline = core.tick(now)?;
         Ok(())
     }
+}
+
+/// Writes what it can, and flushes behind the last of it. May be dropped and called again.
+async fn push<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    output: &mut BytesMut,
+    unflushed: &mut bool,
+) -> io::Result<()> {
+    if !output.is_empty() {
+        if writer.write_buf(output).await? == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        *unflushed = true;
+        if !output.is_empty() {
+            return Ok(());
+        }
+    }
+    writer.flush().await?;
+    *unflushed = false;
+    Ok(())
 }
 
 fn socket_failed(reason: &str, error: io::Error) -> BusError {

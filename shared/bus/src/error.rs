@@ -20,14 +20,14 @@ pub enum BusError {
     /// The connection string cannot be used.
     #[error(transparent)]
     ConnectionString(#[from] ConnectionStringError),
-    /// The endpoint needs TLS, which this client does not speak yet.
-    #[error(
-        "cannot connect to `{host}`: it needs AMQP over TLS, which is not supported yet; only \
-         endpoints with `UseDevelopmentEmulator=true` (plain TCP) can be used"
-    )]
-    TlsNotSupported {
+    /// The broker could not prove that it is the host of the connection string, or speaks no TLS.
+    /// Plain TCP is for connection strings with `UseDevelopmentEmulator=true`.
+    #[error("no secure connection to `{host}`: {reason}")]
+    Tls {
         /// Host of the connection string.
         host: String,
+        /// What is wrong, such as the certificate.
+        reason: String,
     },
     /// No connection could be made.
     #[error("cannot connect to the broker at {address}")]
@@ -54,6 +54,13 @@ pub enum BusError {
         /// What the broker said.
         description: String,
     },
+    /// The credential that makes access tokens failed to make one.
+    #[error("no access token could be had")]
+    Credential {
+        /// What the credential said.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// The entity exists and is switched off.
     #[error("the entity `{entity}` is disabled: {description}")]
     EntityDisabled {
@@ -67,6 +74,15 @@ pub enum BusError {
     #[error("the lock of the message is lost: {description}")]
     MessageLockLost {
         /// What is known about it.
+        description: String,
+    },
+    /// The entity has no message with the sequence number that was asked for, or it is in another
+    /// state.
+    #[error("`{entity}` has no such message: {description}")]
+    MessageNotFound {
+        /// The entity as it was asked for.
+        entity: String,
+        /// What the broker said.
         description: String,
     },
     /// An encoded message is larger than the entity takes.
@@ -91,7 +107,7 @@ pub enum BusError {
         /// What the broker said.
         description: String,
     },
-    /// No answer came in time. Whether a send or a settlement took effect is unknown.
+    /// No answer came in time. Whether a settlement took effect is unknown.
     #[error("{operation} got no answer within {}", seconds(.after))]
     Timeout {
         /// What was waited for.
@@ -99,8 +115,16 @@ pub enum BusError {
         /// How long.
         after: Duration,
     },
+    /// A message left for the broker, and no word about it came back: the broker may have accepted
+    /// it or not. Every other error of a send means that the broker has not taken the message.
+    #[error("it is unknown whether the broker has accepted the message")]
+    SendOutcomeUnknown {
+        /// What kept the answer from coming.
+        #[source]
+        source: Arc<BusError>,
+    },
     /// The connection ended while the call waited, or had ended before. Locked messages stay
-    /// locked until their time is over; whether a send took effect is unknown.
+    /// locked until their time is over; whether a settlement took effect is unknown.
     #[error("the connection to the broker is lost: {reason}")]
     ConnectionLost {
         /// What ended it.
@@ -147,9 +171,11 @@ impl BusError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect { .. }
+            | Self::Credential { .. }
             | Self::ServerBusy { .. }
             | Self::Timeout { .. }
             | Self::ConnectionLost { .. } => true,
+            Self::SendOutcomeUnknown { source } => source.is_transient(),
             Self::Detached { condition, .. } | Self::Refused { condition, .. } => matches!(
                 condition.as_str(),
                 "no error"
@@ -163,6 +189,16 @@ impl BusError {
                     | "com.microsoft:operation-cancelled"
             ),
             _ => false,
+        }
+    }
+
+    /// Says of a failed send that its message may have been accepted all the same.
+    pub(crate) fn outcome_unknown(self) -> Self {
+        match self {
+            unknown @ Self::SendOutcomeUnknown { .. } => unknown,
+            source => Self::SendOutcomeUnknown {
+                source: Arc::new(source),
+            },
         }
     }
 
@@ -211,6 +247,10 @@ impl BusError {
                 description,
             },
             "com.microsoft:message-lock-lost" => Self::MessageLockLost { description },
+            "com.microsoft:message-not-found" => Self::MessageNotFound {
+                entity,
+                description,
+            },
             "com.microsoft:server-busy" => Self::ServerBusy { description },
             "amqp:resource-limit-exceeded" => Self::QuotaExceeded {
                 entity,

@@ -166,6 +166,13 @@ impl Inbox {
         self.arrived.notify_waiters();
     }
 
+    /// Whether a call can only fail from now on.
+    pub(crate) fn is_spent(&self) -> bool {
+        let state = self.lock();
+        let is_lost = |delivery: &Delivery| !delivery.settled;
+        state.failure.is_some() && state.queue.front().is_none_or(is_lost)
+    }
+
     /// Empties the inbox, for giving its deliveries back.
     pub(crate) fn drain(&self) -> Vec<Delivery> {
         self.lock().queue.drain(..).collect()

@@ -34,8 +34,10 @@
 //! - Dropping any future is safe: a receive call takes messages only in the poll that returns
 //!   them; a send call leaves its message either unsent or complete on the wire; a link whose
 //!   owner is gone is detached, and its unread messages go back to the broker.
-//! - A lost connection is not repaired behind the caller's back: pending calls fail at once with
-//!   [`BusError::ConnectionLost`], and the owner decides when to connect again.
+//! - A lost connection fails the calls that wait on it with [`BusError::ConnectionLost`]; sends
+//!   that are known not to have happened are tried again, and one whose outcome nobody knows says
+//!   so ([`BusError::SendOutcomeUnknown`]). The next call makes a new connection and opens its link
+//!   again, with growing pauses ([`RetryOptions`]). Between calls nothing is connected.
 
 mod authorization;
 mod batch;
@@ -48,19 +50,28 @@ mod driver;
 mod encode;
 mod error;
 mod inbox;
+mod lock_keeper;
+mod management;
 mod message;
 mod outcome;
 mod property;
 mod received_message;
 mod receiver;
+mod retry;
 mod sas;
 mod sender;
+mod slot;
+mod supply;
+mod tls;
+mod token;
 
 pub use client::{ClientOptions, ServiceBusClient};
 pub use connection_string::{ConnectionString, ConnectionStringError};
 pub use error::BusError;
 pub use message::Message;
 pub use property::PropertyValue;
-pub use received_message::{BodyKind, ReceivedMessage};
+pub use received_message::{BodyKind, MessageState, ReceivedMessage};
 pub use receiver::{ReceiveMode, Receiver, ReceiverOptions, SubQueue};
+pub use retry::RetryOptions;
 pub use sender::Sender;
+pub use token::{AccessToken, TokenCredential, TokenFuture};

@@ -5,6 +5,7 @@
 //! | complete | accepted |
 //! | abandon | modified(delivery-failed) |
 //! | release | released |
+//! | defer | modified(undeliverable-here) |
 //! | dead-letter | rejected(`com.microsoft:dead-letter`, reason and description in its info map) |
 //!
 //! The broker answers with a state of the same kind. An answer `rejected` *with* an error means
@@ -25,6 +26,8 @@ pub(crate) enum Outcome {
     Abandon,
     /// Not looked at: the broker unlocks it.
     Release,
+    /// Not now: the broker keeps it aside until it is asked for by its sequence number.
+    Defer,
     /// Hopeless: the broker moves it to the dead-letter queue.
     DeadLetter {
         /// `DeadLetterReason`.
@@ -45,6 +48,11 @@ impl Outcome {
                 message_annotations: None,
             }),
             Self::Release => DeliveryState::Released,
+            Self::Defer => DeliveryState::Modified(Modified {
+                delivery_failed: true,
+                undeliverable_here: true,
+                message_annotations: None,
+            }),
             Self::DeadLetter {
                 reason,
                 description,

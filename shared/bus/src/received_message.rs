@@ -1,5 +1,7 @@
 //! A message as it arrived, with what the broker says about it.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -19,12 +21,16 @@ pub struct ReceivedMessage {
     /// Position in the queue, assigned by the broker (`x-opt-sequence-number`).
     pub sequence_number: i64,
     /// Which delivery this is, the first being 1: the header's count of failed deliveries plus
-    /// one, as the .NET SDK and the Functions host count.
+    /// one, as the .NET SDK and the Functions host count. For a message that was only peeked at,
+    /// the failed deliveries so far.
     pub delivery_count: u32,
     /// When the broker accepted the message (`x-opt-enqueued-time`, milliseconds).
     pub enqueued_time: DateTime<Utc>,
     /// When the lock ends, by the broker's clock (`x-opt-locked-until`).
     pub locked_until: Option<DateTime<Utc>>,
+    /// Whether the message is there to be received, put aside or still to come
+    /// (`x-opt-message-state`).
+    pub state: MessageState,
     /// When the message ends its life: `absolute-expiry-time`, else enqueued time plus ttl.
     pub expires_at: Option<DateTime<Utc>>,
     /// For a message in a dead-letter queue: the entity it was first dead-lettered in
@@ -33,6 +39,8 @@ pub struct ReceivedMessage {
     /// The number it had before it was forwarded (`x-opt-enqueue-sequence-number`).
     pub enqueued_sequence_number: Option<i64>,
     pub(crate) delivery: DeliveryKey,
+    /// Lets the lock be renewed for as long as a copy of the message lives.
+    pub(crate) hold: Option<Arc<()>>,
 }
 
 impl ReceivedMessage {
@@ -54,6 +62,19 @@ impl ReceivedMessage {
     }
 }
 
+/// What a message is doing on the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageState {
+    /// It can be received, or has been.
+    #[default]
+    Active,
+    /// It was put aside and is received by its sequence number.
+    Deferred,
+    /// It comes into the queue later.
+    Scheduled,
+}
+
 /// Which body section a message had (AMQP 1.0, part 3, section 3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -69,14 +90,29 @@ pub enum BodyKind {
 /// Identifies a delivery within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryKey {
-    /// The link it came over.
-    pub(crate) link: LinkKey,
-    /// Its delivery-id, unique among the unsettled ones of that link.
-    pub(crate) id: u32,
-    /// Whether it awaits settlement (peek-lock).
-    pub(crate) unsettled: bool,
+    /// The receiver that it is settled on.
+    pub(crate) receiver: ReceiverKey,
+    /// How it is settled.
+    pub(crate) via: Via,
 }
 
-/// Identifies a link among all that a client ever opened.
+/// How a message is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// By its delivery-id on the link it came over, unique among the unsettled ones of that link.
+    Link { link: LinkKey, id: u32 },
+    /// By its lock token, over the management node.
+    Token,
+    /// Not at all: the broker had removed it when it came.
+    Nothing,
+    /// Not at all: it was only looked at.
+    Peeked,
+}
+
+/// Identifies a receiver among all that this process ever opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReceiverKey(pub(crate) u64);
+
+/// Identifies a link among all that this process ever opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct LinkKey(pub(crate) u64);

@@ -1,18 +1,25 @@
 //! Receiving: wait for messages, decide about each.
 
+mod browsing;
+mod settling;
+
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::authorization::Grant;
-use crate::connection::{Command, Connection, LinkHandle};
+use crate::connection::{Command, LinkRole, LinkSpec};
 use crate::decode;
 use crate::error::BusError;
 use crate::inbox::{Delivery, Inbox};
+use crate::lock_keeper::LockKeeper;
+use crate::management::Management;
 use crate::outcome::Outcome;
-use crate::received_message::ReceivedMessage;
+use crate::received_message::{DeliveryKey, ReceivedMessage, ReceiverKey, Via};
+use crate::slot::Slot;
+use crate::supply::{OpenLink, Opening, Supply};
 
 /// How a receiver takes messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +32,11 @@ pub struct ReceiverOptions {
     pub prefetch: u32,
     /// Receive from a sub-queue of the entity instead of the entity itself.
     pub sub_queue: Option<SubQueue>,
+    /// How long the lock of each received message is renewed by itself, from the call that returned
+    /// the message, while a copy of it lives and it has not been settled. Zero, the default,
+    /// renews nothing. Messages that were fetched ahead and that no call has taken yet are not
+    /// covered: choose `prefetch` with the lock duration in mind.
+    pub max_auto_lock_renewal_duration: Duration,
 }
 
 /// What a delivery means.
@@ -56,17 +68,31 @@ impl SubQueue {
     }
 }
 
+/// Numbers receivers across the process, so that a message is not settled on another one.
+static NEXT_RECEIVER: AtomicU64 = AtomicU64::new(0);
+
 /// Receives messages from one entity. Several calls may wait at once; each message goes to one.
+///
+/// A lost link or connection fails the calls that wait on it; the next call to receive opens
+/// another link, on a new connection if need be. Messages that came over a lost link are settled by
+/// their lock token, which takes a request for each; while there is no connection that fails, and
+/// they come again when their lock ends.
 ///
 /// Dropping it gives fetched messages that no call has taken back to the broker and detaches the
 /// link; [`close`](Self::close) also waits until that has happened. Messages that a call returned
 /// and nobody settled stay locked until their lock ends.
 pub struct Receiver {
-    connection: Arc<Connection>,
-    inbox: Arc<Inbox>,
+    supply: Arc<Supply>,
+    key: ReceiverKey,
+    /// The entity without the sub-queue: what permission is asked for.
+    parent: String,
+    /// The entity with the sub-queue.
     entity: String,
-    link: LinkHandle,
-    _grant: Grant,
+    prefetch: u32,
+    mode: ReceiveMode,
+    slot: Slot<Arc<Inbox>>,
+    management: Arc<Management>,
+    keeper: Option<LockKeeper>,
 }
 
 impl fmt::Debug for Receiver {
@@ -77,35 +103,83 @@ impl fmt::Debug for Receiver {
     }
 }
 
+/// The receiver's link at the moment.
+type Open = OpenLink<Arc<Inbox>>;
+
 /// Registers a waiting call with the inbox for as long as it lives.
 struct Waiting<'a> {
-    receiver: &'a Receiver,
+    open: &'a Open,
     max: u32,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.receiver.inbox.unwant(self.max) {
-            self.receiver.adjust_credit();
+        if self.open.with.unwant(self.max) {
+            adjust_credit(self.open);
         }
     }
 }
 
+fn adjust_credit(open: &Open) {
+    open.connection.post(Command::AdjustCredit {
+        link: open.link.key(),
+    });
+}
+
+fn opening(address: &str, prefetch: u32, mode: ReceiveMode) -> impl Opening<Arc<Inbox>> {
+    move || {
+        let inbox = Arc::new(Inbox::new(prefetch));
+        let spec = LinkSpec {
+            entity: address.to_owned(),
+            address: address.to_owned(),
+            role: LinkRole::Receiver {
+                inbox: Arc::clone(&inbox),
+                settled: mode == ReceiveMode::ReceiveAndDelete,
+            },
+        };
+        (spec, inbox)
+    }
+}
+
 impl Receiver {
-    pub(crate) fn new(
-        connection: Arc<Connection>,
-        inbox: Arc<Inbox>,
+    pub(crate) async fn open(
+        supply: Arc<Supply>,
         entity: String,
-        link: LinkHandle,
-        grant: Grant,
-    ) -> Self {
-        Self {
-            connection,
-            inbox,
-            entity,
-            link,
-            _grant: grant,
+        options: ReceiverOptions,
+    ) -> Result<Self, BusError> {
+        let suffix = options.sub_queue.map_or("", SubQueue::suffix);
+        let address = format!("{entity}{suffix}");
+        let opening = opening(&address, options.prefetch, options.mode);
+        let open = supply.open(&entity, &opening).await?;
+        drop(opening);
+        let node = Management::new(Arc::clone(&supply), entity.clone(), address.clone());
+        let management = Arc::new(node);
+        let longest = options.max_auto_lock_renewal_duration;
+        let renews = !longest.is_zero() && options.mode == ReceiveMode::PeekLock;
+        let clock = supply.options().clock.clone();
+        let keeper = renews.then(|| LockKeeper::new(Arc::clone(&management), clock, longest));
+        Ok(Self {
+            supply,
+            key: ReceiverKey(NEXT_RECEIVER.fetch_add(1, Ordering::Relaxed)),
+            parent: entity,
+            entity: address,
+            prefetch: options.prefetch,
+            mode: options.mode,
+            slot: Slot::holding(open),
+            management,
+            keeper,
+        })
+    }
+
+    /// A link that something may still come from, opened now if need be.
+    async fn link(&self) -> Result<Arc<Open>, BusError> {
+        if let Some(open) = self.slot.current()
+            && !open.with.is_spent()
+        {
+            return Ok(open);
         }
+        let opening = opening(&self.entity, self.prefetch, self.mode);
+        self.slot.get(&self.supply, &self.parent, opening).await
     }
 
     /// The entity's address, sub-queue included.
@@ -115,6 +189,10 @@ impl Receiver {
 
     /// Waits up to `max_wait` for the first message, then returns at once all that are here, at
     /// most `max`. No message in time is an empty list. Dropping the call loses nothing.
+    ///
+    /// When the link was lost before the call, another is opened first, which takes up to
+    /// [`ClientOptions::try_timeout`](crate::ClientOptions::try_timeout) more. When it is lost
+    /// during the call, the call fails.
     ///
     /// A message that is no AMQP message is dead-lettered with the reason `MalformedMessage`
     /// (in the dead-letter queue it is left locked), and the call goes on with the others.
@@ -128,16 +206,17 @@ impl Receiver {
             return Err(BusError::InvalidArgument(text.to_owned()));
         }
         let deadline = Instant::now() + max_wait;
+        let open = self.link().await?;
         let wanted = u32::try_from(max).unwrap_or(u32::MAX);
-        self.inbox.want(wanted);
+        open.with.want(wanted);
         let _waiting = Waiting {
-            receiver: self,
+            open: &open,
             max: wanted,
         };
         loop {
-            let mut changed = std::pin::pin!(self.inbox.changed());
+            let mut changed = std::pin::pin!(open.with.changed());
             changed.as_mut().enable();
-            let (taken, messages) = self.take(max)?;
+            let (taken, messages) = self.take(&open, max)?;
             if !messages.is_empty() {
                 return Ok(messages);
             }
@@ -147,24 +226,38 @@ impl Receiver {
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 // What came in the last instant is still worth returning.
-                return Ok(self.take(max)?.1);
+                return Ok(self.take(&open, max)?.1);
             }
         }
     }
 
     /// Takes and decodes what is here, without waiting. Says how many deliveries that were.
-    fn take(&self, max: usize) -> Result<(usize, Vec<ReceivedMessage>), BusError> {
-        let taken = self.inbox.take(max)?;
+    fn take(&self, open: &Open, max: usize) -> Result<(usize, Vec<ReceivedMessage>), BusError> {
+        let taken = open.with.take(max)?;
         if taken.adjust_credit {
-            self.adjust_credit();
+            adjust_credit(open);
         }
         let count = taken.deliveries.len();
         let mut messages = Vec::with_capacity(count);
         for delivery in taken.deliveries {
-            match decode::received(self.link.key(), &delivery) {
+            let link = open.link.key();
+            let via = if delivery.settled {
+                Via::Nothing
+            } else {
+                let id = delivery.id;
+                Via::Link { link, id }
+            };
+            let key = DeliveryKey {
+                receiver: self.key,
+                via,
+            };
+            match decode::received(key, &delivery) {
                 Ok(message) => messages.push(message),
-                Err(error) => self.set_aside(&delivery, &error),
+                Err(error) => self.set_aside(open, &delivery, &error),
             }
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.hold(&mut messages);
         }
         Ok((count, messages))
     }
@@ -172,7 +265,7 @@ impl Receiver {
     /// Puts a delivery that cannot be decoded where people look for such things. In the
     /// dead-letter queue it is there already: settled it would come again at once, so it stays
     /// locked, and those behind it have their turn.
-    fn set_aside(&self, delivery: &Delivery, error: &BusError) {
+    fn set_aside(&self, open: &Open, delivery: &Delivery, error: &BusError) {
         let dead_letters = SubQueue::DeadLetter.suffix();
         let is_dead = self
             .entity
@@ -190,8 +283,8 @@ impl Receiver {
             return;
         }
         let (reply, _) = tokio::sync::oneshot::channel();
-        self.connection.post(Command::Settle {
-            link: self.link.key(),
+        open.connection.post(Command::Settle {
+            link: open.link.key(),
             deliveries: vec![delivery.id],
             outcome: Outcome::DeadLetter {
                 reason: "MalformedMessage".to_owned(),
@@ -201,114 +294,11 @@ impl Receiver {
         });
     }
 
-    fn adjust_credit(&self) {
-        self.connection.post(Command::AdjustCredit {
-            link: self.link.key(),
-        });
-    }
-
-    /// Settles a message as done; the broker removes it.
-    pub async fn complete_message(&self, message: &ReceivedMessage) -> Result<(), BusError> {
-        self.settle_one(message, Outcome::Complete).await
-    }
-
-    /// Gives a message back as failed: it is delivered again at once, with a higher delivery
-    /// count, or dead-lettered when that count reaches the entity's maximum.
-    pub async fn abandon_message(&self, message: &ReceivedMessage) -> Result<(), BusError> {
-        self.settle_one(message, Outcome::Abandon).await
-    }
-
-    /// Moves a message to the dead-letter queue. Reason and description become the application
-    /// properties `DeadLetterReason` and `DeadLetterErrorDescription`, cut to the 4,096 characters
-    /// that the service allows.
-    pub async fn dead_letter_message(
-        &self,
-        message: &ReceivedMessage,
-        reason: &str,
-        description: &str,
-    ) -> Result<(), BusError> {
-        let cut = |text: &str| text.chars().take(4096).collect();
-        let outcome = Outcome::DeadLetter {
-            reason: cut(reason),
-            description: cut(description),
-        };
-        self.settle_one(message, outcome).await
-    }
-
-    /// Completes many messages in few frames. The inner results are in the order of `messages`.
-    pub async fn complete_messages(
-        &self,
-        messages: &[ReceivedMessage],
-    ) -> Result<Vec<Result<(), BusError>>, BusError> {
-        self.settle(messages, Outcome::Complete).await
-    }
-
-    /// Abandons many messages in few frames. The inner results are in the order of `messages`.
-    pub async fn abandon_messages(
-        &self,
-        messages: &[ReceivedMessage],
-    ) -> Result<Vec<Result<(), BusError>>, BusError> {
-        self.settle(messages, Outcome::Abandon).await
-    }
-
-    /// Gives messages back that were not worked on, in few frames: the delivery state is
-    /// `released`. Each is available again at once. A broker that honours the state does not
-    /// count the delivery as failed; the Azure service treats it as an abandon and counts it. The
-    /// inner results are in the order of `messages`.
-    pub async fn release_messages(
-        &self,
-        messages: &[ReceivedMessage],
-    ) -> Result<Vec<Result<(), BusError>>, BusError> {
-        self.settle(messages, Outcome::Release).await
-    }
-
     /// Gives fetched messages that no call has taken back to the broker, detaches the link and
     /// waits for the broker to confirm.
-    pub async fn close(self) {
-        self.link.detach().await;
-    }
-
-    async fn settle_one(
-        &self,
-        message: &ReceivedMessage,
-        outcome: Outcome,
-    ) -> Result<(), BusError> {
-        self.settle(std::slice::from_ref(message), outcome)
-            .await?
-            .pop()
-            .unwrap_or(Ok(()))
-    }
-
-    async fn settle(
-        &self,
-        messages: &[ReceivedMessage],
-        outcome: Outcome,
-    ) -> Result<Vec<Result<(), BusError>>, BusError> {
-        let link = self.link.key();
-        for message in messages {
-            if message.delivery.link != link {
-                return Err(BusError::InvalidArgument(format!(
-                    "message {} was received by another receiver and must be settled there",
-                    message.sequence_number
-                )));
-            }
-            if !message.delivery.unsettled {
-                return Err(BusError::InvalidArgument(format!(
-                    "message {} was received in receive-and-delete mode; there is nothing to settle",
-                    message.sequence_number
-                )));
-            }
-        }
-        if messages.is_empty() {
-            return Ok(Vec::new());
-        }
-        let deliveries = messages.iter().map(|message| message.delivery.id).collect();
-        let settle = |reply| Command::Settle {
-            link,
-            deliveries,
-            outcome,
-            reply,
-        };
-        self.connection.ask("settling messages", settle).await
+    pub async fn close(mut self) {
+        self.keeper = None;
+        self.slot.close().await;
+        self.management.close().await;
     }
 }

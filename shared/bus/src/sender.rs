@@ -1,54 +1,70 @@
 //! Sending: hand a message over, know that the broker has it.
+//!
+//! A send that failed is tried again where that is known to be harmless: the broker was busy, or
+//! the message never left. When the message left and no answer came, the caller is told so, unless
+//! it has asked for repetitions and the message has an id.
 
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use nightshift_amqp::message::MESSAGE_FORMAT;
+use tokio::sync::oneshot;
+use uuid::Uuid;
 
-use crate::authorization::Grant;
 use crate::batch;
-use crate::connection::{Attached, Command, Connection, LinkHandle, Transfer};
+use crate::connection::{Command, LinkRole, LinkSpec, Transfer};
 use crate::encode;
 use crate::error::BusError;
+use crate::management::Management;
 use crate::message::Message;
+use crate::slot::Slot;
+use crate::supply::{OpenLink, Opening, Supply};
 
 /// Sends messages to one entity. Calls may overlap; the broker numbers their messages in the
 /// order in which the calls were first polled.
 ///
 /// A call returns when the broker has accepted. Dropping a call leaves open whether its message
-/// is sent. Dropping the sender detaches its link.
+/// is sent. A lost link or connection is replaced by the next call. Dropping the sender detaches
+/// its link.
 pub struct Sender {
-    connection: Arc<Connection>,
+    supply: Arc<Supply>,
     entity: String,
-    attached: Attached,
-    link: LinkHandle,
-    _grant: Grant,
+    slot: Slot<()>,
+    management: Management,
 }
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender")
             .field("entity", &self.entity)
-            .field("attached", &self.attached)
+            .field("max_message_size", &self.max_message_size())
             .finish_non_exhaustive()
     }
 }
 
+/// A transfer that waits for its outcome.
+struct Pending {
+    transfer: Transfer,
+    /// Whether it may be sent again when it is unknown whether the broker has accepted it.
+    resend: bool,
+    /// An earlier try may have been accepted.
+    unknown: bool,
+}
+
+/// How one try of a transfer ended.
+type Answer = oneshot::Receiver<Result<(), BusError>>;
+
 impl Sender {
-    pub(crate) fn new(
-        connection: Arc<Connection>,
-        entity: String,
-        attached: Attached,
-        link: LinkHandle,
-        grant: Grant,
-    ) -> Self {
-        Self {
-            connection,
+    pub(crate) async fn open(supply: Arc<Supply>, entity: String) -> Result<Self, BusError> {
+        let open = supply.open(&entity, &opening(&entity)).await?;
+        let management = Management::new(Arc::clone(&supply), entity.clone(), entity.clone());
+        Ok(Self {
+            supply,
             entity,
-            attached,
-            link,
-            _grant: grant,
-        }
+            management,
+            slot: Slot::holding(open),
+        })
     }
 
     /// The entity's address.
@@ -56,9 +72,11 @@ impl Sender {
         &self.entity
     }
 
-    /// Largest encoded message that the entity takes, in bytes, as the broker said on attaching.
+    /// Largest encoded message that the entity takes, in bytes, as the broker last said on
+    /// attaching.
     pub fn max_message_size(&self) -> u64 {
-        self.attached.max_message_size
+        let open = self.slot.current();
+        open.map_or(u64::MAX, |open| open.attached.max_message_size)
     }
 
     /// Sends one message and waits until the broker has accepted it.
@@ -69,14 +87,9 @@ impl Sender {
             format: MESSAGE_FORMAT,
             payload,
         };
-        let link = self.link.key();
-        self.connection
-            .ask("sending a message", |reply| Command::Send {
-                link,
-                transfer,
-                reply,
-            })
-            .await?
+        let resend = self.may_resend(std::slice::from_ref(&message));
+        drop(message);
+        self.send(vec![Pending::new(transfer, resend)]).await
     }
 
     /// Sends many messages in as few transfers as the entity's limits allow, without waiting
@@ -84,7 +97,7 @@ impl Sender {
     ///
     /// Nothing is sent when one message alone is too large. Each transfer is accepted or refused
     /// as a whole; after an error some may have been accepted, so send with message ids that let
-    /// a repetition be recognised.
+    /// a repetition be recognised. A transfer that is tried again may come after its successors.
     pub async fn send_messages(&self, messages: Vec<Message>) -> Result<(), BusError> {
         let mut encoded = Vec::with_capacity(messages.len());
         for message in &messages {
@@ -92,40 +105,177 @@ impl Sender {
             self.check_size(payload.len() as u64)?;
             encoded.push(payload);
         }
-        let link = self.link.key();
-        let mut answers = Vec::new();
-        for transfer in batch::pack(&messages, encoded, self.attached.max_batch_size) {
-            answers.push(self.connection.start(|reply| Command::Send {
-                link,
-                transfer,
-                reply,
-            })?);
-        }
+        let limit = self.slot.current();
+        let limit = limit.map_or(u64::MAX, |open| open.attached.max_batch_size);
+        let resend = self.may_resend(&messages);
+        let transfers = batch::pack(&messages, encoded, limit);
         drop(messages);
-        let deadline = self.connection.deadline();
-        let mut result = Ok(());
-        for answer in answers {
-            // Every answer is awaited, so that the sender is quiet when the call returns.
-            let outcome = self
-                .connection
-                .answered("sending a batch", deadline, answer)
-                .await;
-            result = result.and(outcome.and_then(|inner| inner));
+        let pending = transfers.into_iter();
+        let pending = pending.map(|transfer| Pending::new(transfer, resend));
+        self.send(pending.collect()).await
+    }
+
+    /// Has the broker put messages into the queue at `instant`, all or none. Returns their sequence
+    /// numbers, which [`cancel_scheduled_messages`](Self::cancel_scheduled_messages) takes. A
+    /// message without an id is given one. Nothing is tried again once it has left.
+    pub async fn schedule_messages(
+        &self,
+        messages: Vec<Message>,
+        instant: DateTime<Utc>,
+    ) -> Result<Vec<i64>, BusError> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
         }
-        result
+        let mut encoded = Vec::with_capacity(messages.len());
+        let mut size = 0;
+        for message in messages {
+            let mut message = message.with_scheduled_enqueue_time(instant);
+            let new_id = || Uuid::new_v4().simple().to_string();
+            message.message_id.get_or_insert_with(new_id);
+            let payload = encode::message(&message)?;
+            size += payload.len() as u64;
+            encoded.push((message, payload));
+        }
+        self.check_size(size)?;
+        self.management.schedule(&encoded).await
+    }
+
+    /// Takes back messages that were scheduled and are not in the queue yet. One that is not
+    /// scheduled any more fails all, with [`BusError::MessageNotFound`].
+    pub async fn cancel_scheduled_messages(
+        &self,
+        sequence_numbers: &[i64],
+    ) -> Result<(), BusError> {
+        if sequence_numbers.is_empty() {
+            return Ok(());
+        }
+        self.management.cancel_scheduled(sequence_numbers).await
     }
 
     /// Detaches the link and waits for the broker to confirm.
     pub async fn close(self) {
-        self.link.detach().await;
+        self.slot.close().await;
+        self.management.close().await;
     }
 
     fn check_size(&self, size: u64) -> Result<(), BusError> {
-        let limit = self.attached.max_message_size;
+        let limit = self.max_message_size();
         if size > limit {
             Err(BusError::MessageTooLarge { size, limit })
         } else {
             Ok(())
+        }
+    }
+
+    /// A repetition is harmless only where it can be recognised.
+    fn may_resend(&self, messages: &[Message]) -> bool {
+        let has_id = |message: &Message| message.message_id.is_some();
+        self.supply.retry().resend_unknown && messages.iter().all(has_id)
+    }
+
+    /// Sends until everything is accepted, or one transfer has failed for good and no other waits
+    /// for its outcome. The first such failure is the result.
+    async fn send(&self, mut pending: Vec<Pending>) -> Result<(), BusError> {
+        let mut pauses = self.supply.retry().pauses();
+        let mut result = Ok(());
+        loop {
+            let failed = self.try_once(pending).await;
+            let (mut again, mut last) = (Vec::new(), None);
+            for (mut transfer, error) in failed {
+                if transfer.may_follow(&error) {
+                    again.push(transfer);
+                    last.get_or_insert(error);
+                } else {
+                    result = result.and(Err(transfer.verdict(error)));
+                }
+            }
+            let Some(error) = last else { return result };
+            let Some(pause) = pauses.next().filter(|_| result.is_ok()) else {
+                let verdict = again.first().map(|transfer| transfer.verdict(error));
+                return result.and(verdict.map_or(Ok(()), Err));
+            };
+            tokio::time::sleep(pause).await;
+            pending = again;
+        }
+    }
+
+    /// Sends everything once. Returns what was not accepted, with the reason.
+    async fn try_once(&self, pending: Vec<Pending>) -> Vec<(Pending, BusError)> {
+        let opening = opening(&self.entity);
+        let open = match self.slot.get(&self.supply, &self.entity, opening).await {
+            Ok(open) => open,
+            Err(error) => {
+                let failed = pending.into_iter();
+                return failed.map(|transfer| (transfer, error.clone())).collect();
+            }
+        };
+        let started = pending.into_iter();
+        let started = started.map(|transfer| (start(&open, &transfer), transfer));
+        let started: Vec<(Result<Answer, BusError>, Pending)> = started.collect();
+        let deadline = open.connection.deadline();
+        let mut failed = Vec::new();
+        for (answer, transfer) in started {
+            // Every answer is awaited, so that the sender is quiet when the call returns.
+            let outcome = match answer {
+                Ok(answer) => open.connection.answered("sending", deadline, answer).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(Ok(())) => {}
+                Err(error @ BusError::Timeout { .. }) => {
+                    failed.push((transfer, error.outcome_unknown()));
+                }
+                // Without an answer for another reason the message never left.
+                Ok(Err(error)) | Err(error) => failed.push((transfer, error)),
+            }
+        }
+        failed
+    }
+}
+
+/// Hands a transfer to the driver.
+fn start(open: &OpenLink<()>, pending: &Pending) -> Result<Answer, BusError> {
+    let (link, transfer) = (open.link.key(), pending.transfer.clone());
+    open.connection.start(|reply| Command::Send {
+        link,
+        transfer,
+        reply,
+    })
+}
+
+fn opening(entity: &str) -> impl Opening<()> {
+    || {
+        let spec = LinkSpec {
+            entity: entity.to_owned(),
+            address: entity.to_owned(),
+            role: LinkRole::Sender,
+        };
+        (spec, ())
+    }
+}
+
+impl Pending {
+    fn new(transfer: Transfer, resend: bool) -> Self {
+        Self {
+            transfer,
+            resend,
+            unknown: false,
+        }
+    }
+
+    /// Notes a failed try. Says whether another may follow.
+    fn may_follow(&mut self, error: &BusError) -> bool {
+        let unknown = matches!(error, BusError::SendOutcomeUnknown { .. });
+        self.unknown |= unknown;
+        error.is_transient() && (self.resend || !unknown)
+    }
+
+    /// What the caller is told after the last try failed with `error`.
+    fn verdict(&self, error: BusError) -> BusError {
+        if self.unknown {
+            error.outcome_unknown()
+        } else {
+            error
         }
     }
 }

@@ -9,9 +9,13 @@
 
 import * as bodies from "./checks/bodies.mjs";
 import * as deadLetters from "./checks/dead-letters.mjs";
+import * as deferring from "./checks/deferring.mjs";
+import * as duplicates from "./checks/duplicates.mjs";
 import * as errors from "./checks/errors.mjs";
 import * as locks from "./checks/locks.mjs";
+import * as peeking from "./checks/peeking.mjs";
 import * as receiving from "./checks/receiving.mjs";
+import * as scheduling from "./checks/scheduling.mjs";
 import * as sending from "./checks/sending.mjs";
 
 // Name, then what it must be configured with.
@@ -19,13 +23,17 @@ export const QUEUES = {
   "js-sending": "defaults",
   "js-bodies": "defaults",
   "js-receiving": "defaults",
-  "js-short-lock": "lock duration 1 s",
+  "js-short-lock": "lock duration 2 s",
   "js-two-tries": "max delivery count 2",
   "js-expiring": "time to live 1 s, dead-lettering on expiration",
+  "js-detecting": "duplicate detection within 5 s",
   "js-errors": "defaults",
+  "js-scheduling": "defaults",
+  "js-peeking": "defaults",
+  "js-deferring": "defaults",
 };
 
-const MODULES = { sending, bodies, receiving, locks, deadLetters, errors };
+const MODULES = { sending, bodies, receiving, locks, deadLetters, errors, scheduling, peeking, deferring, duplicates };
 
 async function run(name, module, connectionString) {
   let failures = 0;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nightshift_broker::{Broker, BrokerConfig, QueueConfig, QueueCounts};
 use nightshift_bus::{ClientOptions, Message, ServiceBusClient};
-use nightshift_runtime::{FunctionStats, Host, HostConfig};
+use nightshift_runtime::{FunctionStats, Host, HostConfig, HostProblems};
 use nightshift_settings::{Environment, MapSource, Source};
 use nightshift_time::SystemClock;
 use serde_json::Value;
@@ -60,6 +60,24 @@ impl Fixture {
             .setting("PATH", &Environment.get("PATH").unwrap_or_default())
     }
 
+    /// A world whose only functions are `functions`, each with its `function.json`, and whose host
+    /// answers requests.
+    pub(super) async fn with_functions(functions: &[(&str, &str)], script: &str) -> Self {
+        let fixture = Self::new("", script).await;
+        fs::remove_dir_all(fixture.path(FUNCTION)).unwrap();
+        for (name, text) in functions {
+            fixture.write(&format!("{name}/function.json"), text);
+        }
+        fixture.setting("NIGHTSHIFT_HOST_LISTEN", "127.0.0.1:0")
+    }
+
+    /// Writes a file of the app.
+    pub(super) fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
     /// Gives the host a setting.
     pub(super) fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
@@ -94,10 +112,14 @@ impl Fixture {
 
     /// Starts the host.
     pub(super) fn start_unready(&self) -> Host {
+        Host::start(self.load().unwrap(), SystemClock::shared()).unwrap()
+    }
+
+    /// Reads the app as the host does.
+    pub(super) fn load(&self) -> Result<HostConfig, HostProblems> {
         let bus = ("Bus".to_owned(), self.broker.connection_string());
         let source: MapSource = self.settings.iter().cloned().chain([bus]).collect();
-        let config = HostConfig::load(self.root.path(), &source).unwrap();
-        Host::start(config, SystemClock::shared()).unwrap()
+        HostConfig::load(self.root.path(), &source)
     }
 
     /// Starts the host as a process of its own.
@@ -172,7 +194,7 @@ impl Fixture {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 }
@@ -187,6 +209,24 @@ impl Request {
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.0["headers"][name].as_str()
+    }
+
+    pub(super) fn method(&self) -> &str {
+        self.0["method"].as_str().unwrap()
+    }
+
+    /// Every value of a header.
+    pub(super) fn all_headers(&self, name: &str) -> Vec<&str> {
+        let list = self.0["header_list"].as_array().unwrap();
+        list.iter()
+            .filter(|pair| pair[0] == name)
+            .map(|pair| pair[1].as_str().unwrap())
+            .collect()
+    }
+
+    /// The body as it came.
+    pub(super) fn raw_body(&self) -> &str {
+        self.0["body"].as_str().unwrap()
     }
 
     pub(super) fn body(&self) -> Value {

@@ -114,6 +114,7 @@ impl Connection {
             name: attach.name.clone(),
             reply_to: attach.target_address().map(str::to_owned),
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             last_tag: 0,
         }))
     }

@@ -1,14 +1,15 @@
 //! What a client sees of a message: header and annotations by the broker, then the sender's bytes.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use nightshift_amqp::{Encode, Symbol, Timestamp, message::Header};
 
-use crate::queue::{Delivery, NEVER_MS};
+use crate::queue::{Lock, NEVER_MS, Outgoing, Standing};
 
 const LOCK_TOKEN: Symbol = Symbol::from_static("x-opt-lock-token");
 const SEQUENCE_NUMBER: Symbol = Symbol::from_static("x-opt-sequence-number");
 const ENQUEUED_TIME: Symbol = Symbol::from_static("x-opt-enqueued-time");
 const LOCKED_UNTIL: Symbol = Symbol::from_static("x-opt-locked-until");
+const MESSAGE_STATE: Symbol = Symbol::from_static("x-opt-message-state");
 
 /// Descriptor and constructor of a small map of delivery annotations, and of a large one of message
 /// annotations, whose sizes follow.
@@ -16,16 +17,17 @@ const DELIVERY_ANNOTATIONS: [u8; 4] = [0x00, 0x53, 0x71, 0xc1];
 const MESSAGE_ANNOTATIONS: [u8; 4] = [0x00, 0x53, 0x72, 0xd1];
 
 /// Writes everything that stands before the sender's own annotations, whose bytes the caller sends
-/// next, then the bare message. A delivery that is `settled` on sending has no lock to tell of.
-pub(super) fn write_prefix(out: &mut BytesMut, delivery: &Delivery, settled: bool) {
+/// next, then the bare message. A delivery that is settled on sending has no `lock` to tell of, nor
+/// has a message that is only shown.
+pub(super) fn write_prefix<L>(out: &mut BytesMut, delivery: &Outgoing<L>, lock: Option<Lock>) {
     write_header(out, delivery);
 
     out.put_slice(&DELIVERY_ANNOTATIONS);
     let start = out.len();
     out.put_slice(&[1, 0]);
-    if !settled {
+    if let Some(lock) = lock {
         LOCK_TOKEN.encode(out);
-        delivery.lock.token.uuid().encode(out);
+        lock.token.uuid().encode(out);
         // The size counts the count. It is a constant of 36 bytes.
         out[start] = u8::try_from(out.len() - start - 1).unwrap_or(u8::MAX);
         out[start + 1] = 2;
@@ -42,9 +44,20 @@ pub(super) fn write_prefix(out: &mut BytesMut, delivery: &Delivery, settled: boo
     ENQUEUED_TIME.encode(out);
     Timestamp::from_millis(delivery.enqueued_at_ms).encode(out);
     let mut values = sender_values + 4;
-    if !settled {
+    if let Some(lock) = lock {
         LOCKED_UNTIL.encode(out);
-        Timestamp::from_millis(delivery.lock.until_ms).encode(out);
+        Timestamp::from_millis(lock.until_ms).encode(out);
+        values += 2;
+    }
+    // An active message does not say that it is.
+    let state = match delivery.standing {
+        Standing::Active => None,
+        Standing::Deferred => Some(1_i32),
+        Standing::Scheduled => Some(2),
+    };
+    if let Some(state) = state {
+        MESSAGE_STATE.encode(out);
+        state.encode(out);
         values += 2;
     }
     let size = u32::try_from(out.len() - start - 4 + sender_entries.len()).unwrap_or(u32::MAX);
@@ -52,7 +65,16 @@ pub(super) fn write_prefix(out: &mut BytesMut, delivery: &Delivery, settled: boo
     out[start + 4..start + 8].copy_from_slice(&values.to_be_bytes());
 }
 
-fn write_header(out: &mut BytesMut, delivery: &Delivery) {
+/// A whole message as the answers of the management node carry it.
+pub(super) fn encoded<L>(delivery: &Outgoing<L>, lock: Option<Lock>) -> Bytes {
+    let mut out = BytesMut::with_capacity(delivery.content.len() + 256);
+    write_prefix(&mut out, delivery, lock);
+    out.put_slice(delivery.content.annotations().0);
+    out.put_slice(delivery.content.bare());
+    out.freeze()
+}
+
+fn write_header<L>(out: &mut BytesMut, delivery: &Outgoing<L>) {
     // The queue may have shortened the message's life; what it has left is the broker's to tell.
     let life_ms = (delivery.expires_at_ms != NEVER_MS)
         .then(|| delivery.expires_at_ms.abs_diff(delivery.enqueued_at_ms));
@@ -71,12 +93,11 @@ fn write_header(out: &mut BytesMut, delivery: &Delivery) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use nightshift_amqp::{Value, message::RawMessage};
     use uuid::Uuid;
 
     use super::*;
-    use crate::queue::{Content, KeptHeader, Lock, LockToken};
+    use crate::queue::{Content, Delivery, KeptHeader, LockToken};
 
     fn delivery(content: Content) -> Delivery {
         let token = LockToken {
@@ -93,6 +114,7 @@ mod tests {
                 priority: Some(9),
                 ttl_ms: Some(90_000),
             },
+            standing: Standing::Active,
             content,
             lock: Lock {
                 token,
@@ -103,7 +125,7 @@ mod tests {
 
     fn written(delivery: &Delivery, settled: bool) -> RawMessage {
         let mut out = BytesMut::new();
-        write_prefix(&mut out, delivery, settled);
+        write_prefix(&mut out, delivery, (!settled).then_some(delivery.lock));
         out.extend_from_slice(delivery.content.annotations().0);
         out.extend_from_slice(delivery.content.bare());
         RawMessage::split(out.freeze()).unwrap()

@@ -44,8 +44,7 @@ impl Connection {
     pub(super) fn on_delivery(&mut self, delivery: Delivery) {
         match self.links.get(&delivery.link) {
             Some(Link::Sender(link)) => {
-                let now_ms = self.shared.clock.now().timestamp_millis();
-                self.inbox.take(link, delivery, now_ms);
+                self.inbox.take(link, delivery);
             }
             Some(Link::Requests(_)) => self.on_request(delivery),
             // The engine lets nothing in on links that only send.
@@ -167,10 +166,10 @@ impl Inbox {
         }
     }
 
-    fn take(&mut self, link: &SenderLink, delivery: Delivery, now_ms: i64) {
+    fn take(&mut self, link: &SenderLink, delivery: Delivery) {
         let before = self.submissions.len();
         let is_batch = delivery.message_format == BATCH_FORMAT;
-        let read = read_submissions(delivery.payload, is_batch, now_ms, &mut self.submissions);
+        let read = read_submissions(delivery.payload, is_batch, &mut self.submissions);
         let new = &self.submissions[before..];
         self.transfers.push(Transfer {
             session: link.session,
@@ -199,17 +198,24 @@ impl Inbox {
 }
 
 fn unsuitable(problem: Unsuitable) -> AmqpError {
-    let condition = match problem {
-        Unsuitable::Malformed(_) | Unsuitable::Encoding(_) => condition::DECODE_ERROR,
-        Unsuitable::Scheduled => condition::NOT_IMPLEMENTED,
-    };
-    AmqpError::new(condition, super::state::error_chain(&problem))
+    AmqpError::new(condition::DECODE_ERROR, super::state::error_chain(&problem))
 }
 
-fn queue_full(full: QueueFull) -> AmqpError {
-    let text = match full {
-        QueueFull::Messages(limit) => format!("the queue holds its limit of {limit} messages"),
-        QueueFull::Bytes(limit) => format!("the queue holds its limit of {limit} bytes"),
+/// A quota that is used up stays so until somebody receives; being busy passes by itself.
+pub(super) fn queue_full(full: QueueFull) -> AmqpError {
+    let quota = condition::RESOURCE_LIMIT_EXCEEDED;
+    let (condition, text) = match full {
+        QueueFull::Messages(limit) => {
+            let text = format!("the queue holds its limit of {limit} messages");
+            (quota, text)
+        }
+        QueueFull::Bytes(limit) => (quota, format!("the queue holds its limit of {limit} bytes")),
+        QueueFull::History(limit) => {
+            let text = format!(
+                "{limit} message ids came within the window of duplicate detection; try again later"
+            );
+            (condition::SERVER_BUSY, text)
+        }
     };
-    AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text)
+    AmqpError::new(condition, text)
 }

@@ -62,8 +62,10 @@ pub(super) struct ResponseLink {
     pub(super) name: String,
     /// The address that the client gave its own end.
     pub(super) reply_to: Option<String>,
-    /// Answers for which there was no credit yet.
+    /// Answers for which there was no credit or no room in the output yet.
     pub(super) waiting: VecDeque<Bytes>,
+    /// The sum of their sizes.
+    pub(super) waiting_bytes: usize,
     pub(super) last_tag: u32,
 }
 

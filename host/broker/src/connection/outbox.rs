@@ -39,8 +39,10 @@ pub(super) struct Outbox {
     due: VecDeque<LinkId>,
     /// Whether a receiver is kept waiting because its client settles nothing.
     stalled: bool,
-    /// Whether receivers wait for nothing but room in the output.
+    /// Whether receivers or answers wait for nothing but room in the output.
     held_up: bool,
+    /// Whether answers of a node wait for room in the output.
+    answers_wait: bool,
     /// The links by their numbers at the doorbell.
     numbers: HashMap<u64, LinkId>,
     last_number: u64,
@@ -107,7 +109,8 @@ impl Connection {
             }
         }
         self.outbox.stalled = !waiting.is_empty();
-        self.outbox.held_up = !self.outbox.due.is_empty();
+        let answers = self.send_held_up_responses();
+        self.outbox.held_up = answers || !self.outbox.due.is_empty();
         for id in waiting {
             self.due_again(id);
         }
@@ -236,7 +239,8 @@ impl Connection {
         for delivery in &deliveries {
             let token = delivery.lock.token;
             self.outbox.prefix.clear();
-            write_prefix(&mut self.outbox.prefix, delivery, settled);
+            let lock = (!settled).then_some(delivery.lock);
+            write_prefix(&mut self.outbox.prefix, delivery, lock);
             let tag = token.delivery_tag().into();
             let new = NewDelivery {
                 tag,
@@ -316,6 +320,7 @@ impl Outbox {
         self.due.clear();
         self.stalled = false;
         self.held_up = false;
+        self.answers_wait = false;
     }
 
     pub(super) fn is_stalled(&self) -> bool {
@@ -325,6 +330,18 @@ impl Outbox {
     /// Whether there is more for the client once its output has gone.
     pub(super) fn is_held_up(&self) -> bool {
         self.held_up
+    }
+
+    pub(super) fn note_answers_wait(&mut self, wait: bool) {
+        self.answers_wait |= wait;
+    }
+
+    pub(super) fn answers_wait(&self) -> bool {
+        self.answers_wait
+    }
+
+    pub(super) fn take_answers_wait(&mut self) -> bool {
+        std::mem::take(&mut self.answers_wait)
     }
 
     /// Notes that a receiver is to be looked at.

@@ -16,11 +16,14 @@ use nightshift_amqp::{
 
 use super::{
     link::{Link, Node},
+    outbox::OUTPUT_HIGH,
     state::{Connection, error_chain},
 };
 
-/// Answers that may wait for the client's credit, per link. More means that it does not read.
+/// Answers that may wait for credit, per link, and the bytes that may wait for whatever reason. More
+/// means that the client does not read, or asks for more than it can take.
 const MAX_WAITING: usize = 256;
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// A request, as far as it is understood.
 #[derive(Debug)]
@@ -125,14 +128,17 @@ impl Connection {
             return;
         };
         let payload = response.encode(node, request.message_id.clone());
+        let credit = self.engine.credit(id);
         if let Some(Link::Responses(link)) = self.links.get_mut(&id) {
-            if link.waiting.len() >= MAX_WAITING {
-                let text = format!("{MAX_WAITING} answers wait for credit");
+            let (count, bytes) = (link.waiting.len(), link.waiting_bytes);
+            if (credit == 0 && count >= MAX_WAITING) || bytes >= MAX_WAITING_BYTES {
+                let text = format!("{count} answers of {bytes} bytes wait to be taken");
                 let error = AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text);
                 self.forget_link(id);
                 self.tell(|engine| engine.detach(id, true, Some(error)));
                 return;
             }
+            link.waiting_bytes += payload.len();
             link.waiting.push_back(payload);
         }
         self.send_responses(id);
@@ -159,15 +165,37 @@ impl Connection {
         named.or_else(beside).map(|(id, _)| id)
     }
 
-    /// Sends the answers that wait, as far as there is credit.
+    /// Sends answers that waited for output to go. Says whether some still do.
+    pub(super) fn send_held_up_responses(&mut self) -> bool {
+        if !self.outbox.take_answers_wait() {
+            return false;
+        }
+        let waiting = |(id, link): (&LinkId, &Link)| match link {
+            Link::Responses(link) if !link.waiting.is_empty() => Some(*id),
+            _ => None,
+        };
+        let ids: Vec<LinkId> = self.links.iter().filter_map(waiting).collect();
+        for id in ids {
+            self.send_responses(id);
+        }
+        self.outbox.answers_wait()
+    }
+
+    /// Sends the answers that wait, as far as there is credit and room in the output: a small
+    /// request can have a large answer.
     pub(super) fn send_responses(&mut self, id: LinkId) {
         while self.engine.credit(id) > 0 {
             let Some(Link::Responses(link)) = self.links.get_mut(&id) else {
                 return;
             };
+            if self.engine.output().len() >= OUTPUT_HIGH {
+                self.outbox.note_answers_wait(!link.waiting.is_empty());
+                return;
+            }
             let Some(payload) = link.waiting.pop_front() else {
                 return;
             };
+            link.waiting_bytes -= payload.len();
             link.last_tag = link.last_tag.wrapping_add(1);
             let tag = link.last_tag.to_be_bytes().into();
             let delivery = NewDelivery {

@@ -42,7 +42,7 @@ struct Item {
 /// A settlement, and how it is confirmed.
 #[derive(Debug)]
 struct Wish {
-    settlement: Result<Settlement, &'static str>,
+    settlement: Settlement,
     confirmation: DeliveryState,
     /// Whether the client has settled already and waits for no confirmation.
     settled: bool,
@@ -100,9 +100,7 @@ impl Connection {
             let entity = &self.entities[group[0].entity];
             entity.with(|queue| {
                 for item in group {
-                    if let Ok(settlement) = &wishes[item.wish].settlement {
-                        item.result = queue.settle(now, item.token, settlement);
-                    }
+                    item.result = queue.settle(now, item.token, &wishes[item.wish].settlement);
                 }
             });
         }
@@ -126,13 +124,9 @@ impl Connection {
             if wish.settled {
                 continue;
             }
-            let state = match (&wish.settlement, first.result) {
-                (Ok(_), Ok(())) => wish.confirmation.clone(),
-                (Ok(_), Err(error)) => DeliveryState::rejected(not_settled(error)),
-                (Err(unsupported), _) => {
-                    let error = AmqpError::new(condition::NOT_IMPLEMENTED, *unsupported);
-                    DeliveryState::rejected(error)
-                }
+            let state = match first.result {
+                Ok(()) => wish.confirmation.clone(),
+                Err(error) => DeliveryState::rejected(not_settled(error)),
             };
             let [from, to] = [first.delivery_id, last.delivery_id];
             let disposition = Disposition::new(Role::Sender, from, to, true, Some(state));
@@ -159,18 +153,15 @@ impl Settlements {
 /// What a delivery state asks for. `None` when it asks for nothing yet.
 fn wish(state: Option<DeliveryState>, settled: bool) -> Option<Wish> {
     let (settlement, confirmation) = match state {
-        Some(DeliveryState::Accepted) => (Ok(Settlement::Complete), DeliveryState::Accepted),
-        Some(DeliveryState::Released) => (Ok(Settlement::Release), DeliveryState::Released),
+        Some(DeliveryState::Accepted) => (Settlement::Complete, DeliveryState::Accepted),
+        Some(DeliveryState::Released) => (Settlement::Release, DeliveryState::Released),
         Some(DeliveryState::Rejected(rejected)) => {
             let confirmation = DeliveryState::Rejected(Rejected { error: None });
-            (
-                Ok(Settlement::DeadLetter(reason_of(rejected))),
-                confirmation,
-            )
+            (Settlement::DeadLetter(reason_of(rejected)), confirmation)
         }
         Some(DeliveryState::Modified(modified)) => modified_wish(modified),
         // Forgotten without an outcome: as if it had not been delivered.
-        None if settled => (Ok(Settlement::Release), DeliveryState::Released),
+        None if settled => (Settlement::Release, DeliveryState::Released),
         // Partly received, or a state of transactions, or nothing at all.
         _ => return None,
     };
@@ -181,16 +172,16 @@ fn wish(state: Option<DeliveryState>, settled: bool) -> Option<Wish> {
     })
 }
 
-fn modified_wish(modified: Modified) -> (Result<Settlement, &'static str>, DeliveryState) {
+fn modified_wish(modified: Modified) -> (Settlement, DeliveryState) {
     let confirmation = Modified {
         message_annotations: None,
         ..modified
     };
     let amendments = Amendments::from_map(modified.message_annotations);
     let settlement = if modified.undeliverable_here {
-        Err("deferring messages is not supported by this broker yet")
+        Settlement::Defer(amendments)
     } else {
-        Ok(Settlement::Abandon(amendments))
+        Settlement::Abandon(amendments)
     };
     (settlement, DeliveryState::Modified(confirmation))
 }
@@ -207,7 +198,7 @@ fn reason_of(rejected: Rejected) -> Amendments {
     amendments.with_dead_letter(Some(error.condition.as_str()), error.description.as_deref())
 }
 
-fn not_settled(error: NotSettled) -> AmqpError {
+pub(super) fn not_settled(error: NotSettled) -> AmqpError {
     match error {
         NotSettled::LockLost => lock_lost(),
         NotSettled::Unamendable(problem) => {

@@ -35,8 +35,6 @@ pub(crate) enum Unsuitable {
     Malformed(#[from] MessageError),
     #[error("the message is malformed")]
     Encoding(#[from] DecodeError),
-    #[error("scheduled messages are not supported by this broker yet")]
-    Scheduled,
 }
 
 /// Reads the messages of one transfer, which is either one message or a batch, to the end of
@@ -44,16 +42,15 @@ pub(crate) enum Unsuitable {
 pub(crate) fn read_submissions(
     payload: Bytes,
     is_batch: bool,
-    now_ms: i64,
     into: &mut Vec<Submission>,
 ) -> Result<(), Unsuitable> {
     if !is_batch {
-        into.push(submission(payload, now_ms)?);
+        into.push(submission(payload)?);
         return Ok(());
     }
     let before = into.len();
     for member in unpack_batch(payload)? {
-        match submission(member, now_ms) {
+        match submission(member) {
             Ok(submission) => into.push(submission),
             Err(error) => {
                 into.truncate(before);
@@ -64,7 +61,7 @@ pub(crate) fn read_submissions(
     Ok(())
 }
 
-fn submission(payload: Bytes, now_ms: i64) -> Result<Submission, Unsuitable> {
+fn submission(payload: Bytes) -> Result<Submission, Unsuitable> {
     let raw = RawMessage::split(payload)?;
     let header = raw.header()?.map(|header| KeptHeader {
         durable: header.durable,
@@ -75,13 +72,11 @@ fn submission(payload: Bytes, now_ms: i64) -> Result<Submission, Unsuitable> {
     let scheduled = annotations
         .get(SCHEDULED)
         .and_then(nightshift_amqp::Value::as_timestamp);
-    if scheduled.is_some_and(|at| at.as_millis() > now_ms) {
-        return Err(Unsuitable::Scheduled);
-    }
-    let properties = raw.properties()?;
-    let named = properties
-        .as_ref()
-        .is_some_and(|properties| properties.message_id.is_some());
+    let mut properties = raw.properties()?;
+    let message_id = properties
+        .as_mut()
+        .and_then(|properties| properties.message_id.take());
+    let named = message_id.is_some();
     let content = if named && annotations.is_empty() {
         Content::new(&raw.bare_and_footer(), 0, 0)
     } else {
@@ -89,6 +84,8 @@ fn submission(payload: Bytes, now_ms: i64) -> Result<Submission, Unsuitable> {
     };
     Ok(Submission {
         header: header.unwrap_or_default(),
+        scheduled_at_ms: scheduled.map(nightshift_amqp::Timestamp::as_millis),
+        message_id,
         content,
     })
 }
@@ -156,7 +153,7 @@ mod tests {
 
     fn read(message: &Message) -> Result<Submission, Unsuitable> {
         let mut into = Vec::new();
-        read_submissions(encode(message), false, 1_000, &mut into)?;
+        read_submissions(encode(message), false, &mut into)?;
         Ok(into.pop().expect("one submission"))
     }
 
@@ -246,17 +243,18 @@ mod tests {
     }
 
     #[test]
-    fn a_message_for_later_is_refused_and_one_for_earlier_is_not() {
-        let at = |millis| {
-            let mut annotations = Map::new();
-            annotations.insert_symbol(SCHEDULED, Timestamp::from_millis(millis));
-            read(&Message {
-                message_annotations: Some(annotations),
-                ..Message::default()
-            })
-        };
-        assert_eq!(at(1_001).unwrap_err(), Unsuitable::Scheduled);
-        assert!(at(1_000).is_ok());
+    fn a_message_for_later_says_when_and_keeps_saying_it() {
+        let mut annotations = Map::new();
+        annotations.insert_symbol(SCHEDULED, Timestamp::from_millis(1_001));
+        let submission = read(&Message {
+            message_annotations: Some(annotations),
+            ..Message::default()
+        });
+        let submission = submission.unwrap();
+        assert_eq!(submission.scheduled_at_ms, Some(1_001));
+        assert_eq!(submission.content.annotations().1, 2);
+        let now = read(&Message::default()).unwrap();
+        assert_eq!(now.scheduled_at_ms, None);
     }
 
     #[test]
@@ -271,20 +269,20 @@ mod tests {
         batch.push(&part("1"));
         batch.push(&part("2"));
         let mut into = Vec::new();
-        read_submissions(batch.finish(), true, 0, &mut into).unwrap();
+        read_submissions(batch.finish(), true, &mut into).unwrap();
         let ids: Vec<_> = into.iter().map(|s| bare(s).properties).collect();
         assert_eq!(ids, [Some(named("1")), Some(named("2"))]);
 
         let mut batch = BatchBuilder::new();
         batch.push(&part("3"));
         batch.push(b"nonsense");
-        assert!(read_submissions(batch.finish(), true, 0, &mut into).is_err());
+        assert!(read_submissions(batch.finish(), true, &mut into).is_err());
         assert_eq!(into.len(), 2);
         let value = Value::from("not a batch");
         let wrong = encode(&Message {
             body: Body::Value(value),
             ..Message::default()
         });
-        assert!(read_submissions(wrong, true, 0, &mut into).is_err());
+        assert!(read_submissions(wrong, true, &mut into).is_err());
     }
 }

@@ -1,4 +1,7 @@
-//! What time does to a queue: locks end, and messages die.
+//! What time does to a queue: scheduled messages become available, locks end, and messages die.
+//!
+//! A deferred message does not die while nobody asks for it; its age is looked at when somebody
+//! does, as in the service.
 
 use chrono::{DateTime, Utc};
 
@@ -16,12 +19,14 @@ const EXPIRED_DESCRIPTION: &str = "The message expired and was dead lettered.";
 const ROUND: usize = 4_096;
 
 impl Queue {
-    /// Ends the locks and the lives that are over at `now`, up to a bounded number. When
+    /// Does what is due at `now`, up to a bounded number of messages. When
     /// [`Queue::next_deadline_ms`] is still in the past afterwards, call again.
     pub(crate) fn expire(&mut self, now: DateTime<Utc>) {
         let now_ms = now.timestamp_millis();
         for _ in 0..ROUND {
-            if let Some((at_ms, sequence)) = self.locks.pop_due(now_ms) {
+            if let Some((at_ms, sequence)) = self.schedule.pop_due(now_ms) {
+                self.activate(at_ms, sequence, now_ms);
+            } else if let Some((at_ms, sequence)) = self.locks.pop_due(now_ms) {
                 self.end_lock_of(at_ms, sequence, now_ms);
             } else if let Some((at_ms, sequence)) = self.expiries.pop_due(now_ms) {
                 self.end_life_of(at_ms, sequence, now_ms);
@@ -38,8 +43,8 @@ impl Queue {
             .get(sequence)
             .is_some_and(|message| held(message.state))
         {
-            self.end_lock(sequence);
-            self.count_failure(sequence, now_ms);
+            let standing = self.end_lock(sequence);
+            self.count_failure(sequence, standing, now_ms);
         }
     }
 

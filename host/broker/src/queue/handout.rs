@@ -8,7 +8,7 @@ use rand::RngCore;
 
 use super::{
     Queue,
-    message::{Delivery, Lock, State, SubQueue},
+    message::{Delivery, Lock, Standing, State, SubQueue},
     millis,
     token::LockToken,
 };
@@ -61,25 +61,23 @@ impl Queue {
             .pop(|sequence| log.get(sequence).is_some_and(|m| m.is_ready(sub_queue)))
     }
 
-    fn lock(&mut self, sequence: u64, now_ms: i64) -> Option<Delivery> {
+    /// Locks a message that is in no ready list and under no lock.
+    pub(super) fn lock(&mut self, sequence: u64, now_ms: i64) -> Option<Delivery> {
         let nonce = self.nonces.next_u64();
         let until_ms = now_ms.saturating_add(millis(self.settings.lock_duration));
         let message = self.log.get_mut(sequence)?;
-        message.state = State::Locked { until_ms, nonce };
-        let sub_queue = message.sub_queue;
-        let delivery = Delivery {
-            sequence,
-            enqueued_at_ms: message.enqueued_at_ms,
-            expires_at_ms: message.expires_at_ms,
-            delivery_count: message.delivery_count,
-            header: message.header,
-            content: message.content.clone(),
-            lock: Lock {
-                token: LockToken { nonce, sequence },
-                until_ms,
-            },
+        let was_deferred = message.state.standing() == Standing::Deferred;
+        message.state = State::Locked {
+            until_ms,
+            nonce,
+            was_deferred,
         };
-        self.lane(sub_queue).locked += 1;
+        let sub_queue = message.sub_queue;
+        let token = LockToken { nonce, sequence };
+        let delivery = message.outgoing(Lock { token, until_ms });
+        let lane = self.lane(sub_queue);
+        lane.locked += 1;
+        lane.deferred -= usize::from(was_deferred);
         self.locks.push(until_ms, sequence);
         Some(delivery)
     }

@@ -60,6 +60,19 @@ impl MessageLog {
         self.chunk_mut(sequence / CHUNK)?.messages[place(sequence)].as_deref_mut()
     }
 
+    /// The messages with this number and above, in their order. Finding the next one costs no more
+    /// than its chunk, and gaps of the row.
+    pub(crate) fn iter_from(&self, sequence: u64) -> impl Iterator<Item = &Message> {
+        let number = sequence / CHUNK;
+        let skipped = self.index(number).unwrap_or(0);
+        let old = self.old.range(number..).map(|(_, chunk)| chunk);
+        let row = self.row.iter().skip(skipped).flatten();
+        old.chain(row)
+            .flat_map(|chunk| chunk.messages.iter().flatten())
+            .map(Box::as_ref)
+            .filter(move |message| message.sequence >= sequence)
+    }
+
     /// Adds a message. Its number must be above every number added so far.
     pub(crate) fn append(&mut self, message: Message) {
         let number = message.sequence / CHUNK;
@@ -188,6 +201,21 @@ mod tests {
         assert_eq!((log.row.len(), log.old.len()), (1, 0));
         log.append(Message::numbered(100_000));
         assert_eq!(log.get(100_000).map(|m| m.sequence), Some(100_000));
+    }
+
+    #[test]
+    fn messages_are_walked_in_order_across_old_chunks_and_gaps() {
+        let mut log = filled(1..20_000);
+        for sequence in (1..20_000).filter(|s| s % 5_000 != 3) {
+            log.remove(sequence);
+        }
+        assert!(!log.old.is_empty());
+        let from = |sequence| -> Vec<u64> { log.iter_from(sequence).map(|m| m.sequence).collect() };
+        assert_eq!(from(0), [3, 5_003, 10_003, 15_003]);
+        assert_eq!(from(3), from(0));
+        assert_eq!(from(5_004), [10_003, 15_003]);
+        assert_eq!(from(15_003), [15_003]);
+        assert!(from(15_004).is_empty() && from(u64::MAX).is_empty());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use nightshift_amqp::message::MessageId;
+
 use super::token::LockToken;
 
 /// The instant of a message that never expires, in milliseconds.
@@ -79,6 +81,10 @@ impl Content {
 #[derive(Debug, Clone)]
 pub(crate) struct Submission {
     pub(crate) header: KeptHeader,
+    /// When it is to become available, in milliseconds. At once when that is past, or `None`.
+    pub(crate) scheduled_at_ms: Option<i64>,
+    /// The id that its sender gave it.
+    pub(crate) message_id: Option<MessageId>,
     pub(crate) content: Content,
 }
 
@@ -113,8 +119,22 @@ impl Message {
 
     /// Whether the message is locked by `token` at `now_ms`. The lock ends at its last instant.
     pub(crate) fn is_locked_by(&self, token: LockToken, now_ms: i64) -> bool {
-        matches!(self.state, State::Locked { until_ms, nonce }
+        matches!(self.state, State::Locked { until_ms, nonce, .. }
             if nonce == token.nonce && until_ms > now_ms)
+    }
+
+    /// The message as it leaves under `lock`.
+    pub(crate) fn outgoing<L>(&self, lock: L) -> Outgoing<L> {
+        Outgoing {
+            sequence: self.sequence,
+            enqueued_at_ms: self.enqueued_at_ms,
+            expires_at_ms: self.expires_at_ms,
+            delivery_count: self.delivery_count,
+            header: self.header,
+            standing: self.state.standing(),
+            content: self.content.clone(),
+            lock,
+        }
     }
 
     #[cfg(test)]
@@ -138,24 +158,61 @@ pub(crate) enum State {
     /// It waits for a receiver.
     Ready,
     /// A receiver holds it until the given instant.
-    Locked { until_ms: i64, nonce: u64 },
+    Locked {
+        until_ms: i64,
+        nonce: u64,
+        /// Whether it is set aside again when the lock ends.
+        was_deferred: bool,
+    },
+    /// A receiver has set it aside; it is received by its number only.
+    Deferred,
+    /// It becomes available at the given instant.
+    Scheduled { at_ms: i64 },
 }
 
+/// What clients are told about where a message stands. A lock does not change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Active,
+    Deferred,
+    Scheduled,
+}
+
+impl State {
+    pub(crate) fn standing(self) -> Standing {
+        match self {
+            Self::Ready
+            | Self::Locked {
+                was_deferred: false,
+                ..
+            } => Standing::Active,
+            Self::Deferred
+            | Self::Locked {
+                was_deferred: true, ..
+            } => Standing::Deferred,
+            Self::Scheduled { .. } => Standing::Scheduled,
+        }
+    }
+}
+
+/// A message on its way to a receiver.
+pub(crate) type Delivery = Outgoing<Lock>;
+
+/// A message shown to somebody who does not receive it.
+pub(crate) type Peeked = Outgoing<()>;
+
 /// A message on its way out.
-#[expect(
-    clippy::struct_field_names,
-    reason = "`delivery-count` is the protocol's own word"
-)]
 #[derive(Debug)]
-pub(crate) struct Delivery {
+pub(crate) struct Outgoing<L> {
     pub(crate) sequence: u64,
     pub(crate) enqueued_at_ms: i64,
     pub(crate) expires_at_ms: i64,
     pub(crate) delivery_count: u32,
     pub(crate) header: KeptHeader,
+    pub(crate) standing: Standing,
     pub(crate) content: Content,
-    /// The lock under which it leaves.
-    pub(crate) lock: Lock,
+    /// The lock under which it leaves, if it does.
+    pub(crate) lock: L,
 }
 
 /// A peek-lock just given.

@@ -13,13 +13,17 @@
 //! themselves, as in the service.
 
 mod amend;
+mod browse;
 mod content;
 mod deadlines;
+mod deferral;
+mod duplicates;
 mod expiry;
 mod handout;
 mod log;
 mod message;
 mod ready;
+mod schedule;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -31,19 +35,22 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rand::{SeedableRng, rngs::StdRng};
 
-#[cfg(test)]
-pub(crate) use self::message::Content;
 pub(crate) use self::{
     amend::Amendments,
+    browse::Browse,
     content::{Unsuitable, read_submissions},
+    deferral::NotReceived,
     handout::Handout,
-    message::{Delivery, KeptHeader, Lock, NEVER_MS, SubQueue, Submission},
+    message::{
+        Content, Delivery, KeptHeader, Lock, NEVER_MS, Outgoing, Standing, SubQueue, Submission,
+    },
     settle::{NotSettled, Settlement},
     token::LockToken,
     waiters::{Doorbell, Ticket},
 };
 use self::{
     deadlines::Deadlines,
+    duplicates::History,
     log::MessageLog,
     message::{Message, State},
     ready::ReadyList,
@@ -58,8 +65,11 @@ pub(crate) struct Settings {
     pub(crate) max_delivery_count: u32,
     pub(crate) default_ttl: Option<Duration>,
     pub(crate) dead_letter_on_expiration: bool,
+    /// How long a message id is remembered, where duplicates are dropped.
+    pub(crate) duplicate_window: Option<Duration>,
     pub(crate) max_messages: usize,
     pub(crate) max_bytes: usize,
+    pub(crate) max_history: usize,
 }
 
 impl Settings {
@@ -69,8 +79,10 @@ impl Settings {
             max_delivery_count: queue.max_delivery_count,
             default_ttl: queue.default_ttl,
             dead_letter_on_expiration: queue.dead_letter_on_expiration,
+            duplicate_window: queue.duplicate_detection,
             max_messages: limits.queue_messages,
             max_bytes: limits.queue_bytes,
+            max_history: limits.duplicate_history,
         }
     }
 }
@@ -83,13 +95,17 @@ pub struct QueueCounts {
     pub active: usize,
     /// Messages that a receiver holds under a peek-lock.
     pub locked: usize,
-    /// Messages in `$DeadLetterQueue`, locked or not.
+    /// Messages that a receiver has set aside and nobody holds.
+    pub deferred: usize,
+    /// Messages whose time to become available has not come.
+    pub scheduled: usize,
+    /// Messages in `$DeadLetterQueue`, whatever their state.
     pub dead_letter: usize,
     /// What all of them count for against the queue's size limit, in bytes.
     pub bytes: usize,
     /// How many messages were ever accepted.
     pub accepted: u64,
-    /// How many messages left for good: completed, received and deleted, or expired.
+    /// How many messages left for good: completed, received and deleted, cancelled, or expired.
     pub removed: u64,
 }
 
@@ -98,6 +114,8 @@ pub struct QueueCounts {
 pub(crate) enum QueueFull {
     Messages(usize),
     Bytes(usize),
+    /// So many message ids came within the window of duplicate detection.
+    History(usize),
 }
 
 /// One half of a queue: what is ready in it, and who waits for it.
@@ -106,6 +124,8 @@ struct Lane {
     ready: ReadyList,
     waiters: Waiters,
     locked: usize,
+    /// Messages set aside and under no lock.
+    deferred: usize,
 }
 
 /// The state of one queue.
@@ -115,12 +135,17 @@ pub(crate) struct Queue {
     log: MessageLog,
     active: Lane,
     dead: Lane,
+    history: Option<History>,
+    schedule: Deadlines,
+    /// How many messages are scheduled.
+    scheduled: usize,
     locks: Deadlines,
     expiries: Deadlines,
     /// How many messages may expire.
     mortal: usize,
     bytes: usize,
     last_sequence: u64,
+    accepted: u64,
     removed: u64,
     nonces: StdRng,
 }
@@ -128,15 +153,19 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
+            history: settings.duplicate_window.map(History::new),
             settings,
             log: MessageLog::default(),
             active: Lane::default(),
             dead: Lane::default(),
+            schedule: Deadlines::default(),
+            scheduled: 0,
             locks: Deadlines::default(),
             expiries: Deadlines::default(),
             mortal: 0,
             bytes: 0,
             last_sequence: 0,
+            accepted: 0,
             removed: 0,
             nonces: StdRng::from_os_rng(),
         }
@@ -150,38 +179,82 @@ impl Queue {
         cost: usize,
         submissions: impl Iterator<Item = Submission>,
     ) -> Result<(), QueueFull> {
+        self.admit(now.timestamp_millis(), count, cost)?;
+        for submission in submissions.take(count) {
+            self.accept(now.timestamp_millis(), submission);
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, now_ms: i64, count: usize, cost: usize) -> Result<(), QueueFull> {
         if self.log.len() + count > self.settings.max_messages {
             return Err(QueueFull::Messages(self.settings.max_messages));
         }
         if self.bytes + cost > self.settings.max_bytes {
             return Err(QueueFull::Bytes(self.settings.max_bytes));
         }
-        for submission in submissions.take(count) {
-            self.store(now.timestamp_millis(), submission);
+        if let Some(history) = &mut self.history {
+            history.forget_old(now_ms);
+            if history.len() + count > self.settings.max_history {
+                return Err(QueueFull::History(self.settings.max_history));
+            }
         }
         Ok(())
     }
 
-    fn store(&mut self, now_ms: i64, submission: Submission) {
+    /// Takes a submission in and says its sequence number. A duplicate is dropped and has that of
+    /// the message that was there before.
+    fn accept(&mut self, now_ms: i64, mut submission: Submission) -> u64 {
+        let id = submission.message_id.take();
+        let known = |history: &History| history.find(id.as_ref()?);
+        if let Some(sequence) = self.history.as_ref().and_then(known) {
+            return sequence;
+        }
+        self.accepted += 1;
+        let sequence = match submission.scheduled_at_ms {
+            Some(at_ms) if at_ms > now_ms => self.store_scheduled(now_ms, at_ms, submission),
+            _ => self.store(now_ms, submission.header, submission.content),
+        };
+        if let (Some(history), Some(id)) = (&mut self.history, &id) {
+            history.remember(now_ms, id, sequence);
+        }
+        sequence
+    }
+
+    /// Stores a message that is available at once.
+    fn store(&mut self, now_ms: i64, header: KeptHeader, content: Content) -> u64 {
+        let expires_at_ms = self.expiry_of(now_ms, header);
+        let sequence = self.append(now_ms, header, content, expires_at_ms, State::Ready);
+        self.active.ready.push(sequence);
+        if expires_at_ms != NEVER_MS {
+            self.mortal += 1;
+            self.expiries.push(expires_at_ms, sequence);
+        }
+        sequence
+    }
+
+    fn append(
+        &mut self,
+        now_ms: i64,
+        header: KeptHeader,
+        content: Content,
+        expires_at_ms: i64,
+        state: State,
+    ) -> u64 {
         self.last_sequence += 1;
-        let expires_at_ms = self.expiry_of(now_ms, submission.header);
         let message = Message {
             sequence: self.last_sequence,
             enqueued_at_ms: now_ms,
             expires_at_ms,
             delivery_count: 0,
-            header: submission.header,
+            header,
             sub_queue: SubQueue::Active,
-            state: State::Ready,
-            content: submission.content,
+            state,
+            content,
         };
         self.bytes += message.cost();
-        self.active.ready.push(message.sequence);
-        if expires_at_ms != NEVER_MS {
-            self.mortal += 1;
-            self.expiries.push(expires_at_ms, message.sequence);
-        }
         self.log.append(message);
+        self.last_sequence
     }
 
     fn expiry_of(&self, now_ms: i64, header: KeptHeader) -> i64 {
@@ -218,20 +291,26 @@ impl Queue {
 
     /// The next instant at which [`Queue::expire`] has something to do, in milliseconds.
     pub(crate) fn next_deadline_ms(&self) -> Option<i64> {
-        [self.locks.next_ms(), self.expiries.next_ms()]
-            .into_iter()
-            .flatten()
-            .min()
+        let all = [&self.schedule, &self.locks, &self.expiries];
+        all.into_iter().filter_map(Deadlines::next_ms).min()
     }
 
     pub(crate) fn counts(&self) -> QueueCounts {
-        let [active, locked] = [self.active.ready.len(), self.active.locked];
-        QueueCounts {
-            active,
+        let Lane {
+            ready,
             locked,
-            dead_letter: self.log.len() - active - locked,
+            deferred,
+            ..
+        } = &self.active;
+        let alive = ready.len() + locked + deferred + self.scheduled;
+        QueueCounts {
+            active: ready.len(),
+            locked: *locked,
+            deferred: *deferred,
+            scheduled: self.scheduled,
+            dead_letter: self.log.len() - alive,
             bytes: self.bytes,
-            accepted: self.last_sequence,
+            accepted: self.accepted,
             removed: self.removed,
         }
     }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{
     Queue,
     amend::{Amendments, IfMalformed, Unamendable},
-    message::{NEVER_MS, State, SubQueue},
+    message::{NEVER_MS, Standing, State, SubQueue},
     millis,
     token::LockToken,
 };
@@ -20,6 +20,8 @@ pub(crate) enum Settlement {
     Complete,
     /// It failed: count the delivery and make it available again, with changed properties.
     Abandon(Amendments),
+    /// It cannot be processed yet: count the delivery and set it aside, with changed properties.
+    Defer(Amendments),
     /// It was not looked at: make it available again and do not count the delivery.
     Release,
     /// It can never be processed: keep it aside, with the reason among its properties.
@@ -55,27 +57,40 @@ impl Queue {
                 self.remove(sequence);
             }
             Settlement::Release => {
+                let standing = self.end_lock(sequence);
+                self.put_back(sequence, standing, now_ms);
+            }
+            Settlement::Defer(amendments) => {
+                self.amend(sequence, amendments, IfMalformed::Refuse)?;
                 self.end_lock(sequence);
-                self.make_ready(sequence, now_ms);
+                self.count_delivery(sequence);
+                self.set_aside(sequence);
             }
             Settlement::Abandon(amendments) => {
                 self.amend(sequence, amendments, IfMalformed::Refuse)?;
-                self.end_lock(sequence);
-                self.count_failure(sequence, now_ms);
+                let standing = self.end_lock(sequence);
+                self.count_failure(sequence, standing, now_ms);
             }
             Settlement::DeadLetter(amendments) => {
                 let alive = message.sub_queue == SubQueue::Active;
                 self.amend(sequence, amendments, IfMalformed::Replace)?;
-                self.end_lock(sequence);
+                let standing = self.end_lock(sequence);
                 if alive {
                     self.bury(sequence);
                 } else {
                     // It is where it should be; the settlement only changes its reason.
-                    self.make_ready(sequence, now_ms);
+                    self.put_back(sequence, standing, now_ms);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether `token` locks a message at this moment.
+    pub(crate) fn holds(&self, now: DateTime<Utc>, token: LockToken) -> bool {
+        let now_ms = now.timestamp_millis();
+        let message = self.log.get(token.sequence);
+        message.is_some_and(|message| message.is_locked_by(token, now_ms))
     }
 
     /// Starts the lock of `token` anew and says when it now ends, in milliseconds.
@@ -96,23 +111,39 @@ impl Queue {
         message.state = State::Locked {
             until_ms,
             nonce: token.nonce,
+            was_deferred: message.state.standing() == Standing::Deferred,
         };
         self.locks.push(until_ms, token.sequence);
         self.sweep_locks();
         Ok(until_ms)
     }
 
-    /// One more delivery failed: the message becomes available again, or a dead letter.
-    pub(super) fn count_failure(&mut self, sequence: u64, now_ms: i64) {
-        let Some(message) = self.log.get_mut(sequence) else {
+    /// One more delivery failed: the message goes back to where it stood, or becomes a dead letter.
+    pub(super) fn count_failure(&mut self, sequence: u64, standing: Standing, now_ms: i64) {
+        self.count_delivery(sequence);
+        let Some(message) = self.log.get(sequence) else {
             return;
         };
-        message.delivery_count = message.delivery_count.saturating_add(1);
         let tries = message.delivery_count;
         let alive = message.sub_queue == SubQueue::Active;
         if alive && tries >= self.settings.max_delivery_count {
             let what = format!("Message could not be consumed after {tries} delivery attempts.");
             self.bury_because(sequence, TOO_MANY_DELIVERIES, &what);
+        } else {
+            self.put_back(sequence, standing, now_ms);
+        }
+    }
+
+    fn count_delivery(&mut self, sequence: u64) {
+        if let Some(message) = self.log.get_mut(sequence) {
+            message.delivery_count = message.delivery_count.saturating_add(1);
+        }
+    }
+
+    /// Puts a message whose lock ended back to where it stood before. A deferred one stays deferred.
+    fn put_back(&mut self, sequence: u64, standing: Standing, now_ms: i64) {
+        if standing == Standing::Deferred {
+            self.set_aside(sequence);
         } else {
             self.make_ready(sequence, now_ms);
         }
@@ -173,14 +204,17 @@ impl Queue {
         Ok(())
     }
 
-    pub(super) fn end_lock(&mut self, sequence: u64) {
+    /// Ends a lock and says where the message stood when it was locked.
+    pub(super) fn end_lock(&mut self, sequence: u64) -> Standing {
         let Some(message) = self.log.get_mut(sequence) else {
-            return;
+            return Standing::Active;
         };
+        let standing = message.state.standing();
         message.state = State::Ready;
         let sub_queue = message.sub_queue;
         self.lane(sub_queue).locked -= 1;
         self.sweep_locks();
+        standing
     }
 
     fn sweep_locks(&mut self) {

@@ -186,29 +186,6 @@ async fn each_outcome_is_confirmed_by_its_own_kind() {
 }
 
 #[tokio::test]
-async fn deferring_is_refused_by_name_and_the_lock_stands() {
-    let broker = start([QueueConfig::new("q")]);
-    let mut client = Client::connect(broker.local_addr()).await;
-    let sender = client.attach_sender("q").await.unwrap();
-    client.send(sender, &message("1", "x")).await;
-    let receiver = client.attach_receiver("q", false).await.unwrap();
-    client.give_credit(receiver, 1).await;
-    let id = client.delivery().await.delivery_id;
-    let defer = Modified {
-        delivery_failed: false,
-        undeliverable_here: true,
-        message_annotations: None,
-    };
-    let answer = client.settle(id, id, DeliveryState::Modified(defer)).await;
-    let DeliveryState::Rejected(Rejected { error: Some(error) }) = answer else {
-        panic!("{answer:?}")
-    };
-    assert_eq!(error.condition, condition::NOT_IMPLEMENTED);
-    assert_eq!(broker.counts("q").unwrap().locked, 1);
-    broker.stop().await;
-}
-
-#[tokio::test]
 async fn a_drain_brings_what_is_there_and_the_rest_of_the_credit_back() {
     let broker = start([QueueConfig::new("q")]);
     let mut client = Client::connect(broker.local_addr()).await;

@@ -12,6 +12,7 @@ mod client;
 mod delivery;
 mod hostile;
 mod links;
+mod management;
 mod neighbours;
 
 use std::{sync::Arc, time::Duration};

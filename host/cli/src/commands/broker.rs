@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use nightshift_broker::{AccessKey, Broker, BrokerConfig, QueueConfig};
+use nightshift_broker::{
+    AccessKey, Broker, BrokerConfig, ConfigFile, ConfigFileError, QueueConfig,
+};
 use nightshift_settings::{Environment, ExposeSecret, Reader};
 use nightshift_telemetry::LogFilter;
 use nightshift_time::SystemClock;
@@ -30,11 +32,7 @@ pub(super) async fn run(args: BrokerArgs, is_json: bool) -> anyhow::Result<u8> {
         None
     };
     reader.finish(ELSEWHERE)?;
-    let queues = args.queues.iter().map(|name| {
-        QueueConfig::new(name)
-            .lock_duration(Duration::from_secs(args.lock_seconds))
-            .max_delivery_count(args.max_delivery_count)
-    });
+    let (queues, topics) = configured(&args)?;
     let mut config = BrokerConfig::new(queues).listen(args.listen);
     if let Some(key) = key {
         let key = key.expose_secret().to_owned();
@@ -47,9 +45,29 @@ pub(super) async fn run(args: BrokerArgs, is_json: bool) -> anyhow::Result<u8> {
     let broker = Broker::start(config, SystemClock::shared())?;
     announce(&broker, is_protected, is_json);
     nightshift_telemetry::init(&filter);
+    for topic in topics {
+        tracing::warn!(
+            broker.topic = topic,
+            "topics are not served; this one is left out"
+        );
+    }
     signals.next().await;
     broker.stop().await;
     Ok(0)
+}
+
+/// The queues to serve, and the topics that were asked for in vain.
+fn configured(args: &BrokerArgs) -> Result<(Vec<QueueConfig>, Vec<String>), ConfigFileError> {
+    if let Some(file) = &args.config {
+        let file = ConfigFile::read(file)?;
+        return Ok((file.queues, file.topics));
+    }
+    let queue = |name| {
+        QueueConfig::new(name)
+            .lock_duration(Duration::from_secs(args.lock_seconds))
+            .max_delivery_count(args.max_delivery_count)
+    };
+    Ok((args.queues.iter().map(queue).collect(), Vec::new()))
 }
 
 /// Says where the broker is. A key that protects something is not shown.
@@ -72,5 +90,52 @@ fn announce(broker: &Broker, is_protected: bool, is_json: bool) {
     ));
     if let Some(connection_string) = connection_string {
         output::line(format!("connection string: {connection_string}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn try_args(arguments: &[&str]) -> Option<BrokerArgs> {
+        let cli = Cli::try_parse_from([&["nightshift", "broker"], arguments].concat()).ok()?;
+        let Command::Broker(args) = cli.command else {
+            panic!("{arguments:?}")
+        };
+        Some(args)
+    }
+
+    #[test]
+    fn the_queues_come_from_the_options_or_from_a_file() {
+        let args = try_args(&["--queue", "a", "--queue", "b", "--lock-seconds", "7"]).unwrap();
+        let (queues, _) = configured(&args).unwrap();
+        let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(queues[1].lock_duration, Duration::from_secs(7));
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = r#"{"UserConfig": {"Namespaces": [{
+            "Queues": [{"Name": "c"}], // a comment
+            "Topics": [{"Name": "t"}]
+        }]}}"#;
+        std::fs::write(file.path(), text).unwrap();
+        let args = try_args(&["--config", file.path().to_str().unwrap()]).unwrap();
+        let (queues, topics) = configured(&args).unwrap();
+        assert_eq!((queues[0].name.as_str(), topics), ("c", vec!["t".into()]));
+    }
+
+    #[test]
+    fn options_and_file_exclude_each_other_and_one_is_needed() {
+        for arguments in [
+            &[][..],
+            &["--config", "f", "--queue", "q"],
+            &["--config", "f", "--lock-seconds", "7"],
+            &["--config", "f", "--max-delivery-count", "7"],
+        ] {
+            assert!(try_args(arguments).is_none(), "{arguments:?}");
+        }
     }
 }

@@ -47,7 +47,7 @@ const fn secret(name: &'static str, default: &'static str, meaning: &'static str
 }
 
 /// Every setting of every process, sorted by what it is about.
-const SETTINGS: [Setting; 17] = [
+const SETTINGS: [Setting; 20] = [
     secret(
         POSTGRES,
         "a private one in `up`",
@@ -90,6 +90,21 @@ const SETTINGS: [Setting; 17] = [
         "NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT",
         "2",
         "concurrent batches of one function",
+    ),
+    plain(
+        "NIGHTSHIFT_HOST_LISTEN",
+        "ASPNETCORE_URLS",
+        "address and port of HTTP functions and admin pages",
+    ),
+    plain(
+        "NIGHTSHIFT_HOST_KEYS_DIR",
+        "no keys",
+        "folder with one file per key of HTTP functions",
+    ),
+    plain(
+        "NIGHTSHIFT_HOST_STATE_DIR",
+        ".nightshift-host in the app",
+        "folder of what timers remember",
     ),
     plain(
         "NIGHTSHIFT_BATCH_DEADLINE_SECONDS",

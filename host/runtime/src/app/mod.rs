@@ -7,21 +7,26 @@
 mod connection;
 mod executable;
 mod function;
+mod keys;
+mod listen;
 mod lookup;
 mod settings;
 
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use hyper::header::{HeaderName, HeaderValue};
 use nightshift_bindings::MAX_FILE_BYTES;
-use nightshift_bindings::host_json::{FunctionTimeout, HostJson, ServiceBusOptions};
+use nightshift_bindings::host_json::{FunctionTimeout, HostJson, HttpOptions, ServiceBusOptions};
 use nightshift_settings::Source;
 use nightshift_time::{SharedClock, SystemClock};
 
 pub(crate) use executable::HandlerCommand;
-pub(crate) use function::Function;
+pub(crate) use function::{Function, HttpFunction, ServiceBusFunction, TimerFunction};
+pub(crate) use keys::{Key, Keys};
 use lookup::Lookup;
 pub(crate) use settings::HostSettings;
 pub use settings::Mode;
@@ -56,6 +61,9 @@ pub struct HostConfig {
     pub(crate) settings: HostSettings,
     pub(crate) function_timeout: FunctionTimeout,
     pub(crate) service_bus: ServiceBusOptions,
+    pub(crate) http: HttpOptions,
+    /// What callers have to know.
+    pub(crate) keys: Keys,
     pub(crate) functions: Vec<Function>,
     /// Absent only when there is no function to run.
     pub(crate) handler: Option<HandlerCommand>,
@@ -70,7 +78,7 @@ impl HostConfig {
     /// `host.json`.
     pub fn load(app_root: &Path, source: &dyn Source) -> Result<Self, HostProblems> {
         let mut problems = Vec::new();
-        let settings = settings::read(source, &mut problems);
+        let settings = settings::read(app_root, source, &mut problems);
         let lookup = Lookup::new(source);
         let Some(host_json) = read_host_json(app_root, &lookup, &mut problems) else {
             // The functions' own problems can be told all the same.
@@ -80,6 +88,7 @@ impl HostConfig {
             return Err(HostProblems(problems));
         };
         let functions = function::read_all(app_root, &host_json, &lookup, &mut problems);
+        let keys = Keys::read(settings.keys_folder.as_deref(), &mut problems);
         let handler = match &host_json.custom_handler {
             _ if functions.is_empty() => None,
             Some(section) => executable::resolve(app_root, section, &lookup, &mut problems),
@@ -101,6 +110,8 @@ impl HostConfig {
             settings,
             function_timeout: host_json.function_timeout,
             service_bus: host_json.service_bus,
+            http: host_json.http,
+            keys,
             functions,
             handler,
             environment: lookup.into_pairs(),
@@ -110,10 +121,16 @@ impl HostConfig {
 
     /// The names of the functions that will run, in alphabetical order.
     pub fn function_names(&self) -> Vec<&str> {
-        self.functions
-            .iter()
-            .map(|function| function.name.as_str())
-            .collect()
+        self.functions.iter().map(Function::name).collect()
+    }
+
+    /// Where requests are answered: where the settings say, or, with an HTTP function, on the port
+    /// of the Functions tools on this machine.
+    pub(crate) fn listen_address(&self) -> Option<SocketAddr> {
+        let mut functions = self.functions.iter();
+        let is_web = functions.any(|function| matches!(function, Function::Http(_)));
+        let listen = self.settings.listen;
+        listen.or_else(|| is_web.then_some(crate::http::DEFAULT_LISTEN))
     }
 
     /// How the host behaves around the wire.
@@ -138,6 +155,14 @@ fn read_host_json(
     match HostJson::parse(&file, &text, lookup.pairs()) {
         Ok(host_json) => {
             problems.extend(host_json.unsupported.iter().map(ToString::to_string));
+            for (name, value) in &host_json.http.custom_headers {
+                if name.parse::<HeaderName>().is_err() || value.parse::<HeaderValue>().is_err() {
+                    problems.push(format!(
+                        "{}: extensions.http.customHeaders.{name}: is no header that HTTP allows",
+                        file.display()
+                    ));
+                }
+            }
             Some(host_json)
         }
         Err(found) => {

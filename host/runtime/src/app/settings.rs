@@ -1,14 +1,21 @@
 //! The host's own settings, `NIGHTSHIFT_HOST_…`.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use nightshift_settings::{Reader, Source};
 
+use super::listen;
+
 /// The names that belong to the host. The app's own settings share its environment and are none
 /// of its business.
 const PREFIX: &str = "NIGHTSHIFT_HOST_";
+
+/// The real host's limit of a request's body, in bytes.
+const REQUEST_BYTES: u64 = 104_857_600;
 
 /// How the host behaves around the wire; the crate's documentation has the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,6 +66,20 @@ pub(crate) struct HostSettings {
     /// `NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT`, default 2: concurrent invocations of a function with
     /// `cardinality: many`; always 1 in strict mode.
     pub(crate) batches_in_flight: usize,
+    /// `NIGHTSHIFT_HOST_LISTEN`, or else `ASPNETCORE_URLS`: where requests are answered. Without
+    /// either, `127.0.0.1:7071` if there is an HTTP function, and nowhere if there is none.
+    pub(crate) listen: Option<SocketAddr>,
+    /// `NIGHTSHIFT_HOST_KEYS_DIR`: the folder with one file for each key.
+    pub(crate) keys_folder: Option<PathBuf>,
+    /// `NIGHTSHIFT_HOST_STATE_DIR`, default `.nightshift-host` in the app: where timers keep what
+    /// they remember, and their locks. Hosts that share it share their timers.
+    pub(crate) state_folder: PathBuf,
+    /// `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT`, default 104,857,600: the most bytes of a request's
+    /// body.
+    pub(crate) request_bytes: u64,
+    /// `WEBSITE_AUTH_ENABLED`: whether a platform in front of the host vouches for the headers that
+    /// name the caller.
+    pub(crate) trusts_principal_headers: bool,
 }
 
 /// Hides all names but the host's, so that only those can be unknown.
@@ -78,7 +99,11 @@ impl Source for OwnNames<'_> {
     }
 }
 
-pub(super) fn read(source: &dyn Source, problems: &mut Vec<String>) -> HostSettings {
+pub(super) fn read(
+    app_root: &Path,
+    source: &dyn Source,
+    problems: &mut Vec<String>,
+) -> HostSettings {
     let own = OwnNames(source);
     let mut reader = Reader::new(&own);
     let mode = reader.optional("NIGHTSHIFT_HOST_MODE", Mode::Default);
@@ -96,6 +121,11 @@ pub(super) fn read(source: &dyn Source, problems: &mut Vec<String>) -> HostSetti
         1024 * 1024 * 1024,
     );
     let batches = bounded("NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT", 2, 64);
+    let listen = listen::read(&mut reader);
+    let keys_folder: Option<String> = reader.maybe("NIGHTSHIFT_HOST_KEYS_DIR");
+    let state: Option<String> = reader.maybe("NIGHTSHIFT_HOST_STATE_DIR");
+    let request_bytes = reader.optional("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", REQUEST_BYTES);
+    let trusts: Option<String> = reader.maybe("WEBSITE_AUTH_ENABLED");
     if let Err(found) = reader.finish(&[]) {
         problems.extend(
             found
@@ -114,5 +144,10 @@ pub(super) fn read(source: &dyn Source, problems: &mut Vec<String>) -> HostSetti
         } else {
             as_usize(batches)
         },
+        listen,
+        keys_folder: keys_folder.map(PathBuf::from),
+        state_folder: state.map_or_else(|| app_root.join(".nightshift-host"), PathBuf::from),
+        request_bytes,
+        trusts_principal_headers: trusts.is_some_and(|text| text.eq_ignore_ascii_case("true")),
     }
 }

@@ -61,7 +61,9 @@ fn an_app_is_loaded_with_its_names_resolved() {
     let config = load(&root, &settings).unwrap();
     assert_eq!(config.function_names(), ["graveyard", "orders-work"]);
     assert_eq!(config.mode(), Mode::Default);
-    let graveyard = &config.functions[0];
+    let Function::ServiceBus(graveyard) = &config.functions[0] else {
+        panic!()
+    };
     assert_eq!(
         (graveyard.queue.as_str(), graveyard.sub_queue.is_some()),
         ("orders", true)
@@ -102,18 +104,17 @@ fn everything_wrong_comes_at_once() {
         ("NIGHTSHIFT_POSTGRES_URL", "not the host's business"),
     ];
     insta::assert_snapshot!(load(&root, &settings).unwrap_err(), @r#"
-    11 problems with the function app:
+    10 problems with the function app:
       NIGHTSHIFT_HOST_MODE: cannot be "loose": expected default or strict
       NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT: expected 1 to 64, found 0
       NIGHTSHIFT_HOST_GRACE: is not a setting; did you mean NIGHTSHIFT_HOST_MODE?
       APP/1st/function.json: the folder's name is no function name: write a letter, then letters, digits, _ and - (128 at most, not "host")
       APP/broken/function.json:1:1: is not valid JSON: unterminated object
       APP/sessions/function.json:2:55: bindings[0].isSessionsEnabled: sessions are not supported by this host yet
-      APP/timer/function.json:1:24: bindings[0].type: "timerTrigger" is not supported by this host yet
-      APP/unresolved/function.json: queueName: %NOPE% has no value: set NOPE
-      APP/unresolved/function.json: connection: the connection Bus has no value: set Bus to a connection string
-      APP/web/function.json:1:24: bindings[0].type: "httpTrigger" is not supported by this host yet
-      APP/web/function.json:1:64: bindings[1].type: "http" is not supported by this host yet
+      APP/unresolved/function.json:1:71: bindings[0].queueName: %NOPE% has no value: set NOPE
+      APP/unresolved/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string
+      APP/web/function.json:1:55: bindings[1].direction: is missing: write "direction": "out"
+      APP/host.json: customHandler.description.defaultExecutablePath: there is no file "handler" in APP nor on PATH: build the handler first
     "#);
 }
 
@@ -126,7 +127,7 @@ fn a_bad_host_json_does_not_hide_the_functions_problems() {
     insta::assert_snapshot!(load(&root, &[]).unwrap_err(), @r#"
     2 problems with the function app:
       APP/host.json:1:13: version: expected the text "2.0", found 2
-      APP/a/function.json: connection: the connection Bus has no value: set Bus to a connection string
+      APP/a/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string
     "#);
 }
 
@@ -174,4 +175,42 @@ fn strict_mode_has_one_batch_in_flight() {
         (Mode::Strict, 1)
     );
     assert!(config.handler.is_none() && config.functions.is_empty());
+}
+
+#[test]
+fn headers_that_http_does_not_allow_are_refused() {
+    let root = app(&[(
+        "host.json",
+        r#"{"version": "2.0", "extensions": {"http": {"customHeaders":
+            {"X-Fine": "y", "a b": "z", "c": "d\r\ne: f"}}}}"#,
+    )]);
+    insta::assert_snapshot!(load(&root, &[]).unwrap_err(), @r#"
+    2 problems with the function app:
+      APP/host.json: extensions.http.customHeaders.a b: is no header that HTTP allows
+      APP/host.json: extensions.http.customHeaders.c: is no header that HTTP allows
+    "#);
+}
+
+#[test]
+fn requests_are_answered_where_the_settings_say_or_if_a_function_needs_it() {
+    let web = r#"{"bindings": [{"type": "httpTrigger", "name": "req"}]}"#;
+    let with = app(&[
+        ("host.json", HOST_JSON),
+        ("handler", "#!"),
+        ("web/function.json", web),
+    ]);
+    let without = app(&[("host.json", HOST_JSON)]);
+    let address = |root: &TempDir, settings: &[(&str, &str)]| {
+        let config = load(root, settings).unwrap();
+        config.listen_address().map(|address| address.to_string())
+    };
+    assert_eq!(address(&with, &[]).as_deref(), Some("127.0.0.1:7071"));
+    assert_eq!(address(&without, &[]), None);
+    let urls = ("ASPNETCORE_URLS", "http://+:80");
+    assert_eq!(address(&with, &[urls]).as_deref(), Some("0.0.0.0:80"));
+    let own = ("NIGHTSHIFT_HOST_LISTEN", "127.0.0.1:9");
+    assert_eq!(
+        address(&without, &[urls, own]).as_deref(),
+        Some("127.0.0.1:9")
+    );
 }

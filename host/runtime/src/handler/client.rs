@@ -4,16 +4,16 @@
 //! handlers' servers differ in what they make of that. Its own versions of the headers are sent,
 //! too; a handler may look at them.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Frame};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -22,24 +22,30 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 pub(crate) const HOST_VERSION: &str = "4.1052.200.0";
 
 /// The `User-Agent` that goes with it.
-const AGENT: &str = "Azure-Functions-Host/4.1052.200.0";
+pub(crate) const AGENT: &str = "Azure-Functions-Host/4.1052.200.0";
 
 /// How long a connection is kept for the next call: less than the five seconds after which common
 /// servers (Node's among them) close it, which would fail a call that comes at that moment.
 const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 
+/// What a request carries.
+pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Whatever a body can break off with.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// What a `POST` carries: one chunk of unknown length.
 #[derive(Debug)]
-pub(crate) struct ChunkedBody(Option<Bytes>);
+struct ChunkedBody(Option<Bytes>);
 
 impl Body for ChunkedBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 
@@ -64,7 +70,7 @@ pub(crate) enum CallError {
     #[error("the handler did not answer")]
     Send(#[source] hyper_util::client::legacy::Error),
     #[error("the handler's answer broke off")]
-    Receive(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Receive(#[source] BoxError),
     #[error("the handler's answer is longer than {0} bytes")]
     TooLong(usize),
 }
@@ -72,7 +78,7 @@ pub(crate) enum CallError {
 /// A pool of connections to the handler.
 #[derive(Debug, Clone)]
 pub(crate) struct HandlerClient {
-    client: Client<HttpConnector, ChunkedBody>,
+    client: Client<HttpConnector, RequestBody>,
 }
 
 impl HandlerClient {
@@ -92,11 +98,19 @@ impl HandlerClient {
             .method(Method::GET)
             .uri(format!("http://127.0.0.1:{port}/"))
             .header(USER_AGENT, AGENT)
-            .body(ChunkedBody(None));
+            .body(ChunkedBody(None).boxed_unsync());
         match request {
             Ok(request) => self.client.request(request).await.is_ok(),
             Err(_) => false,
         }
+    }
+
+    /// Sends `request`, whose address names the handler, and returns as soon as the answer begins.
+    pub(crate) async fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, CallError> {
+        self.client.request(request).await.map_err(CallError::Send)
     }
 
     /// Posts `body` to `function` and reads at most `max_answer` bytes of the answer. Dropping the
@@ -115,32 +129,29 @@ impl HandlerClient {
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
             .header("x-azure-functions-hostversion", HOST_VERSION)
             .header(USER_AGENT, AGENT)
-            .body(ChunkedBody(Some(Bytes::from(body))))
+            .body(ChunkedBody(Some(Bytes::from(body))).boxed_unsync())
             .map_err(CallError::Request)?;
         request.headers_mut().extend(headers);
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(CallError::Send)?;
-        let (parts, body) = response.into_parts();
-        let content_type = parts.headers.get(CONTENT_TYPE).map(text_of);
-        let body = Limited::new(body, max_answer)
-            .collect()
-            .await
-            .map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    CallError::TooLong(max_answer)
-                } else {
-                    CallError::Receive(error)
-                }
-            })?;
+        let (parts, body) = self.send(request).await?.into_parts();
         Ok(Answer {
             status: parts.status,
-            content_type,
-            body: body.to_bytes(),
+            content_type: parts.headers.get(CONTENT_TYPE).map(text_of),
+            body: read_answer(body, max_answer).await?,
         })
     }
+}
+
+/// The whole of an answer's body, at most `max_answer` bytes.
+pub(crate) async fn read_answer(body: Incoming, max_answer: usize) -> Result<Bytes, CallError> {
+    let body = Limited::new(body, max_answer).collect().await;
+    let body = body.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            CallError::TooLong(max_answer)
+        } else {
+            CallError::Receive(error)
+        }
+    })?;
+    Ok(body.to_bytes())
 }
 
 fn text_of(value: &HeaderValue) -> String {

@@ -24,7 +24,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use client::{Answer, CallError, HandlerClient};
+pub(crate) use client::{
+    AGENT, Answer, BoxError, CallError, HOST_VERSION, HandlerClient, RequestBody, read_answer,
+};
 use policy::{Ending, RestartPolicy, Verdict};
 use port::free_port;
 use process::{HandlerProcess, Spawner};
@@ -72,11 +74,24 @@ impl HandlerState {
     }
 }
 
+/// The handler as whoever only looks at it sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct HandlerWatch {
+    pub(crate) state: watch::Receiver<HandlerState>,
+    starts: Arc<AtomicU64>,
+}
+
+impl HandlerWatch {
+    /// How often the process was started again.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.starts.load(Ordering::Relaxed).saturating_sub(1)
+    }
+}
+
 /// The handler as the rest of the host sees it.
 #[derive(Debug)]
 pub(crate) struct Handler {
-    state: watch::Receiver<HandlerState>,
-    starts: Arc<AtomicU64>,
+    watch: HandlerWatch,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -102,20 +117,19 @@ impl Handler {
         };
         let task = tokio::spawn(supervisor.run());
         Ok(Self {
-            state,
-            starts,
+            watch: HandlerWatch { state, starts },
             stop,
             task,
         })
     }
 
     pub(crate) fn state(&self) -> watch::Receiver<HandlerState> {
-        self.state.clone()
+        self.watch.state.clone()
     }
 
-    /// How often the process was started again.
-    pub(crate) fn restarts(&self) -> u64 {
-        self.starts.load(Ordering::Relaxed).saturating_sub(1)
+    /// What others may look at.
+    pub(crate) fn watch(&self) -> HandlerWatch {
+        self.watch.clone()
     }
 
     /// Stops the process and waits for its end.

@@ -112,7 +112,7 @@ async fn a_handler_that_crashes_is_started_again_and_one_that_is_stopped_is_gone
     let first = running.ready().await;
     assert!(running.post(&first).await.is_err());
     let second = running.ready_again(&first).await;
-    assert_eq!(running.handler.restarts(), 1);
+    assert_eq!(running.handler.watch().restarts(), 1);
     assert!(!is_alive(first.pid) && is_alive(second.pid));
     let starts = fs::read_to_string(running.file("starts")).unwrap();
     assert_eq!(starts.lines().last().unwrap(), second.port.to_string());
@@ -136,7 +136,7 @@ async fn an_exit_with_code_0_is_final_in_strict_mode() {
     assert!(running.post(&first).await.is_err());
     assert!(running.post(&first).await.is_err());
     assert_eq!(running.ready().await.pid, first.pid);
-    assert_eq!(running.handler.restarts(), 0);
+    assert_eq!(running.handler.watch().restarts(), 0);
     running.handler.stop().await;
 }
 
@@ -156,7 +156,7 @@ async fn the_third_error_stops_the_host_in_strict_mode() {
         what,
         "the handler ended by itself: exit status: 3; it said: no luck"
     );
-    assert_eq!(running.handler.restarts(), 2);
+    assert_eq!(running.handler.watch().restarts(), 2);
 }
 
 #[tokio::test]

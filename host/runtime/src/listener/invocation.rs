@@ -3,60 +3,27 @@
 //! A failure is told once, here, with the function, the invocation's id and what was wrong; the
 //! messages then go back to the broker. Nothing of a message's content is ever logged.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName};
 use nightshift_bindings::function_json::Cardinality;
-use nightshift_bindings::host_json::FunctionTimeout;
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::encode::{EncodeError, Envelope};
-use nightshift_bindings::invocation::response::{Response, ResponseError};
+use nightshift_bindings::invocation::response::Response;
 use nightshift_telemetry::causes;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Listener;
 use super::settle::Settlement;
-use crate::app::Mode;
-use crate::handler::{Answer, CallError, HandlerState, ReadyHandler};
-
-/// The longest answer read in default mode. An answer without outputs has fifty bytes.
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
-
-/// How long after a broken connection the end of the handler may take to be noticed.
-const CRASH_NOTICE: Duration = Duration::from_millis(250);
-
-/// When the invocation is given up, in RFC 3339 (default mode).
-const DEADLINE: &str = "x-nightshift-deadline";
+use crate::app::{Mode, ServiceBusFunction};
+use crate::call::{Caller, Failure, insert, instant};
+use crate::stats::Counters;
 
 /// When the first lock of its messages ends, in RFC 3339 (default mode).
-const LOCKED_UNTIL: &str = "x-nightshift-locked-until";
-
-/// Why an invocation failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("a message's body is an AMQP value or sequence, which no function can be given")]
-    UnboundBody,
-    #[error("the messages cannot be encoded")]
-    Encode(#[from] EncodeError),
-    #[error("the handler is not ready")]
-    NotReady,
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error("the handler answered with a redirect ({0}), which this host does not follow")]
-    Redirect(StatusCode),
-    #[error("the handler answered with status {0}; what went wrong is in its own log")]
-    Status(StatusCode),
-    #[error(transparent)]
-    Response(#[from] ResponseError),
-    #[error("the handler did not answer within functionTimeout ({0:?})")]
-    TimedOut(Duration),
-    #[error("the host stopped before the handler answered")]
-    HostStopped,
-}
+const LOCKED_UNTIL: HeaderName = HeaderName::from_static("x-nightshift-locked-until");
 
 impl Failure {
     /// Whether the same messages may succeed later.
@@ -82,7 +49,9 @@ impl Failure {
 
 /// Messages on their way to the handler.
 pub(super) struct Invocation<'a> {
-    listener: &'a Listener,
+    caller: &'a Caller,
+    function: &'a ServiceBusFunction,
+    counters: &'a Arc<Counters>,
     id: Uuid,
     messages: &'a [TriggerMessage],
     locked_until: Option<DateTime<Utc>>,
@@ -90,12 +59,16 @@ pub(super) struct Invocation<'a> {
 
 impl<'a> Invocation<'a> {
     pub(super) fn new(
-        listener: &'a Listener,
+        caller: &'a Caller,
+        function: &'a ServiceBusFunction,
+        counters: &'a Arc<Counters>,
         messages: &'a [TriggerMessage],
         locked_until: Option<DateTime<Utc>>,
     ) -> Self {
         Self {
-            listener,
+            caller,
+            function,
+            counters,
             id: Uuid::new_v4(),
             messages,
             locked_until,
@@ -105,14 +78,14 @@ impl<'a> Invocation<'a> {
     /// Calls the handler. `cancel` gives up at once.
     pub(super) async fn run(&self, cancel: &CancellationToken) -> Result<(), Failure> {
         let begun = Instant::now();
+        let _running = self.counters.invocation_began();
         let outcome = tokio::select! {
             outcome = self.call() => outcome,
             () = cancel.cancelled() => Err(Failure::HostStopped),
         };
-        let function = &self.listener.function.name;
+        let function = &self.function.name;
         let count = self.messages.len();
-        self.listener
-            .counters
+        self.counters
             .invocation_ended(count, outcome.is_err(), begun.elapsed());
         match outcome {
             Ok(response) => {
@@ -131,7 +104,7 @@ impl<'a> Invocation<'a> {
     /// Says why the invocation failed.
     pub(super) fn tell(&self, failure: &Failure, what: &str) {
         tracing::warn!(
-            function.name = %self.listener.function.name,
+            function.name = %self.function.name,
             invocation.id = %self.id,
             invocation.messages = self.messages.len(),
             error = causes(failure),
@@ -141,67 +114,17 @@ impl<'a> Invocation<'a> {
 
     async fn call(&self) -> Result<Response, Failure> {
         let body = self.encode()?;
-        let handler = self
-            .listener
-            .handler
-            .borrow()
-            .ready()
-            .cloned()
-            .ok_or(Failure::NotReady)?;
-        let headers = self.headers();
-        let limit = match self.listener.mode() {
-            Mode::Default => MAX_ANSWER_BYTES,
-            Mode::Strict => usize::MAX,
-        };
-        let function = &self.listener.function.name;
-        let call = self
-            .listener
-            .client
-            .post(handler.port, function, headers, body, limit);
-        let answer = match self.listener.config.function_timeout {
-            FunctionTimeout::Unlimited => call.await,
-            FunctionTimeout::After(limit) => match timeout(limit, call).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(self.give_up(&handler, limit).await),
-            },
-        };
-        match answer {
-            Ok(answer) => judge(&answer),
-            Err(error) => {
-                self.let_supervisor_see(&handler).await;
-                Err(error.into())
-            }
-        }
-    }
-
-    /// The call took too long. Dropping it has closed its connection; strict mode kills the whole
-    /// handler, too.
-    async fn give_up(&self, handler: &ReadyHandler, limit: Duration) -> Failure {
-        if self.listener.mode() == Mode::Strict {
-            handler.kill.cancel();
-            self.let_supervisor_see(handler).await;
-        }
-        Failure::TimedOut(limit)
-    }
-
-    /// A broken connection usually means that the handler is dead. Its messages go back only once
-    /// that is known: otherwise they would be received again at once, for the same dead handler,
-    /// and use up their deliveries.
-    async fn let_supervisor_see(&self, handler: &ReadyHandler) {
-        let mut state = self.listener.handler.clone();
-        let is_gone =
-            |state: &HandlerState| state.ready().is_none_or(|ready| ready.pid != handler.pid);
-        // A handler that lives on has only closed its connection.
-        let _ = timeout(CRASH_NOTICE, state.wait_for(is_gone)).await;
+        let caller = self.caller;
+        caller.post(&self.function.name, self.headers(), body).await
     }
 
     fn encode(&self) -> Result<Vec<u8>, EncodeError> {
-        let function = &self.listener.function;
+        let function = self.function;
         let envelope = Envelope {
             function: &function.name,
             binding: &function.binding,
             data_type: function.data_type,
-            now: self.listener.config.clock.now(),
+            now: self.caller.config.clock.now(),
             random: Uuid::new_v4(),
         };
         match (function.cardinality, self.messages) {
@@ -211,36 +134,12 @@ impl<'a> Invocation<'a> {
     }
 
     fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        let mut insert = |name: &'static str, value: String| {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(name, value);
-            }
-        };
-        insert("x-azure-functions-invocationid", self.id.to_string());
-        if self.listener.mode() == Mode::Default {
-            let instant = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
-            if let FunctionTimeout::After(limit) = self.listener.config.function_timeout {
-                insert(DEADLINE, instant(self.listener.config.clock.now() + limit));
-            }
-            if let Some(locked_until) = self.locked_until {
-                insert(LOCKED_UNTIL, instant(locked_until));
-            }
+        let mut headers = self.caller.headers(self.id);
+        if self.caller.mode() == Mode::Default
+            && let Some(locked_until) = self.locked_until
+        {
+            insert(&mut headers, LOCKED_UNTIL, &instant(locked_until));
         }
         headers
     }
-}
-
-/// Success is a 2xx status with a JSON object.
-fn judge(answer: &Answer) -> Result<Response, Failure> {
-    if answer.status.is_redirection() {
-        return Err(Failure::Redirect(answer.status));
-    }
-    if !answer.status.is_success() {
-        return Err(Failure::Status(answer.status));
-    }
-    Ok(Response::parse(
-        answer.content_type.as_deref(),
-        &answer.body,
-    )?)
 }

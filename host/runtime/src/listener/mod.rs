@@ -11,7 +11,9 @@
 //! Failed messages go back after a growing pause, too, and a message that failed several times is
 //! tried alone.
 
+pub(crate) mod backlog;
 mod batch;
+mod by_hand;
 mod invocation;
 mod message;
 mod pause;
@@ -22,19 +24,21 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use nightshift_bindings::function_json::Cardinality;
+use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bus::{
     BusError, ClientOptions, ReceivedMessage, Receiver, ReceiverOptions, ServiceBusClient,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Function, HostConfig, Mode};
-use crate::handler::{HandlerClient, HandlerState};
+use crate::app::{Mode, ServiceBusFunction};
+use crate::call::{Caller, Failure};
 use crate::stats::Counters;
 use batch::BatchLimits;
-use invocation::{Failure, Invocation};
+pub(crate) use by_hand::ByHand;
+use invocation::Invocation;
 use message::{has_bindable_body, into_trigger_message};
 pub(crate) use pause::Pauses;
 use settle::Settlement;
@@ -63,10 +67,8 @@ const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// What the listener of a function works with.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) function: Function,
-    pub(crate) config: Arc<HostConfig>,
-    pub(crate) client: HandlerClient,
-    pub(crate) handler: watch::Receiver<HandlerState>,
+    pub(crate) function: ServiceBusFunction,
+    pub(crate) caller: Caller,
     pub(crate) counters: Arc<Counters>,
     /// Stops receiving.
     pub(crate) stop: CancellationToken,
@@ -98,7 +100,7 @@ impl Work {
 
 impl Listener {
     fn mode(&self) -> Mode {
-        self.config.settings.mode
+        self.caller.mode()
     }
 
     /// Runs until the host stops, and returns when every message is settled.
@@ -106,7 +108,10 @@ impl Listener {
         let mut work = Work {
             slots: Arc::new(Semaphore::new(self.concurrency())),
             tasks: JoinSet::new(),
-            limits: BatchLimits::new(&self.config.service_bus, self.config.settings.batch_bytes),
+            limits: BatchLimits::new(
+                &self.caller.config.service_bus,
+                self.caller.config.settings.batch_bytes,
+            ),
         };
         let mut connection = None;
         let mut pauses = Pauses::up_to(LONGEST_ABSENCE);
@@ -147,7 +152,7 @@ impl Listener {
 
     /// Waits for the handler; false when the host stops first.
     async fn handler_becomes_ready(&self) -> bool {
-        let mut state = self.handler.clone();
+        let mut state = self.caller.handler.clone();
         tokio::select! {
             () = self.stop.cancelled() => false,
             found = state.wait_for(|state| state.ready().is_some()) => found.is_ok(),
@@ -156,7 +161,7 @@ impl Listener {
 
     /// Waits until nothing more may be received.
     async fn halted(&self) -> Ended {
-        let mut state = self.handler.clone();
+        let mut state = self.caller.handler.clone();
         tokio::select! {
             () = self.stop.cancelled() => Ended::Stopped,
             // An error means that the handler's supervisor is gone, and the handler with it.
@@ -174,7 +179,7 @@ impl Listener {
                 self.connect().await?
             };
             let options = ReceiverOptions {
-                prefetch: self.config.service_bus.prefetch_count,
+                prefetch: self.caller.config.service_bus.prefetch_count,
                 sub_queue: self.function.sub_queue,
                 ..ReceiverOptions::default()
             };
@@ -192,7 +197,7 @@ impl Listener {
 
     async fn connect(&self) -> Result<ServiceBusClient, BusError> {
         let options = ClientOptions {
-            clock: self.config.clock.clone(),
+            clock: self.caller.config.clock.clone(),
             ..ClientOptions::default()
         };
         ServiceBusClient::connect(&self.function.connection, options).await
@@ -278,14 +283,19 @@ impl Listener {
     /// How many invocations of the function may be under way at a time.
     fn concurrency(&self) -> usize {
         match self.function.cardinality {
-            Cardinality::Many => self.config.settings.batches_in_flight,
-            Cardinality::One => self.config.service_bus.max_concurrent_calls.map_or_else(
-                || {
-                    let processors = std::thread::available_parallelism();
-                    processors.map_or(1, usize::from) * CALLS_PER_PROCESSOR
-                },
-                |calls| usize::try_from(calls).unwrap_or(Semaphore::MAX_PERMITS),
-            ),
+            Cardinality::Many => self.caller.config.settings.batches_in_flight,
+            Cardinality::One => self
+                .caller
+                .config
+                .service_bus
+                .max_concurrent_calls
+                .map_or_else(
+                    || {
+                        let processors = std::thread::available_parallelism();
+                        processors.map_or(1, usize::from) * CALLS_PER_PROCESSOR
+                    },
+                    |calls| usize::try_from(calls).unwrap_or(Semaphore::MAX_PERMITS),
+                ),
         }
     }
 
@@ -299,7 +309,8 @@ impl Listener {
             .filter_map(|message| message.locked_until)
             .min();
         let messages: Vec<_> = batch.iter_mut().map(into_trigger_message).collect();
-        let result = Invocation::new(self, &messages, locked_until)
+        let result = self
+            .invocation(&messages, locked_until)
             .run(&self.cancel)
             .await;
         match result {
@@ -319,13 +330,27 @@ impl Listener {
         }
     }
 
+    fn invocation<'a>(
+        &'a self,
+        messages: &'a [TriggerMessage],
+        locked_until: Option<DateTime<Utc>>,
+    ) -> Invocation<'a> {
+        Invocation::new(
+            &self.caller,
+            &self.function,
+            &self.counters,
+            messages,
+            locked_until,
+        )
+    }
+
     /// Waits before failed messages go back: the broker delivers them again at once, and what is
     /// wrong needs time to pass. The real host does not wait.
     async fn pause_after_failure(&self, locked_until: Option<DateTime<Utc>>) {
         if self.mode() == Mode::Strict {
             return;
         }
-        let now = self.config.clock.now();
+        let now = self.caller.config.clock.now();
         let locked_for = locked_until.map(|until| (until - now).to_std().unwrap_or_default());
         let pause = self.failures().next();
         // They have to go back while they are still ours to give.
@@ -368,7 +393,8 @@ impl Listener {
             return Some(batch);
         }
         if self.mode() == Mode::Strict {
-            Invocation::new(self, &[], None).tell(&Failure::UnboundBody, "the invocation failed");
+            self.invocation(&[], None)
+                .tell(&Failure::UnboundBody, "the invocation failed");
             self.counters
                 .invocation_ended(batch.len(), true, Duration::ZERO);
             self.settle(receiver, &batch, Settlement::Abandon).await;

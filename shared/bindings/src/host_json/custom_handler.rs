@@ -7,6 +7,19 @@ use crate::reader::Reader;
 /// How long the handler may take to listen on its port, unless the file says otherwise.
 const DEFAULT_INITIALIZATION_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What the handler gets of a request to a function with nothing but an HTTP trigger and an HTTP
+/// output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpMode {
+    /// The envelope with `Data` and `Metadata`, as every other function.
+    #[default]
+    Envelope,
+    /// The caller's own request, as `enableForwardingHttpRequest` has it.
+    Forward,
+    /// The caller's own request, streamed, as `enableProxyingHttpRequest` has it.
+    Proxy,
+}
+
 /// The section `customHandler`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -17,8 +30,8 @@ pub struct CustomHandler {
     pub initialization_timeout: Duration,
     /// The fixed port to give to the process; the host picks a free one when not given.
     pub port: Option<u16>,
-    /// Whether plain HTTP functions get the caller's request instead of the envelope.
-    pub forwards_http_requests: bool,
+    /// What the handler gets of a request to a plain HTTP function.
+    pub http_mode: HttpMode,
 }
 
 /// The section `customHandler.description`. `%NAME%` is not expanded yet.
@@ -62,6 +75,18 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<CustomHandler> {
             .time_span("customHandler:initializationTimeout")
             .unwrap_or(DEFAULT_INITIALIZATION_TIMEOUT),
         port: reader.number("customHandler:port", 1, u16::MAX),
-        forwards_http_requests: reader.boolean("customHandler:enableForwardingHttpRequest", false),
+        http_mode: read_http_mode(reader),
     })
+}
+
+/// Proxying wins over forwarding.
+fn read_http_mode(reader: &mut Reader<'_>) -> HttpMode {
+    let forwards = reader.boolean("customHandler:enableForwardingHttpRequest", false);
+    if reader.boolean("customHandler:enableProxyingHttpRequest", false) {
+        HttpMode::Proxy
+    } else if forwards {
+        HttpMode::Forward
+    } else {
+        HttpMode::Envelope
+    }
 }

@@ -8,6 +8,7 @@
 //! running the app in some other way than it asks for.
 
 mod custom_handler;
+mod http;
 mod service_bus;
 mod unsupported;
 
@@ -15,7 +16,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-pub use custom_handler::{CustomHandler, HandlerDescription};
+pub use custom_handler::{CustomHandler, HandlerDescription, HttpMode};
+pub use http::HttpOptions;
 pub use service_bus::ServiceBusOptions;
 
 use crate::document::{Document, Kind};
@@ -60,6 +62,8 @@ pub struct HostJson {
     pub custom_handler: Option<CustomHandler>,
     /// How Service Bus triggers receive.
     pub service_bus: ServiceBusOptions,
+    /// How HTTP functions are reached.
+    pub http: HttpOptions,
     /// The extension bundle the real host would load.
     pub extension_bundle: Option<ExtensionBundle>,
     /// Log levels by category in lower case, such as `default` or `function.orders-work.user`.
@@ -90,6 +94,7 @@ impl HostJson {
             functions: reader.texts("functions"),
             custom_handler: custom_handler::read(&mut reader),
             service_bus: service_bus::read(&mut reader),
+            http: http::read(&mut reader),
             extension_bundle: read_extension_bundle(&mut reader),
             log_levels: read_log_levels(&mut reader),
             unsupported: unsupported::find(&document),

@@ -48,7 +48,8 @@ fn a_full_file_is_read_with_comments_and_any_case() {
         handler.description.working_directory.as_deref(),
         Some("bin")
     );
-    assert!(handler.description.stderr_is_errors_only && handler.forwards_http_requests);
+    assert!(handler.description.stderr_is_errors_only);
+    assert_eq!(handler.http_mode, HttpMode::Forward);
     assert_eq!(handler.initialization_timeout, Duration::from_secs(5));
     let expected = ServiceBusOptions {
         prefetch_count: 100,
@@ -119,7 +120,7 @@ fn every_wrong_value_is_reported_at_once_with_its_place() {
     host.json:2:14: version: expected the text "2.0", found "1.0"
     host.json:3:22: functionTimeout: expected at least one second ("00:00:01"), or "-1" for no limit
     host.json:4:16: functions: expected an array of texts, found "all"
-    host.json: customHandler.description.defaultExecutablePath: is missing: name the handler's executable
+    host.json:5:37: customHandler.description.defaultExecutablePath: is missing: name the handler's executable
     host.json:5:53: customHandler.description.arguments[0]: expected a text, found 1
     host.json:8:51: extensions.serviceBus.maxBatchWaitTime: expected a time span such as "00:05:00" (hours:minutes:seconds) or "1.00:00:00", found "5m"
     host.json:7:22: extensions.serviceBus.prefetchCount: expected a whole number from 0 to 2147483647, found -1
@@ -150,4 +151,33 @@ fn what_the_host_cannot_do_yet_is_collected_by_name() {
     host.json:2:58: concurrency.dynamicConcurrencyEnabled: is not supported by this host yet: remove it
     host.json:4:60: extensions.serviceBus.transportType: is not supported by this host yet: remove it
     ");
+}
+
+#[test]
+fn the_http_section_is_read_and_its_faults_are_named() {
+    let host = parse(
+        r#"{"version": "2.0", "customHandler": {"enableProxyingHttpRequest": true,
+            "enableForwardingHttpRequest": true, "description": {"defaultExecutablePath": "h"}},
+            "extensions": {"http": {"routePrefix": "/v1/", "maxOutstandingRequests": 5,
+            "maxConcurrentRequests": -1, "customHeaders": {"X-Frame-Options": "DENY"}}}}"#,
+    )
+    .unwrap();
+    let expected = HttpOptions {
+        route_prefix: "v1".to_owned(),
+        max_outstanding_requests: Some(5),
+        custom_headers: vec![("x-frame-options".to_owned(), "DENY".to_owned())],
+        ..HttpOptions::default()
+    };
+    assert_eq!(host.http, expected);
+    assert_eq!(host.custom_handler.unwrap().http_mode, HttpMode::Proxy);
+    let problems = parse(
+        r#"{"version": "2.0", "extensions": {"http": {"routePrefix": "a//b",
+            "maxOutstandingRequests": 0, "maxConcurrentRequests": "many"}}}"#,
+    )
+    .unwrap_err();
+    insta::assert_snapshot!(problems, @r#"
+    host.json:2:39: extensions.http.maxOutstandingRequests: expected at least 1, or -1 for no limit, found 0
+    host.json:2:67: extensions.http.maxConcurrentRequests: expected a whole number from -1 to 2147483647, found "many"
+    host.json:1:59: extensions.http.routePrefix: has an empty segment: write it without // and without a slash at its ends
+    "#);
 }

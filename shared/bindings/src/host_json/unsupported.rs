@@ -13,9 +13,10 @@ const KEYS: &[(&str, Option<&str>)] = &[
     ("retry", None),
     ("concurrency:dynamicConcurrencyEnabled", Some("false")),
     ("customHandler:http:routes", None),
-    ("customHandler:enableProxyingHttpRequest", Some("false")),
     ("customHandler:description:defaultWorkerPath", None),
     ("customHandler:description:workerArguments", None),
+    ("extensions:http:dynamicThrottlesEnabled", Some("false")),
+    ("extensions:http:hsts:isEnabled", Some("false")),
     ("extensions:serviceBus:transportType", Some("amqptcp")),
     ("extensions:serviceBus:webProxy", None),
     (

@@ -4,6 +4,8 @@
 //! [`Core::end_round`]. Nothing here waits or does IO.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -91,7 +93,12 @@ impl Core {
     /// Does what a caller asks.
     pub(super) fn command(&mut self, command: Command) {
         match command {
-            Command::Attach { key, spec, reply } => self.attach(key, spec, reply),
+            Command::Attach {
+                key,
+                spec,
+                lost,
+                reply,
+            } => self.attach(key, spec, lost, reply),
             Command::Send {
                 link: key,
                 transfer,
@@ -166,13 +173,19 @@ impl Core {
         }
     }
 
-    fn attach(&mut self, key: LinkKey, spec: LinkSpec, reply: Reply<Result<Attached, BusError>>) {
+    fn attach(
+        &mut self,
+        key: LinkKey,
+        spec: LinkSpec,
+        lost: Arc<AtomicBool>,
+        reply: Reply<Result<Attached, BusError>>,
+    ) {
         if self.closing.is_some() {
             let _ = reply.send(Err(BusError::Closed { what: "client" }));
             return;
         }
         let name = format!("{}-{}", self.name, key.0);
-        match Link::attach(&mut self.engine, &name, spec, reply) {
+        match Link::attach(&mut self.engine, &name, spec, lost, reply) {
             Ok(link) => {
                 self.by_session.insert(link.session, key);
                 self.by_link

@@ -7,6 +7,9 @@
 //!
 //! A failed link stays in the table until its owner lets go of it, so that later calls learn why.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use nightshift_amqp::engine::{CommandError, Engine, LinkId, NewLink, SessionId};
 use nightshift_amqp::performative::{
     AmqpError, Attach, ReceiverSettleMode, SenderSettleMode, Source, Target,
@@ -29,6 +32,8 @@ pub(super) struct Link {
     pub(super) body: Body,
     /// Links whose detach has not been confirmed: two for a pair, else one.
     alive: u8,
+    /// Read by the owner, who opens another link then.
+    lost: Arc<AtomicBool>,
 }
 
 pub(super) enum State {
@@ -52,6 +57,7 @@ impl Link {
         engine: &mut Engine,
         name: &str,
         spec: LinkSpec,
+        lost: Arc<AtomicBool>,
         reply: Reply<Result<Attached, BusError>>,
     ) -> Result<Self, (Reply<Result<Attached, BusError>>, BusError)> {
         let LinkSpec {
@@ -82,6 +88,7 @@ impl Link {
             state: State::Attaching(reply),
             body,
             alive,
+            lost,
         })
     }
 
@@ -150,6 +157,8 @@ impl Link {
     /// Notes that a link is gone. Says whether nothing is left to wait for.
     pub(super) fn detached(&mut self, engine: &mut Engine, error: Option<&AmqpError>) -> bool {
         self.alive = self.alive.saturating_sub(1);
+        // Before any answer, so that whoever reads one sees this too.
+        self.lost.store(true, Ordering::Release);
         let failure = BusError::from_detach(&self.entity, error);
         match std::mem::replace(&mut self.state, State::Failed(failure.clone())) {
             State::Failed(first) => self.state = State::Failed(first),
@@ -189,6 +198,7 @@ impl Link {
 
     /// Answers everything that waits on this link, the owner's close included.
     pub(super) fn fail(&mut self, failure: &BusError) {
+        self.lost.store(true, Ordering::Release);
         self.fail_calls(failure);
         match std::mem::replace(&mut self.state, State::Failed(failure.clone())) {
             State::Attaching(reply) => {
@@ -255,14 +265,14 @@ fn attach_body(
         LinkRole::Requests { reply_to } => {
             let link = NewLink::new(
                 format!("{name}-requests"),
-                Source::new(reply_to),
+                Source::new(reply_to.as_str()),
                 Target::new(address),
             );
             let requests = engine.attach_sender(session, link)?;
             let link = NewLink::new(
                 format!("{name}-responses"),
                 Source::new(address),
-                Target::new(reply_to),
+                Target::new(reply_to.as_str()),
             );
             let responses = engine.attach_receiver(session, link)?;
             Body::Requests(Requests::new(session, requests, responses))

@@ -169,13 +169,15 @@ impl Outgoing {
         }
     }
 
-    /// Answers everything with `failure`.
+    /// Answers everything with `failure`: what waited here was not sent, and what the broker had
+    /// not confirmed may have been accepted.
     pub(super) fn fail(&mut self, failure: &BusError) {
         for waiting in self.waiting.drain(..) {
             let _ = waiting.reply.send(Err(failure.clone()));
         }
         for (_, unconfirmed) in self.unconfirmed.drain() {
-            let _ = unconfirmed.reply.send(Err(failure.clone()));
+            let unknown = BusError::outcome_unknown(failure.clone());
+            let _ = unconfirmed.reply.send(Err(unknown));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The core against a broker's engine, joined by their bytes: what happens when both speak at
 //! once is then the test's to decide.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use nightshift_amqp::engine::{
     AttachAnswer, ClientOptions, Delivery, Event, LinkId, NewDelivery, ServerOptions, SessionId,
@@ -22,6 +24,8 @@ struct Pair {
     broker: Engine,
     /// The broker's name for the link's session.
     session: Option<SessionId>,
+    /// What the link's owner looks at.
+    lost: Arc<AtomicBool>,
 }
 
 impl Pair {
@@ -32,6 +36,7 @@ impl Pair {
             core: Core::new(engine, "c".to_owned(), "host".to_owned(), opened),
             broker: Engine::server(ServerOptions::new("s")),
             session: None,
+            lost: Arc::default(),
         };
         pair.run();
         is_open.try_recv().unwrap();
@@ -95,6 +100,7 @@ impl Pair {
         self.core.command(Command::Attach {
             key: LINK,
             spec,
+            lost: Arc::clone(&self.lost),
             reply,
         });
         let events = self.run();
@@ -289,4 +295,43 @@ fn senders_write_no_more_than_the_high_water_at_once_and_everything_in_the_end()
     for mut answer in answers {
         answer.try_recv().unwrap().unwrap();
     }
+}
+
+#[test]
+fn a_link_that_the_broker_ends_is_lost_and_its_unanswered_sends_are_unknown() {
+    let mut pair = Pair::new();
+    let link = pair.attach(LinkRole::Sender);
+    pair.broker.set_credit(link, 1).unwrap();
+    pair.run();
+    assert!(!pair.lost.load(Ordering::Relaxed));
+    let mut send = || {
+        let (reply, answer) = oneshot::channel();
+        pair.core.command(Command::Send {
+            link: LINK,
+            transfer: Transfer {
+                format: MESSAGE_FORMAT,
+                payload: Bytes::from_static(b"x"),
+            },
+            reply,
+        });
+        answer
+    };
+    let (mut first, mut second) = (send(), send());
+    pair.run();
+    let forced = nightshift_amqp::performative::AmqpError {
+        condition: "amqp:link:detach-forced".into(),
+        description: None,
+        info: None,
+    };
+    pair.broker.detach(link, true, Some(forced)).unwrap();
+    pair.run();
+    assert!(pair.lost.load(Ordering::Relaxed));
+    let unknown = first.try_recv().unwrap().unwrap_err();
+    assert!(
+        matches!(unknown, BusError::SendOutcomeUnknown { .. }),
+        "{unknown}"
+    );
+    let unsent = second.try_recv().unwrap().unwrap_err();
+    assert!(matches!(unsent, BusError::Detached { .. }), "{unsent}");
+    assert!(unknown.is_transient() && unsent.is_transient());
 }

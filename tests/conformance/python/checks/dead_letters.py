@@ -12,15 +12,15 @@ def dead(bus, queue, **options):
 def by_hand(connection_string):
     """a dead-lettered message is in the dead-letter queue with its reason and all it carried"""
     with client(connection_string) as bus:
-        with bus.get_queue_sender("plain") as sender:
+        with bus.get_queue_sender("dead-letters") as sender:
             sender.send_messages(
                 ServiceBusMessage(b"x", message_id="1", application_properties={"kept": "yes"})
             )
-        with bus.get_queue_receiver("plain") as receiver:
+        with bus.get_queue_receiver("dead-letters") as receiver:
             [message] = receive(receiver, 1)
             receiver.dead_letter_message(message, reason="BadInput", error_description="a field is missing")
             assert_empty(receiver)
-        with dead(bus, "plain") as receiver:
+        with dead(bus, "dead-letters") as receiver:
             [message] = receive(receiver, 1)
             equal(message.dead_letter_reason, "BadInput", "reason")
             equal(message.dead_letter_error_description, "a field is missing", "description")
@@ -33,11 +33,11 @@ def by_hand(connection_string):
 def without_reason(connection_string):
     """a message can be dead-lettered without a reason"""
     with client(connection_string) as bus:
-        with bus.get_queue_sender("plain") as sender:
+        with bus.get_queue_sender("dead-letters") as sender:
             sender.send_messages(ServiceBusMessage(b"x"))
-        with bus.get_queue_receiver("plain") as receiver:
+        with bus.get_queue_receiver("dead-letters") as receiver:
             receiver.dead_letter_message(receive(receiver, 1)[0])
-        with dead(bus, "plain", receive_mode="receiveanddelete") as receiver:
+        with dead(bus, "dead-letters", receive_mode="receiveanddelete") as receiver:
             [message] = receive(receiver, 1)
             equal(body(message), b"x", "body")
             assert_empty(receiver)

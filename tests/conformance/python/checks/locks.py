@@ -56,7 +56,7 @@ def renewal(connection_string):
         with bus.get_queue_receiver(QUEUE) as receiver:
             [message] = receive(receiver, 1)
             for _ in range(3):
-                time.sleep(0.6)
+                time.sleep(0.9)
                 until = receiver.renew_message_lock(message)
                 assert until > datetime.now(timezone.utc), until
             receiver.complete_message(message)

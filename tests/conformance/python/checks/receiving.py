@@ -7,7 +7,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceiveMode
 
 from . import assert_empty, client, equal, receive
 
-QUEUE = "plain"
+QUEUE = "receiving"
 
 
 def send(bus, ids, queue=QUEUE):

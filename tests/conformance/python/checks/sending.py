@@ -8,7 +8,7 @@ from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from . import assert_empty, body, client, equal, receive
 
-QUEUE = "plain"
+QUEUE = "sending"
 
 
 def one_message(connection_string):

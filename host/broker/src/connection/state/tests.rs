@@ -66,7 +66,7 @@ impl Pair {
     fn send_one(&self) -> QueueCounts {
         let now = self.connection.shared.clock.now();
         let mut submissions = Vec::new();
-        read_submissions(Bytes::from_static(MESSAGE), false, 0, &mut submissions).unwrap();
+        read_submissions(Bytes::from_static(MESSAGE), false, &mut submissions).unwrap();
         self.queue().with(|queue| {
             let cost = submissions[0].cost();
             queue

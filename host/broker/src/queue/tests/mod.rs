@@ -2,9 +2,12 @@
 
 mod bounds;
 mod dead_letters;
+mod deferral;
+mod duplicates;
 mod locks;
 mod model;
 mod order;
+mod schedule;
 mod time_to_live;
 
 use std::time::Duration;
@@ -93,6 +96,8 @@ fn submission_of(text: &str) -> Submission {
     bytes.extend_from_slice(text.as_bytes());
     Submission {
         header: KeptHeader::default(),
+        scheduled_at_ms: None,
+        message_id: None,
         content: Content::new(&bytes, 0, 0),
     }
 }

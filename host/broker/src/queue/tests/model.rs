@@ -9,7 +9,8 @@ use super::*;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Ready,
-    Locked { until_ms: i64 },
+    Locked { until_ms: i64, deferred: bool },
+    Deferred,
     Dead,
 }
 
@@ -28,7 +29,7 @@ fn live(seed: u64) {
     let mut held: Vec<Delivery> = Vec::new();
     let mut sent = 0;
     for _ in 0..3_000 {
-        match dice.random_range(0..10) {
+        match dice.random_range(0..11) {
             0..3 => {
                 sent += 1;
                 bench.send(&sent.to_string());
@@ -44,7 +45,9 @@ fn live(seed: u64) {
                         (sequence, failures)
                     );
                     let until_ms = delivery.lock.until_ms;
-                    model.insert(sequence, (Place::Locked { until_ms }, failures));
+                    let deferred = false;
+                    let place = Place::Locked { until_ms, deferred };
+                    model.insert(sequence, (place, failures));
                     held.push(delivery);
                 }
             }
@@ -54,18 +57,37 @@ fn live(seed: u64) {
                     &mut bench,
                     &mut model,
                     &delivery,
-                    dice.random_range(0..4),
+                    dice.random_range(0..5),
                     MAX_FAILURES,
                 );
+            }
+            9 => {
+                let mut all = model.iter();
+                let deferred = all.find(|(_, (place, _))| *place == Place::Deferred);
+                let Some((&sequence, &(_, failures))) = deferred else {
+                    continue;
+                };
+                let (now, wanted) = (bench.now, [sequence]);
+                let received =
+                    bench
+                        .queue
+                        .receive_deferred(now, SubQueue::Active, &wanted, usize::MAX);
+                let delivery = received.unwrap().pop().unwrap();
+                assert_eq!(delivery.delivery_count, failures);
+                let (until_ms, deferred) = (delivery.lock.until_ms, true);
+                model.insert(sequence, (Place::Locked { until_ms, deferred }, failures));
+                held.push(delivery);
             }
             _ => {
                 bench.pass(Duration::from_secs(dice.random_range(0..25)));
                 let now_ms = bench.now.timestamp_millis();
                 for (place, failures) in model.values_mut() {
-                    if matches!(place, Place::Locked { until_ms } if *until_ms <= now_ms) {
+                    if let Place::Locked { until_ms, deferred } = *place
+                        && until_ms <= now_ms
+                    {
                         *failures += 1;
                         let dead = *failures >= MAX_FAILURES;
-                        *place = if dead { Place::Dead } else { Place::Ready };
+                        *place = if dead { Place::Dead } else { back(deferred) };
                     }
                 }
             }
@@ -77,6 +99,17 @@ fn live(seed: u64) {
             count(|place| *place == Place::Dead),
         );
         assert_eq!(bench.counts(), expected, "seed {seed}");
+        let deferred = count(|place| *place == Place::Deferred);
+        assert_eq!(bench.queue.counts().deferred, deferred, "seed {seed}");
+    }
+}
+
+/// Where a message goes when its lock ends.
+fn back(deferred: bool) -> Place {
+    if deferred {
+        Place::Deferred
+    } else {
+        Place::Ready
     }
 }
 
@@ -92,6 +125,7 @@ fn settle_one(
         0 => Settlement::Complete,
         1 => Settlement::Abandon(Amendments::default()),
         2 => Settlement::Release,
+        3 => Settlement::Defer(Amendments::default()),
         _ => Settlement::DeadLetter(Amendments::default()),
     };
     let settled = bench.settle(delivery, &settlement);
@@ -100,15 +134,19 @@ fn settle_one(
         return;
     }
     settled.unwrap();
-    let failures = model[&delivery.sequence].1;
+    let (place, failures) = model[&delivery.sequence];
+    let Place::Locked { deferred, .. } = place else {
+        panic!("{place:?} was settled")
+    };
     let place = match how {
         0 => {
             model.remove(&delivery.sequence);
             return;
         }
         1 if failures + 1 >= max_failures => (Place::Dead, failures + 1),
-        1 => (Place::Ready, failures + 1),
-        2 => (Place::Ready, failures),
+        1 => (back(deferred), failures + 1),
+        2 => (back(deferred), failures),
+        3 => (Place::Deferred, failures + 1),
         _ => (Place::Dead, failures),
     };
     model.insert(delivery.sequence, place);

@@ -9,8 +9,10 @@
 
 mod body_properties;
 mod escape;
+mod http;
 mod metadata;
 mod time;
+mod timer;
 
 use base64_simd::STANDARD;
 use chrono::{DateTime, Utc};
@@ -21,8 +23,10 @@ use super::TriggerMessage;
 use crate::function_json::DataType;
 use body_properties::BodyProperties;
 use escape::{Depth, push_compact_json, push_escaped};
+pub use http::{HttpBody, HttpInvocation};
 use metadata::{push_batch_metadata, push_single_metadata};
 use time::{Form, push_time};
+pub use timer::{ScheduleStatus, TimerInvocation};
 
 /// Why messages cannot be put into an invocation; the invocation then fails before the handler is
 /// called.
@@ -143,6 +147,15 @@ impl Envelope<'_> {
         push_uuid(out, self.random);
         out.extend_from_slice(b"\"},");
     }
+}
+
+/// The metadata that every invocation has.
+fn sys(envelope: &Envelope<'_>) -> serde_json::Value {
+    serde_json::json!({
+        "MethodName": envelope.function,
+        "UtcNow": envelope.now.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        "RandGuid": envelope.random,
+    })
 }
 
 /// Ends the metadata, whose members each end with a comma, and the document.

@@ -184,3 +184,87 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<String>(inner).unwrap(), body);
     }
 }
+
+#[test]
+fn an_http_request_stands_inline_and_its_parts_are_repeated() {
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    };
+    let params = vec![
+        ("id".to_owned(), Some("7".to_owned())),
+        ("kind".to_owned(), None),
+    ];
+    let request = HttpInvocation {
+        url: "http://h/api/o/7?a=1&a=2",
+        method: "POST",
+        query: &pairs(&[("a", "1"), ("a", "2")]),
+        headers: &pairs(&[("accept", "x"), ("accept", "y")]),
+        params: &params,
+        key: Some(("default", "Function")),
+        body: Some(HttpBody::Text {
+            text: r#"{"n": 1.0, "o": {"p": true}, "list": []}"#,
+            is_json: true,
+        }),
+    };
+    let envelope = Envelope {
+        function: "f",
+        binding: "req",
+        data_type: DataType::Unspecified,
+        now: "2026-01-02T03:04:05Z".parse().unwrap(),
+        random: Uuid::nil(),
+    };
+    let body: Value = serde_json::from_slice(&envelope.encode_http(&request).unwrap()).unwrap();
+    let req = &body["Data"]["req"];
+    assert_eq!(req["Url"], "http://h/api/o/7?a=1&a=2");
+    assert_eq!(req["Query"], serde_json::json!({"a": "1,2"}));
+    assert_eq!(req["Headers"], serde_json::json!({"accept": ["x", "y"]}));
+    assert_eq!(req["Params"], serde_json::json!({"id": "7", "kind": null}));
+    assert_eq!(req["Body"], r#"{"n": 1.0, "o": {"p": true}, "list": []}"#);
+    assert_eq!(req["Identities"][0]["Claims"][0]["Value"], "Function");
+    let metadata = &body["Metadata"];
+    assert_eq!(metadata["n"], "\"1.0\"");
+    assert_eq!(metadata["o"], serde_json::json!({"p": true}));
+    assert_eq!(metadata["id"], "\"7\"");
+    assert_eq!(metadata["a"], "\"1,2\"");
+    assert!(metadata.get("list").is_none() && metadata.get("kind").is_none());
+    assert_eq!(metadata["Headers"]["accept"], "x,y");
+    assert_eq!(metadata["sys"]["MethodName"], "f");
+    let bytes = HttpInvocation {
+        body: Some(HttpBody::Bytes(b"hi")),
+        key: None,
+        ..request
+    };
+    let body: Value = serde_json::from_slice(&envelope.encode_http(&bytes).unwrap()).unwrap();
+    assert_eq!(body["Data"]["req"]["Body"], "aGk=");
+    assert_eq!(
+        body["Data"]["req"]["Identities"][0]["IsAuthenticated"],
+        false
+    );
+}
+
+#[test]
+fn a_timers_tick_carries_its_state_in_its_zone() {
+    let zone = chrono::FixedOffset::east_opt(3_600).unwrap();
+    let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap().with_timezone(&zone);
+    let envelope = Envelope {
+        function: "f",
+        binding: "tick",
+        data_type: DataType::Unspecified,
+        now: "2026-01-02T03:04:05Z".parse().unwrap(),
+        random: Uuid::nil(),
+    };
+    let mut tick = TimerInvocation {
+        adjusts_for_dst: true,
+        status: Some(ScheduleStatus {
+            last: None,
+            next: at("2026-01-02T04:00:00Z"),
+            last_updated: at("2026-01-02T03:00:00.25Z"),
+        }),
+        is_past_due: true,
+    };
+    let text = |tick: &TimerInvocation<_>| String::from_utf8(envelope.encode_timer(tick)).unwrap();
+    insta::assert_snapshot!(text(&tick), @r#"{"Data":{"tick":{"IsPastDue":true,"Schedule":{"AdjustForDST":true},"ScheduleStatus":{"Last":"0001-01-01T00:00:00+00:00","LastUpdated":"2026-01-02T04:00:00.250+01:00","Next":"2026-01-02T05:00:00+01:00"}}},"Metadata":{"sys":{"MethodName":"f","RandGuid":"00000000-0000-0000-0000-000000000000","UtcNow":"2026-01-02T03:04:05Z"}}}"#);
+    tick.status = None;
+    assert!(text(&tick).contains(r#""ScheduleStatus":null"#));
+}

@@ -1,35 +1,42 @@
 //! The functions of an app: one folder each, directly in the app root.
 
+mod http;
+mod service_bus;
+mod timer;
+
 use std::fs;
 use std::path::Path;
 
-use nightshift_bindings::function_json::{
-    Cardinality, DataType, EntityPath, FunctionJson, ServiceBusTrigger, is_function_name,
-};
+use nightshift_bindings::function_json::{Binding, FunctionJson, is_function_name};
 use nightshift_bindings::host_json::HostJson;
-use nightshift_bindings::substitution::resolve_names;
-use nightshift_bus::{ConnectionString, SubQueue};
+use nightshift_bindings::problem::ConfigProblem;
 
 use super::lookup::Lookup;
-use super::{connection, read_text};
-
-/// How the dead-letter queue of a queue is named in `queueName`.
-const DEAD_LETTER_SUFFIX: &str = "/$DeadLetterQueue";
+use super::read_text;
+pub(crate) use http::HttpFunction;
+pub(crate) use service_bus::ServiceBusFunction;
+pub(crate) use timer::TimerFunction;
 
 /// A function that can run.
 #[derive(Debug, Clone)]
-pub(crate) struct Function {
+pub(crate) enum Function {
+    /// Triggered by messages.
+    ServiceBus(ServiceBusFunction),
+    /// Triggered by requests.
+    Http(HttpFunction),
+    /// Triggered by the clock.
+    Timer(TimerFunction),
+}
+
+impl Function {
     /// The folder's name.
-    pub(crate) name: String,
-    /// The trigger binding's name.
-    pub(crate) binding: String,
-    pub(crate) connection: ConnectionString,
-    pub(crate) queue: String,
-    pub(crate) sub_queue: Option<SubQueue>,
-    pub(crate) cardinality: Cardinality,
-    pub(crate) data_type: DataType,
-    /// Whether the messages of a successful invocation are completed.
-    pub(crate) auto_complete: bool,
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::ServiceBus(function) => &function.name,
+            Self::Http(function) => &function.name,
+            Self::Timer(function) => &function.name,
+        }
+    }
 }
 
 /// Reads every enabled function of the app, in alphabetical order.
@@ -69,7 +76,11 @@ pub(super) fn read_all(
             Err(found) => problems.extend(found),
         }
     }
+    problems.extend(http::shared_routes(&functions));
     functions
+        .into_iter()
+        .map(|(function, _)| function)
+        .collect()
 }
 
 /// The folders that hold a `function.json`.
@@ -90,12 +101,15 @@ fn is_disabled(name: &str, lookup: &Lookup) -> bool {
         || lookup.is_true(&format!("AzureWebJobs_{name}_Disabled"))
 }
 
+/// A function with the file that it was read from, in which more problems may be found.
+type ReadFunction = (Function, FunctionJson);
+
 fn read_one(
     app_root: &Path,
     name: &str,
     host_json: &HostJson,
     lookup: &Lookup,
-) -> Result<Function, Vec<String>> {
+) -> Result<ReadFunction, Vec<String>> {
     let file = app_root.join(name).join("function.json");
     let at = |what: String| vec![format!("{}: {what}", file.display())];
     if !is_function_name(name) {
@@ -104,60 +118,25 @@ fn read_one(
         return Err(at(what.to_owned()));
     }
     let text = read_text(&file).map_err(|problem| vec![problem])?;
-    let lines = |found: &[nightshift_bindings::problem::ConfigProblem]| {
-        found.iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
+    let lines = |found: &[ConfigProblem]| found.iter().map(ToString::to_string).collect::<Vec<_>>();
     let read = FunctionJson::parse(&file, &text).map_err(|found| lines(&found.0))?;
     if !read.unsupported.is_empty() {
         return Err(lines(&read.unsupported));
     }
-    let Some(trigger) = read.service_bus_trigger() else {
-        return Err(at("has no trigger that this host knows".to_owned()));
-    };
-    resolve(name, trigger, host_json, lookup)
-        .map_err(|found| found.into_iter().flat_map(at).collect())
-}
-
-/// Replaces the names in a trigger by what the settings say.
-fn resolve(
-    name: &str,
-    trigger: &ServiceBusTrigger,
-    host_json: &HostJson,
-    lookup: &Lookup,
-) -> Result<Function, Vec<String>> {
-    let mut problems = Vec::new();
-    let queue = match &trigger.entity {
-        EntityPath::Queue(queue) => resolve_names(queue, |name| lookup.value(name))
-            .map_err(|error| problems.push(format!("queueName: {error}"))),
-        // Refused before by name.
-        EntityPath::Subscription { .. } => Err(()),
-    };
-    let connection = connection::resolve(&trigger.connection, lookup)
-        .map_err(|error| problems.push(format!("connection: {error}")));
-    let (Ok(queue), Ok(connection)) = (queue, connection) else {
-        return Err(problems);
-    };
-    let (queue, sub_queue) = split_sub_queue(&queue);
-    Ok(Function {
-        name: name.to_owned(),
-        binding: trigger.name.clone(),
-        connection,
-        queue: queue.to_owned(),
-        sub_queue,
-        cardinality: trigger.cardinality,
-        data_type: trigger.data_type,
-        auto_complete: trigger
-            .auto_complete
-            .unwrap_or(host_json.service_bus.auto_complete_messages),
-    })
-}
-
-fn split_sub_queue(queue: &str) -> (&str, Option<SubQueue>) {
-    let split = queue.len().saturating_sub(DEAD_LETTER_SUFFIX.len());
-    match (queue.get(..split), queue.get(split..)) {
-        (Some(name), Some(suffix)) if suffix.eq_ignore_ascii_case(DEAD_LETTER_SUFFIX) => {
-            (name, Some(SubQueue::DeadLetter))
+    let function = match read.trigger() {
+        Some(Binding::ServiceBusTrigger(trigger)) => {
+            service_bus::resolve(name, &read, trigger, host_json, lookup).map(Function::ServiceBus)
         }
-        _ => (queue, None),
+        Some(Binding::HttpTrigger(trigger)) => {
+            http::resolve(name, &read, trigger, host_json, lookup).map(Function::Http)
+        }
+        Some(Binding::TimerTrigger(trigger)) => {
+            timer::resolve(name, &read, trigger, lookup).map(Function::Timer)
+        }
+        _ => return Err(at("has no trigger that this host knows".to_owned())),
+    };
+    match function {
+        Ok(function) => Ok((function, read)),
+        Err(found) => Err(lines(&found)),
     }
 }

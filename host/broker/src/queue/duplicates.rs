@@ -1,0 +1,91 @@
+//! Which message ids were seen within the window of duplicate detection.
+//!
+//! Of an id, only the first half of a SHA-256 is kept: 16 bytes however long the id, and nobody can
+//! make up an id that looks like another one's.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use nightshift_amqp::message::MessageId;
+use sha2::{Digest, Sha256};
+
+use super::millis;
+
+type Key = [u8; 16];
+
+/// The ids seen within the window.
+#[derive(Debug)]
+pub(super) struct History {
+    window_ms: i64,
+    /// The sequence number that the first message with an id was given.
+    seen: HashMap<Key, u64>,
+    /// When each id is forgotten, in the order in which they came.
+    ends: VecDeque<(i64, Key)>,
+}
+
+impl History {
+    pub(super) fn new(window: Duration) -> Self {
+        Self {
+            window_ms: millis(window),
+            seen: HashMap::new(),
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// How many ids are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The sequence number of an earlier message with this id.
+    pub(super) fn find(&self, id: &MessageId) -> Option<u64> {
+        self.seen.get(&key(id)).copied()
+    }
+
+    /// Remembers an id that is not known.
+    pub(super) fn remember(&mut self, now_ms: i64, id: &MessageId, sequence: u64) {
+        let key = key(id);
+        self.seen.insert(key, sequence);
+        self.ends
+            .push_back((now_ms.saturating_add(self.window_ms), key));
+    }
+
+    /// Forgets the ids whose window is over.
+    pub(super) fn forget_old(&mut self, now_ms: i64) {
+        while let Some((_, key)) = self.ends.pop_front_if(|(end_ms, _)| *end_ms <= now_ms) {
+            self.seen.remove(&key);
+        }
+        if self.ends.len() < self.ends.capacity() / 8 {
+            self.ends.shrink_to(self.ends.len() * 2);
+            self.seen.shrink_to(self.ends.len() * 2);
+        }
+    }
+}
+
+/// An id of another type is another id.
+fn key(id: &MessageId) -> Key {
+    let mut hash = Sha256::new();
+    match id {
+        MessageId::Ulong(number) => {
+            hash.update([0]);
+            hash.update(number.to_be_bytes());
+        }
+        MessageId::Uuid(uuid) => {
+            hash.update([1]);
+            hash.update(uuid.as_bytes());
+        }
+        MessageId::Binary(bytes) => {
+            hash.update([2]);
+            hash.update(bytes);
+        }
+        MessageId::String(text) => {
+            hash.update([3]);
+            hash.update(text);
+        }
+    }
+    let mut key = Key::default();
+    key.copy_from_slice(&hash.finalize()[..16]);
+    key
+}

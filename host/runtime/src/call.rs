@@ -1,0 +1,213 @@
+//! One call of the handler, whatever triggered it.
+//!
+//! A call has a time limit (`functionTimeout`), and what its end means for the handler is the
+//! mode's decision: strict mode kills the process, as the real host does, and the default mode
+//! closes the call's connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use nightshift_bindings::host_json::FunctionTimeout;
+use nightshift_bindings::invocation::encode::EncodeError;
+use nightshift_bindings::invocation::response::{Response, ResponseError};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::app::{HostConfig, Mode};
+use crate::handler::{Answer, CallError, HandlerClient, HandlerState, ReadyHandler};
+
+/// The longest answer read in default mode. An answer without outputs has fifty bytes.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long after a broken connection the end of the handler may take to be noticed.
+const CRASH_NOTICE: Duration = Duration::from_millis(250);
+
+/// Which invocation a call belongs to.
+pub(crate) const INVOCATION_ID: HeaderName =
+    HeaderName::from_static("x-azure-functions-invocationid");
+
+/// When the invocation is given up, in RFC 3339 (default mode).
+const DEADLINE: HeaderName = HeaderName::from_static("x-nightshift-deadline");
+
+/// Why an invocation failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("a message's body is an AMQP value or sequence, which no function can be given")]
+    UnboundBody,
+    #[error("the messages cannot be encoded")]
+    Encode(#[from] EncodeError),
+    #[error("the request cannot be encoded")]
+    EncodeRequest(#[source] serde_json::Error),
+    #[error("the handler is not ready")]
+    NotReady,
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("the handler answered with a redirect ({0}), which this host does not follow")]
+    Redirect(StatusCode),
+    #[error("the handler answered with status {0}; what went wrong is in its own log")]
+    Status(StatusCode),
+    #[error(transparent)]
+    Response(#[from] ResponseError),
+    #[error("the handler's answer has no usable output {name:?}: {what}")]
+    Output { name: String, what: &'static str },
+    #[error("the handler did not answer within functionTimeout ({0:?})")]
+    TimedOut(Duration),
+    #[error("the host stopped before the handler answered")]
+    HostStopped,
+}
+
+impl Failure {
+    /// Whether the call broke off because the caller's own body was longer than allowed.
+    pub(crate) fn is_too_long_a_request(&self) -> bool {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = source {
+            if error.is::<BodyTooLong>() {
+                return true;
+            }
+            source = error.source();
+        }
+        false
+    }
+}
+
+/// A request's body that turned out longer than allowed while it was passed on.
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body is longer than FUNCTIONS_REQUEST_BODY_SIZE_LIMIT allows")]
+pub(crate) struct BodyTooLong;
+
+/// What calls need.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) config: Arc<HostConfig>,
+    pub(crate) client: HandlerClient,
+    pub(crate) handler: watch::Receiver<HandlerState>,
+}
+
+impl Caller {
+    pub(crate) fn mode(&self) -> Mode {
+        self.config.settings.mode
+    }
+
+    /// Where the handler is now.
+    pub(crate) fn ready_handler(&self) -> Result<ReadyHandler, Failure> {
+        let state = self.handler.borrow();
+        state.ready().cloned().ok_or(Failure::NotReady)
+    }
+
+    /// Where the handler is as soon as it is ready.
+    pub(crate) async fn handler_within(&self, patience: Duration) -> Result<ReadyHandler, Failure> {
+        let mut state = self.handler.clone();
+        let ready = state.wait_for(|state| state.ready().is_some());
+        match timeout(patience, ready).await {
+            Ok(Ok(state)) => state.ready().cloned().ok_or(Failure::NotReady),
+            _ => Err(Failure::NotReady),
+        }
+    }
+
+    /// Posts an envelope to `function` and reads the answer.
+    pub(crate) async fn post(
+        &self,
+        function: &str,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Response, Failure> {
+        let handler = self.ready_handler()?;
+        let limit = match self.mode() {
+            Mode::Default => MAX_ANSWER_BYTES,
+            Mode::Strict => usize::MAX,
+        };
+        let call = self
+            .client
+            .post(handler.port, function, headers, body, limit);
+        judge(&self.limited(&handler, call).await?)
+    }
+
+    /// `call` within `functionTimeout`.
+    pub(crate) async fn limited<T>(
+        &self,
+        handler: &ReadyHandler,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, Failure> {
+        let answer = match self.config.function_timeout {
+            FunctionTimeout::Unlimited => call.await,
+            FunctionTimeout::After(limit) => match timeout(limit, call).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(self.give_up(handler, limit).await),
+            },
+        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                self.let_supervisor_see(handler).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The headers of an invocation.
+    pub(crate) fn headers(&self, id: Uuid) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        insert(&mut headers, INVOCATION_ID, &id.to_string());
+        if self.mode() == Mode::Default
+            && let FunctionTimeout::After(limit) = self.config.function_timeout
+        {
+            insert(
+                &mut headers,
+                DEADLINE,
+                &instant(self.config.clock.now() + limit),
+            );
+        }
+        headers
+    }
+
+    /// The call took too long. Dropping it has closed its connection; strict mode kills the whole
+    /// handler, too.
+    async fn give_up(&self, handler: &ReadyHandler, limit: Duration) -> Failure {
+        if self.mode() == Mode::Strict {
+            handler.kill.cancel();
+            self.let_supervisor_see(handler).await;
+        }
+        Failure::TimedOut(limit)
+    }
+
+    /// A broken connection usually means that the handler is dead. Its messages go back only once
+    /// that is known: otherwise they would be received again at once, for the same dead handler,
+    /// and use up their deliveries.
+    async fn let_supervisor_see(&self, handler: &ReadyHandler) {
+        let mut state = self.handler.clone();
+        let is_gone =
+            |state: &HandlerState| state.ready().is_none_or(|ready| ready.pid != handler.pid);
+        // A handler that lives on has only closed its connection.
+        let _ = timeout(CRASH_NOTICE, state.wait_for(is_gone)).await;
+    }
+}
+
+/// Sets a header to a text that is known to be fit for one.
+pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// An instant as the headers spell it.
+pub(crate) fn instant(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Success is a 2xx status with a JSON object.
+fn judge(answer: &Answer) -> Result<Response, Failure> {
+    if answer.status.is_redirection() {
+        return Err(Failure::Redirect(answer.status));
+    }
+    if !answer.status.is_success() {
+        return Err(Failure::Status(answer.status));
+    }
+    Ok(Response::parse(
+        answer.content_type.as_deref(),
+        &answer.body,
+    )?)
+}

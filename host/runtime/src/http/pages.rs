@@ -1,0 +1,256 @@
+//! The host's own pages: `/admin/…`, `/healthz/…`, `/metrics`.
+//!
+//! The admin pages are the real host's, and `backlog`; they need the master key, but for `ping`. Health pages are
+//! for whatever watches the process and are open.
+
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use nightshift_bindings::function_json::AuthLevel;
+use nightshift_telemetry::causes;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::body::{ReplyBody, read, reply};
+use super::guard::{Asked, Refusal};
+use super::metrics;
+use super::service::Service;
+use crate::app::Function;
+use crate::handler::HOST_VERSION;
+use crate::listener::{ByHand, backlog};
+use crate::timer::Timer;
+
+/// The largest body of an admin request, in bytes.
+const MAX_ADMIN_BYTES: u64 = 1024 * 1024;
+
+impl Service {
+    /// The answer of one of the host's own pages; the request comes back if it is for none.
+    pub(super) async fn page(
+        &self,
+        request: Request<Incoming>,
+        asked: &Asked,
+    ) -> Result<Result<Response<ReplyBody>, Request<Incoming>>, Refusal> {
+        let words: Vec<&str> = asked.segments.iter().map(String::as_str).collect();
+        let is_admin = words
+            .first()
+            .is_some_and(|first| first.eq_ignore_ascii_case("admin"));
+        let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_post = request.method() == Method::POST;
+        let page = match words.as_slice() {
+            ["healthz", "live"] if is_get => reply(StatusCode::OK, "alive"),
+            ["healthz", "ready"] if is_get => self.readiness(),
+            ["metrics"] if is_get => {
+                self.admit_admin(asked, &request)?;
+                with_type(metrics::text(&self.monitor), metrics::CONTENT_TYPE)
+            }
+            [_, host, ping]
+                if is_admin && (is_get || is_post) && is(host, "host") && is(ping, "ping") =>
+            {
+                reply(StatusCode::OK, "")
+            }
+            [_, rest @ ..] if is_admin => {
+                self.admit_admin(asked, &request)?;
+                let rest: Vec<String> = rest.iter().map(|word| word.to_lowercase()).collect();
+                let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+                match rest.as_slice() {
+                    ["host", "backlog"] if is_get => self.backlog().await,
+                    ["functions", name] if is_post => self.run_by_hand(name, request).await?,
+                    _ if is_get => self.admin_get(&rest),
+                    ["host", "drain"] if is_post => {
+                        tracing::info!("a drain was asked for: nothing more is received");
+                        self.monitor.drain.cancel();
+                        reply(StatusCode::ACCEPTED, "")
+                    }
+                    _ => reply(StatusCode::NOT_FOUND, ""),
+                }
+            }
+            _ => return Ok(Err(request)),
+        };
+        Ok(Ok(page))
+    }
+
+    fn admit_admin(&self, asked: &Asked, request: &Request<Incoming>) -> Result<(), Refusal> {
+        let admitted = self
+            .access
+            .admit(asked, request.headers(), AuthLevel::Admin, None);
+        admitted.map(drop)
+    }
+
+    /// Whether there is any use in sending work here.
+    fn readiness(&self) -> Response<ReplyBody> {
+        let missing = if self.monitor.drain.is_cancelled() {
+            Some("the host is draining".to_owned())
+        } else {
+            self.monitor.missing()
+        };
+        match missing {
+            None => reply(StatusCode::OK, "ready"),
+            Some(what) => reply(StatusCode::SERVICE_UNAVAILABLE, what),
+        }
+    }
+
+    fn admin_get(&self, path: &[&str]) -> Response<ReplyBody> {
+        let function = |name: &str| {
+            let mut functions = self.caller.config.functions.iter();
+            functions.find(|function| function.name().eq_ignore_ascii_case(name))
+        };
+        match path {
+            ["host", "status"] => json_page(&self.status()),
+            ["host", "drain", "status"] => json_page(&json!({
+                "state": format!("{:?}", self.monitor.drain()),
+                "outstandingInvocations": self.monitor.running(),
+                "outstandingRetries": 0,
+            })),
+            ["functions"] => {
+                let all = self
+                    .caller
+                    .config
+                    .functions
+                    .iter()
+                    .map(|function| self.describe(function));
+                json_page(&all.collect())
+            }
+            ["functions", name] => function(name)
+                .map_or_else(not_found, |function| json_page(&self.describe(function))),
+            ["functions", name, "status"] => {
+                function(name).map_or_else(not_found, |_| json_page(&json!({"errors": []})))
+            }
+            _ => not_found(),
+        }
+    }
+
+    /// What waits, as KEDA's metrics-api scaler can read it.
+    async fn backlog(&self) -> Response<ReplyBody> {
+        let (mut total, mut each) = (0_u64, serde_json::Map::new());
+        for function in &self.caller.config.functions {
+            let Function::ServiceBus(function) = function else {
+                continue;
+            };
+            match backlog::count(&self.caller.config, function).await {
+                Ok(count) => {
+                    total += u64::from(count);
+                    each.insert(function.name.clone(), count.into());
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        function.name = %function.name,
+                        error = causes(&error),
+                        "the backlog cannot be told"
+                    );
+                    return reply(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "the broker cannot be asked",
+                    );
+                }
+            }
+        }
+        json_page(&json!({"total": total, "functions": each, "counts_up_to": backlog::MOST}))
+    }
+
+    fn status(&self) -> Value {
+        let root = &self.caller.config.app_root;
+        let id = root
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
+        let uptime = Instant::now()
+            .duration_since(self.monitor.begun)
+            .as_millis();
+        json!({
+            "id": id,
+            "state": self.monitor.state_name(),
+            "version": HOST_VERSION,
+            "versionDetails": concat!("nightshift ", env!("CARGO_PKG_VERSION")),
+            "instanceId": self.monitor.instance,
+            "processUptime": u64::try_from(uptime).unwrap_or(u64::MAX),
+            "errors": [],
+        })
+    }
+
+    fn describe(&self, function: &Function) -> Value {
+        let mut described = json!({"name": function.name(), "language": "Custom"});
+        if let Function::Http(web) = function {
+            described["invoke_url_template"] =
+                format!("http://{}/{}", self.address, web.route).into();
+        }
+        described
+    }
+
+    /// `POST /admin/functions/{name}`: runs a function once and does not wait for it.
+    async fn run_by_hand(
+        &self,
+        name: &str,
+        request: Request<Incoming>,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let bad = |what: &'static str| Refusal(StatusCode::BAD_REQUEST, what);
+        let mut functions = self.caller.config.functions.iter();
+        let Some(function) = functions.find(|function| function.name().eq_ignore_ascii_case(name))
+        else {
+            return Ok(not_found());
+        };
+        let kind = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok());
+        let kind = kind
+            .and_then(|kind| kind.split(';').next())
+            .unwrap_or_default();
+        if !kind.trim().eq_ignore_ascii_case("application/json") {
+            let what = "expected Content-Type: application/json";
+            return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, what));
+        }
+        let body = read(request.into_body(), MAX_ADMIN_BYTES).await?;
+        let body: Value =
+            serde_json::from_slice(&body).map_err(|_| bad("expected a JSON object"))?;
+        let Value::Object(body) = body else {
+            return Err(bad("expected a JSON object such as {\"input\": \"…\"}"));
+        };
+        let input = match body.get("input") {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(input)) => input.clone(),
+            Some(_) => return Err(bad("expected the member input to be a text")),
+        };
+        let counters = self.monitor.counters.get(function.name());
+        let counters = counters.cloned().unwrap_or_default();
+        let (caller, cancel) = (self.caller.clone(), self.cancel.clone());
+        match function.clone() {
+            Function::ServiceBus(function) => {
+                tokio::spawn(ByHand::new(caller, function, counters).run(input, cancel));
+                Ok(reply(StatusCode::ACCEPTED, ""))
+            }
+            Function::Timer(function) => {
+                let stop = self.monitor.drain.clone();
+                let timer = Timer {
+                    function,
+                    caller,
+                    counters,
+                    stop,
+                    cancel,
+                };
+                tokio::spawn(timer.run_by_hand());
+                Ok(reply(StatusCode::ACCEPTED, ""))
+            }
+            Function::Http(_) => Err(bad("an HTTP function is called at its own address")),
+        }
+    }
+}
+
+fn is(word: &str, expected: &str) -> bool {
+    word.eq_ignore_ascii_case(expected)
+}
+
+fn not_found() -> Response<ReplyBody> {
+    reply(StatusCode::NOT_FOUND, "")
+}
+
+fn json_page(value: &Value) -> Response<ReplyBody> {
+    with_type(value.to_string(), "application/json; charset=utf-8")
+}
+
+fn with_type(text: String, kind: &'static str) -> Response<ReplyBody> {
+    let mut response = reply(StatusCode::OK, text);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,104 @@
+//! The binding `serviceBusTrigger`.
+
+use super::{DataType, Trace};
+/// The connection setting of a Service Bus binding that names none.
+pub const DEFAULT_CONNECTION: &str = "AzureWebJobsServiceBus";
+
+/// How many messages one invocation carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cardinality {
+    /// Exactly one.
+    #[default]
+    One,
+    /// What is waiting, up to `maxMessageBatchSize`.
+    Many,
+}
+
+/// Where a Service Bus trigger receives from. `%NAME%` is not resolved yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntityPath {
+    /// A queue, or its dead-letter queue (`orders/$DeadLetterQueue`).
+    Queue(String),
+    /// A topic's subscription.
+    Subscription {
+        /// The topic.
+        topic: String,
+        /// The subscription.
+        subscription: String,
+    },
+}
+
+/// A `serviceBusTrigger`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceBusTrigger {
+    /// The binding's name, under which the body travels in `Data`.
+    pub name: String,
+    /// Where to receive from.
+    pub entity: EntityPath,
+    /// The name of the connection setting.
+    pub connection: String,
+    /// One message per invocation, or many.
+    pub cardinality: Cardinality,
+    /// The form of the body.
+    pub data_type: DataType,
+    /// Whether the entity has sessions.
+    pub is_sessions_enabled: bool,
+    /// Overrides `autoCompleteMessages` of `host.json`.
+    pub auto_complete: Option<bool>,
+}
+
+/// `None` without an entity to receive from.
+pub(super) fn read(trace: &mut Trace<'_, '_>, name: String) -> Option<ServiceBusTrigger> {
+    let entity = read_entity(trace);
+    let cardinalities = [("one", Cardinality::One), ("many", Cardinality::Many)];
+    let mut maybe = |key: &str| {
+        let path = trace.at(key);
+        trace.reader.maybe_boolean(&path)
+    };
+    let auto_complete = maybe("autoCompleteMessages").or(maybe("autoComplete"));
+    let trigger = ServiceBusTrigger {
+        name,
+        connection: match trace.text("connection") {
+            Some(name) if !name.trim().is_empty() => name,
+            _ => DEFAULT_CONNECTION.to_owned(),
+        },
+        cardinality: trace
+            .choice("cardinality", &cardinalities)
+            .unwrap_or_default(),
+        data_type: trace.data_type(),
+        is_sessions_enabled: trace.boolean("isSessionsEnabled", false),
+        auto_complete,
+        entity: entity?,
+    };
+    let mut unsupported = |key: &str, what: &str| {
+        trace.unsupported(key, format!("{what} are not supported by this host yet"));
+    };
+    if trigger.is_sessions_enabled {
+        unsupported("isSessionsEnabled", "sessions");
+    }
+    if matches!(trigger.entity, EntityPath::Subscription { .. }) {
+        unsupported("topicName", "topics and subscriptions");
+    }
+    Some(trigger)
+}
+
+fn read_entity(trace: &mut Trace<'_, '_>) -> Option<EntityPath> {
+    let queue = trace.text("queueName");
+    let topic = trace.text("topicName");
+    let subscription = trace.text("subscriptionName");
+    match (queue, topic, subscription) {
+        (Some(queue), None, None) if !queue.trim().is_empty() => Some(EntityPath::Queue(queue)),
+        (None, Some(topic), Some(subscription)) => Some(EntityPath::Subscription {
+            topic,
+            subscription,
+        }),
+        _ => {
+            trace.reader.problem(
+                trace.path,
+                "expected either queueName, or topicName and subscriptionName",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The node `<entity>/$management`: what can be done to an entity besides sending and receiving.
+//!
+//! Each operation is a request with an answer. The links to the node are opened with the first
+//! request and again after they were lost. A request whose answer does not come fails; it is not
+//! repeated here, since only the caller knows whether doing it twice is harmless.
+
+mod words;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use nightshift_amqp::Map;
+use uuid::Uuid;
+
+use crate::connection::{Command, LinkRole, LinkSpec};
+use crate::error::BusError;
+use crate::message::Message;
+use crate::outcome::Outcome;
+use crate::slot::Slot;
+use crate::supply::{OpenLink, Supply};
+use words::Answer;
+
+/// The management node of one entity or sub-queue.
+pub(crate) struct Management {
+    supply: Arc<Supply>,
+    /// What permission is asked for.
+    entity: String,
+    /// The entity, sub-queue included; the node is below it.
+    address: String,
+    /// The links to the node, with the address that answers come to.
+    slot: Slot<String>,
+    next_request: AtomicU64,
+}
+
+impl Management {
+    pub(crate) fn new(supply: Arc<Supply>, entity: String, address: String) -> Self {
+        Self {
+            supply,
+            entity,
+            address,
+            slot: Slot::empty(),
+            next_request: AtomicU64::new(0),
+        }
+    }
+
+    /// Begins the locks anew and says when each ends now, in the order of `tokens`. One lock that
+    /// is lost fails all.
+    pub(crate) async fn renew_locks(
+        &self,
+        tokens: &[Uuid],
+    ) -> Result<Vec<DateTime<Utc>>, BusError> {
+        let mut body = Map::new();
+        body.insert("lock-tokens", words::tokens(tokens));
+        let answer = self.request("renew-lock", body).await?;
+        let ends = answer.instants("expirations")?;
+        answered_all(tokens.len(), ends)
+    }
+
+    /// Has the broker put encoded messages into the queue at the instants that they name. Returns
+    /// their sequence numbers.
+    pub(crate) async fn schedule(
+        &self,
+        messages: &[(Message, Bytes)],
+    ) -> Result<Vec<i64>, BusError> {
+        let open = self.open().await?;
+        let body = words::scheduled(messages);
+        let answer = self.exchange(&open, "schedule-message", body).await;
+        let answer = answer.map_err(|error| match error {
+            // Who knows whether the broker had it by then.
+            BusError::ConnectionLost { .. }
+            | BusError::Timeout { .. }
+            | BusError::Detached { .. }
+            | BusError::Closed { .. } => error.outcome_unknown(),
+            refusal => refusal,
+        })?;
+        let numbers = answer.numbers("sequence-numbers")?;
+        answered_all(messages.len(), numbers)
+    }
+
+    /// Takes scheduled messages back.
+    pub(crate) async fn cancel_scheduled(&self, numbers: &[i64]) -> Result<(), BusError> {
+        let mut body = Map::new();
+        body.insert("sequence-numbers", words::numbers(numbers));
+        self.request("cancel-scheduled-message", body)
+            .await
+            .map(drop)
+    }
+
+    /// Up to `max` messages from the sequence number on, encoded.
+    pub(crate) async fn peek(&self, from: i64, max: i32) -> Result<Vec<Bytes>, BusError> {
+        let mut body = Map::new();
+        body.insert("from-sequence-number", from);
+        body.insert("message-count", max);
+        match self.request("peek-message", body).await {
+            Ok(answer) if answer.is_empty => Ok(Vec::new()),
+            Ok(answer) => answer.messages(),
+            Err(BusError::MessageNotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Messages that were deferred, encoded, each with its lock token: locked if `locks`, else
+    /// removed.
+    pub(crate) async fn receive_deferred(
+        &self,
+        numbers: &[i64],
+        locks: bool,
+    ) -> Result<Vec<(Bytes, Uuid)>, BusError> {
+        let mut body = Map::new();
+        body.insert("sequence-numbers", words::numbers(numbers));
+        body.insert("receiver-settle-mode", u32::from(locks));
+        let answer = self.request("receive-by-sequence-number", body).await?;
+        answer.locked_messages(locks)
+    }
+
+    /// Settles a message by its lock token. A release counts as an abandon here: the operation
+    /// knows no other.
+    pub(crate) async fn settle(&self, token: Uuid, outcome: &Outcome) -> Result<(), BusError> {
+        let body = words::disposition(token, outcome);
+        self.request("update-disposition", body).await.map(drop)
+    }
+
+    async fn request(&self, operation: &'static str, body: Map) -> Result<Answer, BusError> {
+        let open = self.open().await?;
+        self.exchange(&open, operation, body).await
+    }
+
+    /// The links to the node, opened now if need be.
+    async fn open(&self) -> Result<Arc<OpenLink<String>>, BusError> {
+        let node = format!("{}/$management", self.address);
+        let opening = || {
+            // An address that only these links know.
+            let reply_to = format!("nightshift-{}", Uuid::new_v4().simple());
+            let spec = LinkSpec {
+                entity: self.address.clone(),
+                address: node.clone(),
+                role: LinkRole::Requests {
+                    reply_to: reply_to.clone(),
+                },
+            };
+            (spec, reply_to)
+        };
+        self.slot.get(&self.supply, &self.entity, opening).await
+    }
+
+    /// Sends one request and waits for its answer.
+    async fn exchange(
+        &self,
+        open: &OpenLink<String>,
+        operation: &'static str,
+        body: Map,
+    ) -> Result<Answer, BusError> {
+        let number = self.next_request.fetch_add(1, Ordering::Relaxed);
+        let id = format!("management-{number}");
+        let timeout = self.supply.options().try_timeout;
+        let payload = words::request(&id, &open.with, operation, timeout, body);
+        let link = open.link.key();
+        let answer = open
+            .connection
+            .ask("a management request", |reply| Command::Request {
+                link,
+                id,
+                payload,
+                reply,
+            })
+            .await??;
+        words::read_answer(&self.address, operation, &answer)
+    }
+
+    /// Detaches the links, if they are open.
+    pub(crate) async fn close(&self) {
+        self.slot.close().await;
+    }
+}
+
+/// What the broker answered about each of `count` things, in their order.
+fn answered_all<T>(count: usize, answers: Vec<T>) -> Result<Vec<T>, BusError> {
+    if answers.len() == count {
+        return Ok(answers);
+    }
+    Err(BusError::Protocol(format!(
+        "the broker was asked about {count} things and answered about {}",
+        answers.len()
+    )))
+}

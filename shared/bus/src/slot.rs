@@ -1,0 +1,97 @@
+//! The link that a sender, a receiver or a management node uses at the moment.
+//!
+//! A lost link is replaced by the first call that needs one; the others wait for that. A call
+//! tries as often as [`RetryOptions`](crate::RetryOptions) say, and all of its tries together end
+//! after `try_timeout`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::BusError;
+use crate::supply::{OpenLink, Opening, Supply};
+
+pub(crate) struct Slot<X> {
+    current: Mutex<Option<Arc<OpenLink<X>>>>,
+    /// Held by the one caller that opens a new link.
+    opening: tokio::sync::Mutex<()>,
+}
+
+impl<X> Slot<X> {
+    /// A slot that opens its link when it is first needed.
+    pub(crate) fn empty() -> Self {
+        Self {
+            current: Mutex::new(None),
+            opening: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn holding(link: OpenLink<X>) -> Self {
+        let slot = Self::empty();
+        slot.put(Some(Arc::new(link)));
+        slot
+    }
+
+    /// The link as it is, lost or not; `None` before the first use.
+    pub(crate) fn current(&self) -> Option<Arc<OpenLink<X>>> {
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn put(&self, link: Option<Arc<OpenLink<X>>>) -> Option<Arc<OpenLink<X>>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, link)
+    }
+
+    fn standing(&self) -> Option<Arc<OpenLink<X>>> {
+        self.current().filter(|open| !open.link.is_lost())
+    }
+
+    /// A link that stands, opened now if need be.
+    pub(crate) async fn get(
+        &self,
+        supply: &Supply,
+        entity: &str,
+        opening: impl Opening<X>,
+    ) -> Result<Arc<OpenLink<X>>, BusError> {
+        if let Some(open) = self.standing() {
+            return Ok(open);
+        }
+        let patience = supply.options().try_timeout;
+        let reopened = async {
+            let _turn = self.opening.lock().await;
+            let mut pauses = supply.retry().pauses();
+            loop {
+                if let Some(open) = self.standing() {
+                    return Ok(open);
+                }
+                let error = match supply.open(entity, &opening).await {
+                    Ok(open) => {
+                        let open = Arc::new(open);
+                        self.put(Some(Arc::clone(&open)));
+                        return Ok(open);
+                    }
+                    Err(error) => error,
+                };
+                match pauses.next().filter(|_| error.is_transient()) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(error),
+                }
+            }
+        };
+        let timeout = BusError::Timeout {
+            operation: "opening a link again",
+            after: patience,
+        };
+        tokio::time::timeout(patience, reopened)
+            .await
+            .unwrap_or(Err(timeout))
+    }
+
+    /// Detaches the link, if there is one, and waits for the broker to confirm.
+    pub(crate) async fn close(&self) {
+        if let Some(Ok(open)) = self.put(None).map(Arc::try_unwrap) {
+            open.link.detach().await;
+        }
+    }
+}

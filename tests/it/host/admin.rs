@@ -1,0 +1,202 @@
+//! The host's own pages.
+
+use super::fixture::{FUNCTION, Fixture, until};
+use super::http_client::{ask, get, raw};
+
+/// A host with a function that messages trigger, and pages.
+async fn fixture(script: &str) -> Fixture {
+    Fixture::new("", script)
+        .await
+        .setting("NIGHTSHIFT_HOST_LISTEN", "127.0.0.1:0")
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_tells_its_state_and_its_numbers() {
+    let fixture = fixture("ok\nstatus:500\nok").await;
+    fixture.send(&["{}", "{}"]).await;
+    let host = fixture.start().await;
+    fixture.drained().await;
+    let status = get(&host, "/admin/host/status").await.json();
+    assert_eq!(
+        (&status["state"], &status["version"]),
+        (&"Running".into(), &"4.1052.200.0".into())
+    );
+    assert!(status["processUptime"].is_u64() && status["instanceId"].is_string());
+    for request in ["GET /admin/host/ping", "POST /admin/host/ping"] {
+        let answer = ask(&host, request, "", "").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    }
+    assert_eq!(get(&host, "/healthz/live").await.status, 200);
+    assert_eq!(get(&host, "/healthz/ready").await.status, 200);
+    assert_eq!(
+        get(&host, "/admin/functions").await.json()[0]["name"],
+        FUNCTION
+    );
+    let path = format!("/admin/functions/{FUNCTION}/status");
+    assert_eq!(
+        get(&host, &path).await.json()["errors"],
+        serde_json::json!([])
+    );
+    for path in [
+        "/admin/functions/none",
+        "/admin/elsewhere",
+        "/admin",
+        "/healthz",
+        "/",
+    ] {
+        assert_eq!(get(&host, path).await.status, 404, "{path}");
+    }
+    let metrics = get(&host, "/metrics").await;
+    assert!(
+        metrics
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain; version=0.0.4")
+    );
+    for line in [
+        "# TYPE nightshift_host_function_invocations_total counter",
+        "nightshift_host_function_invocations_total{function=\"orders-work\"} 3",
+        "nightshift_host_function_failures_total{function=\"orders-work\"} 1",
+        "nightshift_host_function_messages_total{function=\"orders-work\"} 3",
+        "nightshift_host_function_running{function=\"orders-work\"} 0",
+        "nightshift_host_function_listening{function=\"orders-work\"} 1",
+        "nightshift_host_handler_ready 1",
+    ] {
+        assert!(
+            metrics.body.lines().any(|found| found == line),
+            "{line}\n{}",
+            metrics.body
+        );
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_is_run_by_hand() {
+    let fixture = fixture("ok").await;
+    let host = fixture.start().await;
+    let path = format!("POST /admin/functions/{FUNCTION}");
+    let answer = ask(&host, &path, JSON, r#"{"input": "{\"id\": 7}"}"#).await;
+    assert_eq!((answer.status, answer.body.as_str()), (202, ""));
+    let requests = fixture.requests_made(1).await;
+    let data = requests[0].body()["Data"]["orders"].clone();
+    assert_eq!(data, serde_json::json!(r#""{\"id\": 7}""#));
+    for (path, headers, body, status) in [
+        (&*path, JSON, "", 400),
+        (&path, JSON, "null", 400),
+        (&path, JSON, "{\"input\": 7}", 400),
+        (&path, "", "{\"input\": \"\"}", 415),
+        ("POST /admin/functions/none", JSON, "{}", 404),
+    ] {
+        assert_eq!(
+            ask(&host, path, headers, body).await.status,
+            status,
+            "{path} {body}"
+        );
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_receives_nothing_more_and_finishes_what_is_under_way() {
+    let fixture = fixture("wait").await;
+    fixture.host_json(r#", "extensions": {"serviceBus": {"maxConcurrentCalls": 1}}"#);
+    fixture.send(&["{}"]).await;
+    let host = fixture.start().await;
+    fixture.requests_made(1).await;
+    let state = async || get(&host, "/admin/host/drain/status").await.json()["state"].clone();
+    assert_eq!(state().await, "Disabled");
+    assert_eq!(
+        ask(&host, "POST /admin/host/drain", "", "").await.status,
+        202
+    );
+    assert_eq!(state().await, "InProgress");
+    assert_eq!(get(&host, "/healthz/ready").await.status, 503);
+    assert_eq!(get(&host, "/healthz/live").await.status, 200);
+    fixture.send(&["{}"]).await;
+    fixture.go();
+    until("the drain to end", || {
+        host.stats().functions[FUNCTION].running == 0
+    })
+    .await;
+    assert_eq!(state().await, "Completed");
+    until("the first message to be completed", || {
+        fixture.counts().removed == 1
+    })
+    .await;
+    assert_eq!((fixture.counts().active, fixture.requests().len()), (1, 1));
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_need_the_master_key_but_health_needs_none() {
+    let fixture = fixture("ok").await;
+    fixture.write("keys/host.master", "mm");
+    fixture.write("keys/host.function.a", "hh");
+    let folder = fixture.path("keys").display().to_string();
+    let fixture = fixture.setting("NIGHTSHIFT_HOST_KEYS_DIR", &folder);
+    let host = fixture.start().await;
+    for path in [
+        "/admin/host/status",
+        "/admin/functions",
+        "/metrics",
+        "/admin/none",
+    ] {
+        assert_eq!(get(&host, path).await.status, 401, "{path}");
+        assert_eq!(
+            get(&host, &format!("{path}?code=hh")).await.status,
+            401,
+            "{path}"
+        );
+        assert_ne!(
+            get(&host, &format!("{path}?code=mm")).await.status,
+            401,
+            "{path}"
+        );
+    }
+    assert_eq!(
+        ask(&host, "POST /admin/host/drain", "", "").await.status,
+        401
+    );
+    for path in ["/admin/host/ping", "/healthz/live", "/healthz/ready"] {
+        assert_eq!(get(&host, path).await.status, 200, "{path}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_keys_no_web_page_may_use_the_admin_pages() {
+    let fixture = fixture("ok").await;
+    let host = fixture.start().await;
+    let origin = "Origin: http://evil.example\r\n";
+    assert_eq!(
+        ask(&host, "POST /admin/host/drain", origin, "")
+            .await
+            .status,
+        403
+    );
+    let rebound = "GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    assert_eq!(raw(&host, rebound).await.status, 403);
+    assert_eq!(get(&host, "/healthz/ready").await.status, 200);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_backlog_counts_what_waits_and_what_is_worked_on() {
+    let fixture = fixture("wait").await;
+    fixture.host_json(r#", "extensions": {"serviceBus": {"maxConcurrentCalls": 1}}"#);
+    fixture.send(&["{}"; 120]).await;
+    let host = fixture.start().await;
+    fixture.requests_made(1).await;
+    let backlog = get(&host, "/admin/host/backlog").await.json();
+    assert_eq!(
+        (&backlog["total"], &backlog["functions"][FUNCTION]),
+        (&120.into(), &120.into())
+    );
+    fixture.go();
+    fixture.drained().await;
+    assert_eq!(get(&host, "/admin/host/backlog").await.json()["total"], 0);
+    host.stop().await;
+}
