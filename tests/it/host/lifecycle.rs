@@ -1,5 +1,6 @@
 //! Start and stop, the broker away, the handler away.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use nightshift_broker::{Broker, BrokerConfig, QueueConfig};
@@ -26,14 +27,12 @@ async fn a_stop_waits_for_what_is_in_flight_and_gives_back_what_is_not() {
     let pid = host.handler_pid().unwrap();
     fixture.requests_made(2).await;
     until("messages fetched ahead", || fixture.counts().locked > 10).await;
-    let stopping = tokio::spawn(host.stop());
-    // What was fetched ahead comes back while the two batches are still being worked on, or right
-    // after them.
+    let mut stopping = pin!(host.stop());
+    // The stop has begun before the batches may end; what was fetched ahead comes back while they
+    // are still being worked on, or right after them.
+    assert!(timeout(Duration::ZERO, &mut stopping).await.is_err());
     fixture.go();
-    timeout(Duration::from_secs(30), stopping)
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(Duration::from_secs(30), stopping).await.unwrap();
     let counts = fixture.counts();
     assert_eq!((counts.active, counts.locked, counts.removed), (90, 0, 10));
     assert_eq!(fixture.requests().len(), 2);
