@@ -19,9 +19,9 @@ soak:   ## The long forms of the tests: fuzzing in a million rounds, every zone 
 	cargo build --workspace --bins
 	NIGHTSHIFT_TEST_SOAK=1 NIGHTSHIFT_TEST_FUZZ_ROUNDS=1000000 $(TARGET)/debug/nightshift servers exec -- cargo test --workspace
 
-bench:  ## Measure throughput and latency; fails below the bars.
+bench:  ## Measure speed and size; fails below the bars. PARTS="work broker host" picks.
 	cargo build --release --workspace --bins
-	$(TARGET)/release/bench
+	$(TARGET)/release/nightshift servers exec --with node -- $(TARGET)/release/bench $(PARTS)
 
 check:  ## Format, lints and documentation, without running anything.
 	cargo fmt --all --check

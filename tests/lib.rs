@@ -3,5 +3,5 @@
 mod probe;
 mod stack;
 
-pub use probe::{Usage, children_named, usage};
+pub use probe::{Usage, children_named, resident_bytes, usage};
 pub use stack::{Stack, StackOptions, program, user_id};

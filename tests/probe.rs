@@ -17,15 +17,26 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The resources of the process `pid`; `None` when it is gone.
 pub fn usage(pid: u32) -> Option<Usage> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    let peak_resident_bytes = memory(pid, "VmHWM:")?;
     let stat = fields_after_name(pid)?;
     let ticks: f64 = stat.get(11)?.parse::<f64>().ok()? + stat.get(12)?.parse::<f64>().ok()?;
     Some(Usage {
-        peak_resident_bytes: kilobytes * 1024,
+        peak_resident_bytes,
         cpu_seconds: ticks / TICKS_PER_SECOND,
     })
+}
+
+/// The memory of the process `pid` that is resident at this moment, in bytes; `None` when it is gone.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    memory(pid, "VmRSS:")
+}
+
+/// A line of `/proc/<pid>/status` that tells kilobytes, in bytes.
+fn memory(pid: u32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 /// The processes called `name` whose parent is `parent`.

@@ -1,74 +1,58 @@
-//! `make bench`: how fast a waiting or arriving message becomes a committed row, against what the
-//! database alone can do, in one run on one machine.
+//! `make bench`: how fast and how small the product is, as ratios to a limit measured in the same
+//! run on the same machine.
 //!
-//! Broker, host and handler are release builds and processes of their own; Postgres has its
-//! defaults (fsync on) besides `track_commit_timestamp`, which gives the instant of each commit.
-//! Prints a table, writes `tests/bench/results.json`, and ends with code 1 below a bar.
+//! `bench [work] [broker] [host]` runs the parts that are named, or all. Everything measured is a
+//! release build and a process of its own. Prints tables, writes `tests/bench/results.json`, and
+//! ends with code 1 when a bar is missed.
 
-mod latency;
-mod limit;
+mod broker;
+mod host;
+mod process;
 mod report;
-mod throughput;
+mod work;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use nightshift_cli::servers::{Postgres, PostgresOptions};
-use nightshift_tests::{Stack, StackOptions};
-use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{Connection, Executor, PgConnection};
+use anyhow::bail;
 
-use report::Report;
+use report::Section;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let folder = tempfile::tempdir()?;
-    let options = PostgresOptions {
-        data_dir: folder.path().join("data"),
-        durable: true,
-        port: None,
+const PARTS: [&str; 3] = ["work", "broker", "host"];
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [role, rest @ ..] = &arguments[..]
+        && let Some(role) = host::Role::named(role)
+    {
+        return role.play(rest).map(|()| ExitCode::SUCCESS);
+    }
+    if let Some(unknown) = arguments
+        .iter()
+        .find(|part| !PARTS.contains(&part.as_str()))
+    {
+        bail!("{unknown:?} is none of the parts: {}", PARTS.join(", "));
+    }
+    let is_wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|name| name == part);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mut sections = Vec::new();
+    let mut done = |section: Section| {
+        section.print();
+        sections.push(section);
     };
-    let mut postgres = Postgres::start(options).await?;
-    let mut connection = PgConnection::connect(&postgres.url()).await?;
-    connection
-        .execute("ALTER SYSTEM SET track_commit_timestamp = on")
-        .await?;
-    connection.close().await?;
-    postgres.restart().await?;
-    let pool = PgPoolOptions::new()
-        .max_connections(2)
-        .connect(&postgres.url())
-        .await?;
-    let result = measure(&postgres, &pool).await;
-    pool.close().await;
-    postgres.stop().await;
-    let report = result?;
-    report.print();
-    report.save()?;
-    Ok(if report.misses().is_empty() {
+    if is_wanted("work") {
+        done(runtime.block_on(work::measure())?);
+    }
+    if is_wanted("broker") {
+        done(runtime.block_on(broker::measure())?);
+    }
+    if is_wanted("host") {
+        done(runtime.block_on(host::measure())?);
+    }
+    report::save(&sections)?;
+    let holds = sections.iter().all(Section::holds);
+    Ok(if holds {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
-}
-
-async fn measure(postgres: &Postgres, pool: &PgPool) -> anyhow::Result<Report> {
-    let options = StackOptions {
-        postgres_url: postgres.url(),
-        lock_seconds: 60,
-    };
-    let mut stack = Stack::prepare(options).await?;
-    let throughput = throughput::measure(&mut stack, pool)
-        .await
-        .context("throughput")?;
-    let latency = latency::measure(&stack, pool).await.context("latency")?;
-    stack.stop()?;
-    let limit = limit::measure(postgres, throughput.batch_size)
-        .await
-        .context("limit")?;
-    Ok(Report {
-        throughput,
-        latency,
-        limit,
     })
 }

@@ -1,113 +1,172 @@
-//! The result as a table and as JSON, and the bars it must clear.
+//! Figures with their bars, as a table and as JSON.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use anyhow::Context;
+use serde_json::{Map, Value, json};
 
-use crate::latency::{Latency, RATE};
-use crate::limit::Limit;
-use crate::throughput::{Throughput, WAITING};
-
-/// The first targets: messages per second and the median latency in milliseconds.
-const MIN_MESSAGES_PER_SECOND: f64 = 12_000.0;
-const MAX_P50_MS: f64 = 1.5;
-
-/// Everything measured in one run.
-#[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) throughput: Throughput,
-    pub(crate) latency: Latency,
-    pub(crate) limit: Limit,
+/// What a figure must reach.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bar {
+    AtLeast(f64),
+    AtMost(f64),
 }
 
-impl Report {
-    fn ratio(&self) -> f64 {
-        self.throughput.messages_per_second / self.limit.rows_per_second
+/// One measured number.
+#[derive(Debug)]
+pub(crate) struct Figure {
+    /// Its name in the JSON file.
+    name: &'static str,
+    unit: &'static str,
+    /// What it is, in words.
+    label: String,
+    value: f64,
+    bar: Option<Bar>,
+}
+
+/// The figures of one part of the benchmark.
+#[derive(Debug)]
+pub(crate) struct Section {
+    name: &'static str,
+    title: &'static str,
+    figures: Vec<Figure>,
+}
+
+impl Section {
+    pub(crate) fn new(name: &'static str, title: &'static str) -> Self {
+        Self {
+            name,
+            title,
+            figures: Vec::new(),
+        }
     }
 
-    /// Every bar that is not cleared.
-    pub(crate) fn misses(&self) -> Vec<String> {
-        let mut misses = Vec::new();
-        let rate = self.throughput.messages_per_second;
-        if rate < MIN_MESSAGES_PER_SECOND {
-            misses.push(format!(
-                "{rate:.0} messages/s are below {MIN_MESSAGES_PER_SECOND:.0}"
-            ));
-        }
-        let p50 = self.latency.p50_ms;
-        if p50 > MAX_P50_MS {
-            misses.push(format!("p50 of {p50:.2} ms is above {MAX_P50_MS:.2} ms"));
-        }
-        misses
+    /// Adds a figure that is only told.
+    pub(crate) fn tell(
+        &mut self,
+        name: &'static str,
+        value: f64,
+        unit: &'static str,
+        label: impl Into<String>,
+    ) {
+        self.add(name, value, unit, label.into(), None);
+    }
+
+    /// Adds a figure that must reach a bar.
+    pub(crate) fn hold(
+        &mut self,
+        name: &'static str,
+        value: f64,
+        unit: &'static str,
+        label: impl Into<String>,
+        bar: Bar,
+    ) {
+        self.add(name, value, unit, label.into(), Some(bar));
+    }
+
+    fn add(
+        &mut self,
+        name: &'static str,
+        value: f64,
+        unit: &'static str,
+        label: String,
+        bar: Option<Bar>,
+    ) {
+        self.figures.push(Figure {
+            name,
+            unit,
+            label,
+            value,
+            bar,
+        });
+    }
+
+    /// Whether every bar is reached.
+    pub(crate) fn holds(&self) -> bool {
+        self.figures.iter().all(Figure::holds)
     }
 
     /// Prints the table.
     #[expect(clippy::print_stdout, reason = "the benchmark's result is its output")]
     pub(crate) fn print(&self) {
-        println!("queue to committed row, {WAITING} waiting, fsync on");
-        println!(
-            "  {:>10.0} messages/s in batches of {:.0}",
-            self.throughput.messages_per_second, self.throughput.batch_size
-        );
-        println!(
-            "  {:>10.0} rows/s by pgbench alone, same rows, batches of {}",
-            self.limit.rows_per_second, self.limit.batch_size
-        );
-        println!("  {:>10.2} of the limit", self.ratio());
-        println!("from send until another connection sees the row, at {RATE}/s");
-        println!(
-            "  {:>10.2} ms p50\n  {:>10.2} ms p99",
-            self.latency.p50_ms, self.latency.p99_ms
-        );
-        println!("process     peak RSS MiB  CPU s for all");
-        for process in &self.throughput.processes {
-            println!(
-                "  {:<10} {:>13.1} {:>13.2}",
-                process.name,
-                mebibytes(process.peak_resident_bytes),
-                process.cpu_seconds
-            );
-        }
-        for miss in self.misses() {
-            println!("below the bar: {miss}");
+        println!("\n{}", self.title);
+        for figure in &self.figures {
+            let Figure {
+                unit, label, value, ..
+            } = figure;
+            let verdict = match figure.bar {
+                None => String::new(),
+                Some(bar) => {
+                    let missed = if figure.holds() { "" } else { " MISSED" };
+                    let (sign, limit) = match bar {
+                        Bar::AtLeast(limit) => ('≥', limit),
+                        Bar::AtMost(limit) => ('≤', limit),
+                    };
+                    format!("  ({sign} {}{missed})", shown(limit))
+                }
+            };
+            println!("  {:>12} {unit:<10}  {label}{verdict}", shown(*value));
         }
     }
+}
 
-    /// Writes `tests/bench/results.json`.
-    pub(crate) fn save(&self) -> anyhow::Result<()> {
-        let processes: serde_json::Map<String, serde_json::Value> = self
-            .throughput
-            .processes
-            .iter()
-            .map(|process| {
-                let figures = json!({
-                    "peak_rss_mib": rounded(mebibytes(process.peak_resident_bytes)),
-                    "cpu_seconds": rounded(process.cpu_seconds),
-                });
-                (process.name.to_owned(), figures)
-            })
+impl Figure {
+    fn holds(&self) -> bool {
+        match self.bar {
+            None => true,
+            Some(Bar::AtLeast(limit)) => self.value >= limit,
+            Some(Bar::AtMost(limit)) => self.value <= limit,
+        }
+    }
+}
+
+/// Writes the sections into `tests/bench/results.json`, beside those of earlier runs.
+pub(crate) fn save(sections: &[Section]) -> anyhow::Result<()> {
+    let file = results();
+    let mut all: Map<String, Value> = match std::fs::read(&file) {
+        Ok(text) => serde_json::from_slice(&text)
+            .with_context(|| format!("{} is not what this benchmark writes", file.display()))?,
+        Err(_) => Map::new(),
+    };
+    for section in sections {
+        let figures = section.figures.iter();
+        let figures: Map<String, Value> = figures
+            .map(|figure| (figure.name.to_owned(), json!(rounded(figure.value))))
             .collect();
-        let result = json!({
-            "waiting": WAITING,
-            "messages_per_second": self.throughput.messages_per_second.round(),
-            "batch_size": rounded(self.throughput.batch_size),
-            "pgbench_rows_per_second": self.limit.rows_per_second.round(),
-            "ratio_to_pgbench": rounded(self.ratio()),
-            "latency_rate_per_second": RATE,
-            "p50_ms": rounded(self.latency.p50_ms),
-            "p99_ms": rounded(self.latency.p99_ms),
-            "processes": processes,
-        });
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results.json");
-        Ok(std::fs::write(file, format!("{result:#}\n"))?)
+        all.insert(section.name.to_owned(), Value::Object(figures));
+    }
+    Ok(std::fs::write(file, format!("{:#}\n", Value::Object(all)))?)
+}
+
+fn results() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results.json")
+}
+
+/// Whole numbers from a thousand on, two digits behind the point below.
+fn rounded(value: f64) -> f64 {
+    if value.abs() >= 1000.0 {
+        value.round()
+    } else {
+        (value * 100.0).round() / 100.0
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a memory size fits")]
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}
-
-fn rounded(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
+fn shown(value: f64) -> String {
+    let rounded = rounded(value);
+    if rounded.abs() < 1000.0 {
+        return format!("{rounded}");
+    }
+    let digits = format!("{:.0}", rounded.abs());
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if rounded < 0.0 {
+        format!("-{text}")
+    } else {
+        text
+    }
 }

@@ -8,6 +8,8 @@ use nightshift_testkit::notification;
 use nightshift_tests::{Stack, Usage, usage, user_id};
 use sqlx::PgPool;
 
+use crate::process::mebibytes;
+
 /// How many messages wait.
 pub(crate) const WAITING: usize = 100_000;
 
@@ -26,7 +28,10 @@ pub(crate) struct Throughput {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) name: &'static str,
-    pub(crate) peak_resident_bytes: u64,
+    /// The names of the two figures.
+    pub(crate) peak_figure: &'static str,
+    pub(crate) cpu_figure: &'static str,
+    pub(crate) peak_mib: f64,
     pub(crate) cpu_seconds: f64,
 }
 
@@ -58,16 +63,26 @@ pub(crate) async fn measure(stack: &mut Stack, pool: &PgPool) -> anyhow::Result<
         cpu_seconds: 0.0,
     };
     let mut processes = Vec::new();
-    for (name, pid, before) in [
-        ("broker", stack.broker_pid(), broker_before),
-        ("host", host, idle),
-        ("handler", handler, idle),
+    for ([name, peak_figure, cpu_figure], pid, before) in [
+        (
+            ["broker", "broker_peak_mib", "broker_cpu_seconds"],
+            stack.broker_pid(),
+            broker_before,
+        ),
+        (["host", "host_peak_mib", "host_cpu_seconds"], host, idle),
+        (
+            ["handler", "handler_peak_mib", "handler_cpu_seconds"],
+            handler,
+            idle,
+        ),
     ] {
         let after = usage(pid).with_context(|| format!("the {name} is gone"))?;
         let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
         processes.push(Process {
             name,
-            peak_resident_bytes: after.peak_resident_bytes,
+            peak_figure,
+            cpu_figure,
+            peak_mib: mebibytes(after.peak_resident_bytes),
             cpu_seconds,
         });
     }
