@@ -27,6 +27,8 @@ impl Drop for Process {
 pub(crate) struct BrokerProcess {
     process: Process,
     pub(crate) connection_string: String,
+    /// Where it listens.
+    pub(crate) address: String,
     /// From the start of the process until it said where it listens.
     pub(crate) start: Duration,
 }
@@ -54,7 +56,9 @@ impl BrokerProcess {
             serde_json::from_str(&line).with_context(|| format!("the broker said {line:?}"))?;
         let connection_string = announced["connection_string"].as_str();
         let connection_string = connection_string.context("no connection string")?;
+        let address = announced["listening"].as_str().context("no address")?;
         Ok(Self {
+            address: address.to_owned(),
             connection_string: connection_string.to_owned(),
             process,
             start,
