@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use nightshift_time::{SharedClock, SystemClock};
 
 use crate::connection_string::ConnectionString;
 use crate::error::BusError;
+use crate::management::Management;
 use crate::receiver::{Receiver, ReceiverOptions};
 use crate::retry::RetryOptions;
 use crate::sender::Sender;
+use crate::session_receiver::{SessionReceiver, SessionReceiverOptions};
+use crate::slot::CurrentName;
 use crate::supply::Supply;
 use crate::token::TokenCredential;
 
@@ -113,6 +117,53 @@ impl ServiceBusClient {
     ) -> Result<Receiver, BusError> {
         let entity = self.checked(entity)?;
         Receiver::open(Arc::clone(&self.supply), entity.to_owned(), options).await
+    }
+
+    /// Accepts the session `session_id` of an entity that has sessions: from here on, its messages
+    /// come to this receiver alone. The session need not have any yet. Fails with
+    /// [`BusError::SessionCannotBeLocked`] while another receiver holds it. One try, on a new
+    /// connection if the last is lost.
+    pub async fn accept_session(
+        &self,
+        entity: &str,
+        session_id: &str,
+        options: SessionReceiverOptions,
+    ) -> Result<SessionReceiver, BusError> {
+        let entity = self.checked(entity)?.to_owned();
+        SessionReceiver::accept(Arc::clone(&self.supply), entity, Some(session_id), options).await
+    }
+
+    /// Accepts the next session that has messages and that nobody holds, waiting for one for
+    /// [`SessionReceiverOptions::max_wait`]; then it fails with [`BusError::NoSessionAvailable`].
+    /// One try, on a new connection if the last is lost.
+    pub async fn accept_next_session(
+        &self,
+        entity: &str,
+        options: SessionReceiverOptions,
+    ) -> Result<SessionReceiver, BusError> {
+        let entity = self.checked(entity)?.to_owned();
+        SessionReceiver::accept(Arc::clone(&self.supply), entity, None, options).await
+    }
+
+    /// Up to `max` ids of an entity's sessions, after the first `skip` ones: those that have
+    /// messages, or, with `updated_after`, those whose state was set after that instant. Fewer
+    /// than `max` does not mean that these were the last; none does.
+    pub async fn get_message_sessions(
+        &self,
+        entity: &str,
+        updated_after: Option<DateTime<Utc>>,
+        skip: u32,
+        max: u32,
+    ) -> Result<Vec<String>, BusError> {
+        let entity = self.checked(entity)?.to_owned();
+        let number = |count| i32::try_from(count).unwrap_or(i32::MAX);
+        let supply = Arc::clone(&self.supply);
+        let node = Management::new(supply, entity.clone(), entity, CurrentName::default());
+        let ids = node
+            .sessions(updated_after, number(skip), number(max))
+            .await;
+        node.close().await;
+        ids
     }
 
     /// Closes the connection with everything on it, for good. Messages that were fetched and not

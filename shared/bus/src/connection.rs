@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -30,9 +31,8 @@ pub(crate) enum Command {
     /// Open a link.
     Attach {
         key: LinkKey,
+        name: LinkName,
         spec: LinkSpec,
-        /// Set when the link ends by anything but its owner's wish.
-        lost: Arc<AtomicBool>,
         reply: Reply<Result<Attached, BusError>>,
     },
     /// Transfer one encoded message (or batch) and answer with its outcome. Nothing is sent when
@@ -76,6 +76,14 @@ pub(crate) struct Transfer {
     pub(crate) payload: Bytes,
 }
 
+/// What a link is called between the two containers, and whether it still stands.
+#[derive(Clone)]
+pub(crate) struct LinkName {
+    pub(crate) text: Arc<str>,
+    /// Set when the link ends by anything but its owner's wish.
+    pub(crate) lost: Arc<AtomicBool>,
+}
+
 /// Which link to open.
 pub(crate) struct LinkSpec {
     /// What to call the entity in errors.
@@ -91,23 +99,57 @@ pub(crate) enum LinkRole {
     /// We send; each message is acknowledged.
     Sender,
     /// We receive into the inbox; `settled` means receive-and-delete.
-    Receiver { inbox: Arc<Inbox>, settled: bool },
+    Receiver {
+        inbox: Arc<Inbox>,
+        settled: bool,
+        /// Receive one session of the entity.
+        session: Option<SessionFilter>,
+    },
     /// A pair of links to one node: requests go out, the responses to the address `reply_to` are
     /// matched to them by correlation-id.
     Requests { reply_to: String },
 }
 
+/// Which session a receiver is to hold.
+#[derive(Clone, Debug)]
+pub(crate) enum SessionFilter {
+    /// The one of this id, whether it has messages or not.
+    Named(String),
+    /// The next one that has messages and that nobody holds. The broker holds its answer back
+    /// until there is one, for so long at most.
+    Next(Duration),
+}
+
+impl LinkSpec {
+    /// How much longer than usual the broker may take for its answer.
+    fn patience(&self) -> Duration {
+        match &self.role {
+            LinkRole::Receiver {
+                session: Some(SessionFilter::Next(wait)),
+                ..
+            } => *wait,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 /// What the broker said when it opened a link.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attached {
     /// Largest message the link takes, in bytes.
     pub(crate) max_message_size: u64,
     /// Largest batch the link takes, in bytes.
     pub(crate) max_batch_size: u64,
+    /// The session that the link holds now.
+    pub(crate) session_id: Option<String>,
+    /// When the session's lock ends, by the broker's clock.
+    pub(crate) session_locked_until: Option<DateTime<Utc>>,
 }
 
 /// The way to the driver task. The task ends when the last of these is gone.
 pub(crate) struct Connection {
+    /// Distinguishes our link names from those of other connections.
+    name: String,
     commands: mpsc::UnboundedSender<Command>,
     fate: Arc<OnceLock<BusError>>,
     try_timeout: Duration,
@@ -115,11 +157,13 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(
+        name: String,
         commands: mpsc::UnboundedSender<Command>,
         fate: Arc<OnceLock<BusError>>,
         try_timeout: Duration,
     ) -> Self {
         Self {
+            name,
             commands,
             fate,
             try_timeout,
@@ -160,10 +204,7 @@ impl Connection {
         operation: &'static str,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, BusError> {
-        let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(command(reply))
-            .map_err(|_| self.failure())?;
+        let answer = self.start(command)?;
         self.answered(operation, self.deadline(), answer).await
     }
 
@@ -181,7 +222,7 @@ impl Connection {
 
     /// Until when an operation that starts now may wait.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.try_timeout
+        instant_after(self.try_timeout)
     }
 
     /// Waits for an answer until `deadline`.
@@ -207,22 +248,32 @@ impl Connection {
         spec: LinkSpec,
     ) -> Result<(LinkHandle, Attached), BusError> {
         let key = LinkKey(NEXT_LINK.fetch_add(1, Ordering::Relaxed));
-        let lost = Arc::new(AtomicBool::new(false));
+        let name = LinkName {
+            text: Arc::from(format!("{}-{}", self.name, key.0)),
+            lost: Arc::new(AtomicBool::new(false)),
+        };
         let handle = LinkHandle {
             connection: Some(Arc::clone(self)),
             key,
-            lost: Arc::clone(&lost),
+            name: name.clone(),
         };
-        let attached = self
-            .ask("opening a link", |reply| Command::Attach {
-                key,
-                spec,
-                lost,
-                reply,
-            })
-            .await??;
+        let deadline = instant_after(self.try_timeout.saturating_add(spec.patience()));
+        let answer = self.start(|reply| Command::Attach {
+            key,
+            name,
+            spec,
+            reply,
+        })?;
+        let attached = self.answered("opening a link", deadline, answer).await??;
         Ok((handle, attached))
     }
+}
+
+/// The instant so long from now; a span that no clock can add is as good as for ever.
+pub(crate) fn instant_after(span: Duration) -> Instant {
+    const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 30);
+    let now = Instant::now();
+    now.checked_add(span).unwrap_or_else(|| now + FOR_EVER)
 }
 
 /// Owns one link: dropping it detaches the link.
@@ -230,7 +281,14 @@ pub(crate) struct LinkHandle {
     /// `None` once detached.
     connection: Option<Arc<Connection>>,
     key: LinkKey,
-    lost: Arc<AtomicBool>,
+    name: LinkName,
+}
+
+impl LinkName {
+    /// Whether the link has ended by anything but its owner's wish.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
 }
 
 impl LinkHandle {
@@ -238,10 +296,14 @@ impl LinkHandle {
         self.key
     }
 
+    pub(crate) fn name(&self) -> &LinkName {
+        &self.name
+    }
+
     /// Whether the link has ended, alone or with its connection, so that every call on it fails.
     pub(crate) fn is_lost(&self) -> bool {
         let connected = |connection: &Arc<Connection>| !connection.is_closed();
-        self.lost.load(Ordering::Acquire) || !self.connection.as_ref().is_some_and(connected)
+        self.name.is_lost() || !self.connection.as_ref().is_some_and(connected)
     }
 
     /// Detaches the link and waits, at most `try_timeout`, until the broker has confirmed.

@@ -10,6 +10,7 @@
 //! When the loop ends, for whatever reason, it writes that reason where callers look, and only
 //! then lets go of their answers.
 
+mod answer;
 mod core;
 mod incoming;
 mod link;
@@ -133,9 +134,9 @@ where
     let (opened, is_open) = oneshot::channel();
     let (commands, queue) = mpsc::unbounded_channel();
     let fate = Arc::new(OnceLock::new());
-    let core = Core::new(engine, name, host.to_owned(), opened);
+    let core = Core::new(engine, host.to_owned(), opened);
     tokio::spawn(run(stream, core, queue, Arc::clone(&fate)));
-    let connection = Connection::new(commands, fate, options.try_timeout);
+    let connection = Connection::new(name, commands, fate, options.try_timeout);
     connection
         .answered("opening the connection", deadline, is_open)
         .await?;

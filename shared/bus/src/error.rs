@@ -76,6 +76,28 @@ pub enum BusError {
         /// What is known about it.
         description: String,
     },
+    /// The session is no longer this receiver's: its lock ended, or the link that held it is gone.
+    /// Its unsettled messages are delivered again, to whoever accepts the session next; accept it
+    /// again to go on.
+    #[error("the lock of the session is lost: {description}")]
+    SessionLockLost {
+        /// What is known about it.
+        description: String,
+    },
+    /// Another receiver holds the session.
+    #[error("the session of `{entity}` cannot be locked: {description}")]
+    SessionCannotBeLocked {
+        /// The entity as it was asked for.
+        entity: String,
+        /// What the broker said.
+        description: String,
+    },
+    /// No session had messages and was free within the time that the call was given.
+    #[error("no session of `{entity}` became available in time")]
+    NoSessionAvailable {
+        /// The entity as it was asked for.
+        entity: String,
+    },
     /// The entity has no message with the sequence number that was asked for, or it is in another
     /// state.
     #[error("`{entity}` has no such message: {description}")]
@@ -173,6 +195,7 @@ impl BusError {
             Self::Connect { .. }
             | Self::Credential { .. }
             | Self::ServerBusy { .. }
+            | Self::NoSessionAvailable { .. }
             | Self::Timeout { .. }
             | Self::ConnectionLost { .. } => true,
             Self::SendOutcomeUnknown { source } => source.is_transient(),
@@ -247,6 +270,11 @@ impl BusError {
                 description,
             },
             "com.microsoft:message-lock-lost" => Self::MessageLockLost { description },
+            "com.microsoft:session-lock-lost" => Self::SessionLockLost { description },
+            "com.microsoft:session-cannot-be-locked" => Self::SessionCannotBeLocked {
+                entity,
+                description,
+            },
             "com.microsoft:message-not-found" => Self::MessageNotFound {
                 entity,
                 description,

@@ -22,7 +22,7 @@ use crate::received_message::ReceivedMessage;
 
 /// The shortest time between two renewals of a lock: what a clock that is ahead of the broker's
 /// makes of it.
-const SHORTEST_WAIT: Duration = Duration::from_millis(200);
+pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 /// The longest: what remains right when the clock is some way behind the broker's.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
@@ -90,6 +90,12 @@ impl LockKeeper {
     }
 }
 
+/// How long a lock can be left alone that ends at `end` by the broker's clock.
+pub(crate) fn renewal_wait(clock: &SharedClock, end: Option<DateTime<Utc>>) -> Duration {
+    let left = end.and_then(|end| (end - clock.now()).to_std().ok());
+    (left.unwrap_or_default() / 2).clamp(SHORTEST_WAIT, LONGEST_WAIT)
+}
+
 impl Held {
     fn locks(&self) -> MutexGuard<'_, HashMap<Uuid, Lock>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,8 +103,7 @@ impl Held {
 
     /// How long a lock can be left alone that ends at `end` by the broker's clock.
     fn wait(&self, end: Option<DateTime<Utc>>) -> Duration {
-        let left = end.and_then(|end| (end - self.clock.now()).to_std().ok());
-        (left.unwrap_or_default() / 2).clamp(SHORTEST_WAIT, LONGEST_WAIT)
+        renewal_wait(&self.clock, end)
     }
 
     /// The locks to renew now, and when to look again. Forgets those that nobody needs.

@@ -11,16 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use nightshift_amqp::Map;
+use nightshift_amqp::{Map, Timestamp, Value};
 use uuid::Uuid;
 
 use crate::connection::{Command, LinkRole, LinkSpec};
 use crate::error::BusError;
 use crate::message::Message;
 use crate::outcome::Outcome;
-use crate::slot::Slot;
+use crate::slot::{CurrentName, Slot};
 use crate::supply::{OpenLink, Supply};
 use words::Answer;
+
+/// What stands for "no instant" where one is asked for: the end of the calendar, in milliseconds.
+const NO_INSTANT: i64 = 253_402_300_800_000;
 
 /// The management node of one entity or sub-queue.
 pub(crate) struct Management {
@@ -29,19 +32,38 @@ pub(crate) struct Management {
     entity: String,
     /// The entity, sub-queue included; the node is below it.
     address: String,
+    /// The link on whose behalf requests are made.
+    owner: CurrentName,
+    /// The session that requests are about.
+    session: Option<Arc<str>>,
     /// The links to the node, with the address that answers come to.
     slot: Slot<String>,
     next_request: AtomicU64,
 }
 
 impl Management {
-    pub(crate) fn new(supply: Arc<Supply>, entity: String, address: String) -> Self {
+    pub(crate) fn new(
+        supply: Arc<Supply>,
+        entity: String,
+        address: String,
+        owner: CurrentName,
+    ) -> Self {
         Self {
             supply,
             entity,
             address,
+            owner,
+            session: None,
             slot: Slot::empty(),
             next_request: AtomicU64::new(0),
+        }
+    }
+
+    /// The same for one session of the entity.
+    pub(crate) fn of_session(self, id: Arc<str>) -> Self {
+        Self {
+            session: Some(id),
+            ..self
         }
     }
 
@@ -115,11 +137,49 @@ impl Management {
         answer.locked_messages(locks)
     }
 
-    /// Settles a message by its lock token. A release counts as an abandon here: the operation
+    /// Settles messages by their lock tokens. A release counts as an abandon here: the operation
     /// knows no other.
-    pub(crate) async fn settle(&self, token: Uuid, outcome: &Outcome) -> Result<(), BusError> {
-        let body = words::disposition(token, outcome);
+    pub(crate) async fn settle(&self, tokens: &[Uuid], outcome: &Outcome) -> Result<(), BusError> {
+        let body = words::disposition(tokens, outcome);
         self.request("update-disposition", body).await.map(drop)
+    }
+
+    /// Begins the lock of the session anew and says when it ends now.
+    pub(crate) async fn renew_session_lock(&self) -> Result<DateTime<Utc>, BusError> {
+        let answer = self.request("renew-session-lock", Map::new()).await?;
+        answer.instant("expiration")
+    }
+
+    /// What was last kept with the session.
+    pub(crate) async fn session_state(&self) -> Result<Option<Bytes>, BusError> {
+        let answer = self.request("get-session-state", Map::new()).await?;
+        answer.octets("session-state")
+    }
+
+    /// Keeps something with the session; `None` removes it.
+    pub(crate) async fn set_session_state(&self, state: Option<Bytes>) -> Result<(), BusError> {
+        let mut body = Map::new();
+        body.insert("session-state", state.map_or(Value::Null, Value::Binary));
+        self.request("set-session-state", body).await.map(drop)
+    }
+
+    /// Up to `max` ids of sessions, after the first `skip`: those whose state was set after an
+    /// instant, or those that have messages.
+    pub(crate) async fn sessions(
+        &self,
+        updated_after: Option<DateTime<Utc>>,
+        skip: i32,
+        max: i32,
+    ) -> Result<Vec<String>, BusError> {
+        let mut body = Map::new();
+        let millis = updated_after.map_or(NO_INSTANT, |instant| instant.timestamp_millis());
+        body.insert("last-updated-time", Timestamp::from_millis(millis));
+        body.insert("skip", skip);
+        body.insert("top", max);
+        match self.request("get-message-sessions", body).await? {
+            answer if answer.is_empty => Ok(Vec::new()),
+            answer => answer.texts("sessions-ids"),
+        }
     }
 
     async fn request(&self, operation: &'static str, body: Map) -> Result<Answer, BusError> {
@@ -150,12 +210,22 @@ impl Management {
         &self,
         open: &OpenLink<String>,
         operation: &'static str,
-        body: Map,
+        mut body: Map,
     ) -> Result<Answer, BusError> {
+        if let Some(session) = &self.session {
+            body.insert("session-id", &**session);
+        }
         let number = self.next_request.fetch_add(1, Ordering::Relaxed);
         let id = format!("management-{number}");
         let timeout = self.supply.options().try_timeout;
-        let payload = words::request(&id, &open.with, operation, timeout, body);
+        let payload = words::request(words::Request {
+            id: &id,
+            reply_to: &open.with,
+            operation,
+            timeout,
+            link: self.owner.get(),
+            body,
+        });
         let link = open.link.key();
         let answer = open
             .connection

@@ -3,10 +3,10 @@
 //! | decision | delivery state sent |
 //! | --- | --- |
 //! | complete | accepted |
-//! | abandon | modified(delivery-failed) |
+//! | abandon | modified(delivery-failed, properties to change as annotations) |
 //! | release | released |
-//! | defer | modified(undeliverable-here) |
-//! | dead-letter | rejected(`com.microsoft:dead-letter`, reason and description in its info map) |
+//! | defer | modified(undeliverable-here, properties to change as annotations) |
+//! | dead-letter | rejected(`com.microsoft:dead-letter`, reason, description and properties to change in its info map) |
 //!
 //! The broker answers with a state of the same kind. An answer `rejected` *with* an error means
 //! that the decision came too late or was refused; `rejected` without one is how dead-lettering is
@@ -18,46 +18,53 @@ use nightshift_amqp::{Map, condition};
 use crate::error::BusError;
 
 /// A decision about deliveries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// Done: the broker removes the message.
     Complete,
     /// Failed: the broker unlocks it and counts the delivery.
-    Abandon,
+    Abandon {
+        /// Application properties to change, by symbols.
+        properties: Map,
+    },
     /// Not looked at: the broker unlocks it.
     Release,
     /// Not now: the broker keeps it aside until it is asked for by its sequence number.
-    Defer,
+    Defer {
+        /// Application properties to change, by symbols.
+        properties: Map,
+    },
     /// Hopeless: the broker moves it to the dead-letter queue.
     DeadLetter {
         /// `DeadLetterReason`.
         reason: String,
         /// `DeadLetterErrorDescription`.
         description: String,
+        /// Further application properties to change, by symbols.
+        properties: Map,
     },
 }
 
 impl Outcome {
+    /// Failed, and nothing else changes.
+    pub(crate) fn abandon() -> Self {
+        Self::Abandon {
+            properties: Map::new(),
+        }
+    }
+
     /// The delivery state that tells the broker.
     pub(crate) fn into_state(self) -> DeliveryState {
         match self {
             Self::Complete => DeliveryState::Accepted,
-            Self::Abandon => DeliveryState::Modified(Modified {
-                delivery_failed: true,
-                undeliverable_here: false,
-                message_annotations: None,
-            }),
+            Self::Abandon { properties } => modified(false, properties),
             Self::Release => DeliveryState::Released,
-            Self::Defer => DeliveryState::Modified(Modified {
-                delivery_failed: true,
-                undeliverable_here: true,
-                message_annotations: None,
-            }),
+            Self::Defer { properties } => modified(true, properties),
             Self::DeadLetter {
                 reason,
                 description,
+                properties: mut info,
             } => {
-                let mut info = Map::new();
                 info.insert_symbol("DeadLetterReason", reason);
                 info.insert_symbol("DeadLetterErrorDescription", description);
                 DeliveryState::rejected(AmqpError {
@@ -68,6 +75,14 @@ impl Outcome {
             }
         }
     }
+}
+
+fn modified(undeliverable_here: bool, properties: Map) -> DeliveryState {
+    DeliveryState::Modified(Modified {
+        delivery_failed: true,
+        undeliverable_here,
+        message_annotations: (!properties.is_empty()).then_some(properties),
+    })
 }
 
 /// The broker's answer to a decision about a message of `entity`.

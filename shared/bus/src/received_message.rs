@@ -1,6 +1,7 @@
 //! A message as it arrived, with what the broker says about it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -112,6 +113,14 @@ pub(crate) enum Via {
 /// Identifies a receiver among all that this process ever opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReceiverKey(pub(crate) u64);
+
+impl ReceiverKey {
+    /// A key that no other receiver has.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// Identifies a link among all that this process ever opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

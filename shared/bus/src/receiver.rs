@@ -5,12 +5,13 @@ mod settling;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use nightshift_amqp::Map;
 
-use crate::connection::{Command, LinkRole, LinkSpec};
+use crate::connection::{
+    Attached, Command, LinkName, LinkRole, LinkSpec, SessionFilter, instant_after,
+};
 use crate::decode;
 use crate::error::BusError;
 use crate::inbox::{Delivery, Inbox};
@@ -68,9 +69,6 @@ impl SubQueue {
     }
 }
 
-/// Numbers receivers across the process, so that a message is not settled on another one.
-static NEXT_RECEIVER: AtomicU64 = AtomicU64::new(0);
-
 /// Receives messages from one entity. Several calls may wait at once; each message goes to one.
 ///
 /// A lost link or connection fails the calls that wait on it; the next call to receive opens
@@ -93,6 +91,8 @@ pub struct Receiver {
     slot: Slot<Arc<Inbox>>,
     management: Arc<Management>,
     keeper: Option<LockKeeper>,
+    /// It holds a session, and ends with it: no other link takes the place of a lost one.
+    holds_session: bool,
 }
 
 impl fmt::Debug for Receiver {
@@ -126,7 +126,12 @@ fn adjust_credit(open: &Open) {
     });
 }
 
-fn opening(address: &str, prefetch: u32, mode: ReceiveMode) -> impl Opening<Arc<Inbox>> {
+fn opening(
+    address: &str,
+    prefetch: u32,
+    mode: ReceiveMode,
+    session: Option<&SessionFilter>,
+) -> impl Opening<Arc<Inbox>> {
     move || {
         let inbox = Arc::new(Inbox::new(prefetch));
         let spec = LinkSpec {
@@ -135,6 +140,7 @@ fn opening(address: &str, prefetch: u32, mode: ReceiveMode) -> impl Opening<Arc<
             role: LinkRole::Receiver {
                 inbox: Arc::clone(&inbox),
                 settled: mode == ReceiveMode::ReceiveAndDelete,
+                session: session.cloned(),
             },
         };
         (spec, inbox)
@@ -149,10 +155,16 @@ impl Receiver {
     ) -> Result<Self, BusError> {
         let suffix = options.sub_queue.map_or("", SubQueue::suffix);
         let address = format!("{entity}{suffix}");
-        let opening = opening(&address, options.prefetch, options.mode);
+        let opening = opening(&address, options.prefetch, options.mode, None);
         let open = supply.open(&entity, &opening).await?;
         drop(opening);
-        let node = Management::new(Arc::clone(&supply), entity.clone(), address.clone());
+        let slot = Slot::holding(open);
+        let node = Management::new(
+            Arc::clone(&supply),
+            entity.clone(),
+            address.clone(),
+            slot.name(),
+        );
         let management = Arc::new(node);
         let longest = options.max_auto_lock_renewal_duration;
         let renews = !longest.is_zero() && options.mode == ReceiveMode::PeekLock;
@@ -160,26 +172,92 @@ impl Receiver {
         let keeper = renews.then(|| LockKeeper::new(Arc::clone(&management), clock, longest));
         Ok(Self {
             supply,
-            key: ReceiverKey(NEXT_RECEIVER.fetch_add(1, Ordering::Relaxed)),
+            key: ReceiverKey::next(),
             parent: entity,
             entity: address,
             prefetch: options.prefetch,
             mode: options.mode,
-            slot: Slot::holding(open),
+            slot,
             management,
             keeper,
+            holds_session: false,
         })
+    }
+
+    /// Opens a receiver that holds a session. Its locks end with the session's, so it keeps none.
+    pub(crate) async fn open_session(
+        supply: Arc<Supply>,
+        entity: String,
+        wanted: &SessionFilter,
+        mode: ReceiveMode,
+        prefetch: u32,
+    ) -> Result<(Self, Attached), BusError> {
+        let opening = opening(&entity, prefetch, mode, Some(wanted));
+        let open = supply.open(&entity, &opening).await?;
+        drop(opening);
+        let attached = open.attached.clone();
+        let slot = Slot::holding(open);
+        let name = slot.name();
+        let node = Management::new(Arc::clone(&supply), entity.clone(), entity.clone(), name);
+        let session = attached.session_id.as_deref().unwrap_or_default();
+        let receiver = Self {
+            supply,
+            key: ReceiverKey::next(),
+            parent: entity.clone(),
+            entity,
+            prefetch,
+            mode,
+            slot,
+            management: Arc::new(node.of_session(Arc::from(session))),
+            keeper: None,
+            holds_session: true,
+        };
+        Ok((receiver, attached))
     }
 
     /// A link that something may still come from, opened now if need be.
     async fn link(&self) -> Result<Arc<Open>, BusError> {
         if let Some(open) = self.slot.current()
-            && !open.with.is_spent()
+            && (self.holds_session || !open.with.is_spent())
         {
             return Ok(open);
         }
-        let opening = opening(&self.entity, self.prefetch, self.mode);
+        let opening = opening(&self.entity, self.prefetch, self.mode, None);
         self.slot.get(&self.supply, &self.parent, opening).await
+    }
+
+    /// What the loss of a link means to the caller: a session is lost with the link that held it.
+    fn told(&self, error: BusError) -> BusError {
+        match error {
+            BusError::ConnectionLost { .. } | BusError::Detached { .. } if self.holds_session => {
+                BusError::SessionLockLost {
+                    description: error.to_string(),
+                }
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) fn management(&self) -> Arc<Management> {
+        Arc::clone(&self.management)
+    }
+
+    /// The name of the link at the moment.
+    pub(crate) fn link_name(&self) -> Option<LinkName> {
+        self.slot.current().map(|open| open.link.name().clone())
+    }
+
+    /// Refuses requests about a session that this receiver holds no longer.
+    pub(crate) fn check_session(&self) -> Result<(), BusError> {
+        if !self.holds_session || self.slot.name().get().is_some() {
+            return Ok(());
+        }
+        if self.supply.is_closed() {
+            return Err(BusError::Closed { what: "client" });
+        }
+        Err(BusError::SessionLockLost {
+            description: "the link that held it is gone".to_owned(),
+        })
     }
 
     /// The entity's address, sub-queue included.
@@ -205,7 +283,7 @@ impl Receiver {
             let text = "receive_messages needs a maximum of at least one message";
             return Err(BusError::InvalidArgument(text.to_owned()));
         }
-        let deadline = Instant::now() + max_wait;
+        let deadline = instant_after(max_wait);
         let open = self.link().await?;
         let wanted = u32::try_from(max).unwrap_or(u32::MAX);
         open.with.want(wanted);
@@ -233,7 +311,7 @@ impl Receiver {
 
     /// Takes and decodes what is here, without waiting. Says how many deliveries that were.
     fn take(&self, open: &Open, max: usize) -> Result<(usize, Vec<ReceivedMessage>), BusError> {
-        let taken = open.with.take(max)?;
+        let taken = open.with.take(max).map_err(|error| self.told(error))?;
         if taken.adjust_credit {
             adjust_credit(open);
         }
@@ -289,6 +367,7 @@ impl Receiver {
             outcome: Outcome::DeadLetter {
                 reason: "MalformedMessage".to_owned(),
                 description: error.to_string(),
+                properties: Map::new(),
             },
             reply,
         });

@@ -58,12 +58,14 @@ type Answer = oneshot::Receiver<Result<(), BusError>>;
 impl Sender {
     pub(crate) async fn open(supply: Arc<Supply>, entity: String) -> Result<Self, BusError> {
         let open = supply.open(&entity, &opening(&entity)).await?;
-        let management = Management::new(Arc::clone(&supply), entity.clone(), entity.clone());
+        let slot = Slot::holding(open);
+        let name = slot.name();
+        let node = Management::new(Arc::clone(&supply), entity.clone(), entity.clone(), name);
         Ok(Self {
             supply,
             entity,
-            management,
-            slot: Slot::holding(open),
+            management: node,
+            slot,
         })
     }
 

@@ -6,11 +6,30 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::connection::LinkName;
 use crate::error::BusError;
 use crate::supply::{OpenLink, Opening, Supply};
 
+/// What the link in a slot is called at the moment, for those who act on its behalf.
+#[derive(Clone, Default)]
+pub(crate) struct CurrentName(Arc<Mutex<Option<LinkName>>>);
+
+impl CurrentName {
+    /// The name of the link, if there is one and it stands.
+    pub(crate) fn get(&self) -> Option<Arc<str>> {
+        let name = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = name.as_ref().filter(|name| !name.is_lost())?;
+        Some(Arc::clone(&standing.text))
+    }
+
+    fn set(&self, name: Option<LinkName>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = name;
+    }
+}
+
 pub(crate) struct Slot<X> {
     current: Mutex<Option<Arc<OpenLink<X>>>>,
+    name: CurrentName,
     /// Held by the one caller that opens a new link.
     opening: tokio::sync::Mutex<()>,
 }
@@ -20,6 +39,7 @@ impl<X> Slot<X> {
     pub(crate) fn empty() -> Self {
         Self {
             current: Mutex::new(None),
+            name: CurrentName::default(),
             opening: tokio::sync::Mutex::new(()),
         }
     }
@@ -38,7 +58,14 @@ impl<X> Slot<X> {
             .clone()
     }
 
+    /// What the link is called that is here at the moment.
+    pub(crate) fn name(&self) -> CurrentName {
+        self.name.clone()
+    }
+
     fn put(&self, link: Option<Arc<OpenLink<X>>>) -> Option<Arc<OpenLink<X>>> {
+        self.name
+            .set(link.as_ref().map(|open| open.link.name().clone()));
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *current, link)
     }

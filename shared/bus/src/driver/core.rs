@@ -4,18 +4,17 @@
 //! [`Core::end_round`]. Nothing here waits or does IO.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use nightshift_amqp::Map;
 use nightshift_amqp::engine::{Delivery, Engine, Event, LinkId, ProtocolError, SessionId};
 use nightshift_amqp::performative::{Attach, Disposition, Role};
 use tokio::time::Instant;
 
 use super::OUTPUT_HIGH_WATER;
 use super::link::{Body, Link};
-use crate::connection::{Attached, Command, LinkSpec, Reply};
+use crate::connection::{Attached, Command, LinkName, LinkSpec, Reply};
 use crate::error::BusError;
 use crate::outcome::Outcome;
 use crate::received_message::LinkKey;
@@ -26,8 +25,6 @@ const CLOSING_GRACE: Duration = Duration::from_secs(5);
 
 pub(super) struct Core {
     engine: Engine,
-    /// Distinguishes our link names from those of other connections.
-    name: String,
     host: String,
     links: HashMap<LinkKey, Link>,
     by_link: HashMap<LinkId, LinkKey>,
@@ -54,10 +51,9 @@ struct Closing {
 }
 
 impl Core {
-    pub(super) fn new(engine: Engine, name: String, host: String, opened: Reply<()>) -> Self {
+    pub(super) fn new(engine: Engine, host: String, opened: Reply<()>) -> Self {
         Self {
             engine,
-            name,
             host,
             links: HashMap::new(),
             by_link: HashMap::new(),
@@ -95,10 +91,10 @@ impl Core {
         match command {
             Command::Attach {
                 key,
+                name,
                 spec,
-                lost,
                 reply,
-            } => self.attach(key, spec, lost, reply),
+            } => self.attach(key, name, spec, reply),
             Command::Send {
                 link: key,
                 transfer,
@@ -176,16 +172,15 @@ impl Core {
     fn attach(
         &mut self,
         key: LinkKey,
+        name: LinkName,
         spec: LinkSpec,
-        lost: Arc<AtomicBool>,
         reply: Reply<Result<Attached, BusError>>,
     ) {
         if self.closing.is_some() {
             let _ = reply.send(Err(BusError::Closed { what: "client" }));
             return;
         }
-        let name = format!("{}-{}", self.name, key.0);
-        match Link::attach(&mut self.engine, &name, spec, lost, reply) {
+        match Link::attach(&mut self.engine, name, spec, reply) {
             Ok(link) => {
                 self.by_session.insert(link.session, key);
                 self.by_link
@@ -342,6 +337,7 @@ impl Core {
             let outcome = Outcome::DeadLetter {
                 reason: "MessageTooLarge".to_owned(),
                 description: text,
+                properties: Map::new(),
             };
             let id = delivery.delivery_id;
             let state = Some(outcome.into_state());

@@ -7,23 +7,20 @@
 //!
 //! A failed link stays in the table until its owner lets go of it, so that later calls learn why.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use nightshift_amqp::engine::{CommandError, Engine, LinkId, NewLink, SessionId};
 use nightshift_amqp::performative::{
     AmqpError, Attach, ReceiverSettleMode, SenderSettleMode, Source, Target,
 };
+use nightshift_amqp::{Map, Value};
 
+use super::answer;
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::requests::Requests;
-use crate::connection::{Attached, LinkRole, LinkSpec, Reply};
+use crate::connection::{Attached, LinkName, LinkRole, LinkSpec, Reply, SessionFilter};
 use crate::error::BusError;
-
-/// What a batch may weigh on an entity that does not say, by the size of its messages.
-const BATCH_SIZE_STANDARD: u64 = 256 * 1024;
-const BATCH_SIZE_PREMIUM: u64 = 1024 * 1024;
 
 pub(super) struct Link {
     pub(super) entity: String,
@@ -32,8 +29,8 @@ pub(super) struct Link {
     pub(super) body: Body,
     /// Links whose detach has not been confirmed: two for a pair, else one.
     alive: u8,
-    /// Read by the owner, who opens another link then.
-    lost: Arc<AtomicBool>,
+    /// Read by the owner, who opens another link when this one is lost.
+    name: LinkName,
 }
 
 pub(super) enum State {
@@ -55,9 +52,8 @@ impl Link {
     /// Begins a session and attaches the link or links of `spec` on it.
     pub(super) fn attach(
         engine: &mut Engine,
-        name: &str,
+        name: LinkName,
         spec: LinkSpec,
-        lost: Arc<AtomicBool>,
         reply: Reply<Result<Attached, BusError>>,
     ) -> Result<Self, (Reply<Result<Attached, BusError>>, BusError)> {
         let LinkSpec {
@@ -69,7 +65,7 @@ impl Link {
             Ok(session) => session,
             Err(error) => return Err((reply, refused(&entity, error))),
         };
-        let body = match attach_body(engine, session, name, &address, role) {
+        let body = match attach_body(engine, session, &name.text, &address, role) {
             Ok(body) => body,
             Err(error) => {
                 // The session has nothing on it; whether it can still be ended does not matter.
@@ -88,7 +84,7 @@ impl Link {
             state: State::Attaching(reply),
             body,
             alive,
-            lost,
+            name,
         })
     }
 
@@ -103,7 +99,7 @@ impl Link {
 
     /// Notes the broker's answer to our attach.
     pub(super) fn attached(&mut self, engine: &mut Engine, link: LinkId, attach: &Attach) {
-        let attached = limits(attach);
+        let attached = answer::read(attach);
         match &mut self.body {
             Body::Sender(outgoing) => outgoing.set_limit(attached.max_message_size),
             Body::Receiver(incoming) => incoming.adjust_credit(engine),
@@ -158,7 +154,7 @@ impl Link {
     pub(super) fn detached(&mut self, engine: &mut Engine, error: Option<&AmqpError>) -> bool {
         self.alive = self.alive.saturating_sub(1);
         // Before any answer, so that whoever reads one sees this too.
-        self.lost.store(true, Ordering::Release);
+        self.name.lost.store(true, Ordering::Release);
         let failure = BusError::from_detach(&self.entity, error);
         match std::mem::replace(&mut self.state, State::Failed(failure.clone())) {
             State::Failed(first) => self.state = State::Failed(first),
@@ -198,7 +194,7 @@ impl Link {
 
     /// Answers everything that waits on this link, the owner's close included.
     pub(super) fn fail(&mut self, failure: &BusError) {
-        self.lost.store(true, Ordering::Release);
+        self.name.lost.store(true, Ordering::Release);
         self.fail_calls(failure);
         match std::mem::replace(&mut self.state, State::Failed(failure.clone())) {
             State::Attaching(reply) => {
@@ -251,8 +247,15 @@ fn attach_body(
             let link = NewLink::new(name, Source::new(name), Target::new(address));
             Body::Sender(Outgoing::new(engine.attach_sender(session, link)?))
         }
-        LinkRole::Receiver { inbox, settled } => {
+        LinkRole::Receiver {
+            inbox,
+            settled,
+            session: wanted,
+        } => {
             let mut link = NewLink::new(name, Source::new(address), Target::new(name));
+            if let Some(wanted) = wanted {
+                ask_for_session(&mut link, wanted);
+            }
             (link.snd_settle_mode, link.rcv_settle_mode) = if settled {
                 (SenderSettleMode::Settled, ReceiverSettleMode::First)
             } else {
@@ -290,27 +293,20 @@ fn refused(entity: &str, error: CommandError) -> BusError {
     }
 }
 
-/// The sizes that the broker's attach allows. No size stated means no limit to messages; batches
-/// get the service's own limits then.
-fn limits(attach: &Attach) -> Attached {
-    let max_message_size = match attach.max_message_size {
-        None | Some(0) => u64::MAX,
-        Some(size) => size,
+/// Asks for a session: by the source's filter, whose value is the id, or null for the next one.
+/// Plain, not described, as the service's own clients send it.
+fn ask_for_session(link: &mut NewLink, wanted: SessionFilter) {
+    let id = match wanted {
+        SessionFilter::Named(id) => Value::String(id),
+        SessionFilter::Next(wait) => {
+            let mut properties = Map::new();
+            let wait = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+            properties.insert_symbol(answer::TIMEOUT, wait);
+            link.properties = Some(properties);
+            Value::Null
+        }
     };
-    let stated = attach
-        .properties
-        .as_ref()
-        .and_then(|properties| properties.get("com.microsoft:max-message-batch-size"))
-        .and_then(nightshift_amqp::Value::as_u64)
-        .filter(|size| *size > 0);
-    let usual = if max_message_size >= BATCH_SIZE_PREMIUM {
-        BATCH_SIZE_PREMIUM
-    } else {
-        BATCH_SIZE_STANDARD
-    };
-    let max_batch_size = stated.unwrap_or(usual).min(max_message_size);
-    Attached {
-        max_message_size,
-        max_batch_size,
-    }
+    let mut filter = Map::new();
+    filter.insert_symbol(answer::SESSION_FILTER, id);
+    link.source.filter = Some(filter);
 }

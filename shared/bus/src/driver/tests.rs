@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::core::Core;
 use super::*;
-use crate::connection::{LinkRole, LinkSpec, Transfer};
+use crate::connection::{LinkName, LinkRole, LinkSpec, Transfer};
 use crate::inbox::Inbox;
 use crate::received_message::LinkKey;
 
@@ -33,7 +33,7 @@ impl Pair {
         let (opened, mut is_open) = oneshot::channel();
         let engine = Engine::client(ClientOptions::new("c"));
         let mut pair = Self {
-            core: Core::new(engine, "c".to_owned(), "host".to_owned(), opened),
+            core: Core::new(engine, "host".to_owned(), opened),
             broker: Engine::server(ServerOptions::new("s")),
             session: None,
             lost: Arc::default(),
@@ -99,8 +99,11 @@ impl Pair {
         let (reply, mut answer) = oneshot::channel();
         self.core.command(Command::Attach {
             key: LINK,
+            name: LinkName {
+                text: Arc::from("c-1"),
+                lost: Arc::clone(&self.lost),
+            },
             spec,
-            lost: Arc::clone(&self.lost),
             reply,
         });
         let events = self.run();
@@ -117,6 +120,7 @@ impl Pair {
         let link = self.attach(LinkRole::Receiver {
             inbox: Arc::clone(&inbox),
             settled: false,
+            session: None,
         });
         (link, inbox)
     }

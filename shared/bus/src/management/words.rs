@@ -1,5 +1,6 @@
 //! How requests to a management node are written, and how their answers are read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -24,31 +25,43 @@ pub(super) struct Answer {
     body: Map,
 }
 
-/// Encodes the request to do `operation`. The answer goes to `reply_to` and repeats `id`; the
-/// broker may give up after `timeout`, since nobody waits any longer.
-pub(super) fn request(
-    id: &str,
-    reply_to: &str,
-    operation: &str,
-    timeout: Duration,
-    body: Map,
-) -> Bytes {
+/// What is asked of a node.
+pub(super) struct Request<'a> {
+    /// Repeated by the answer.
+    pub(super) id: &'a str,
+    /// Where the answer goes.
+    pub(super) reply_to: &'a str,
+    /// What to do.
+    pub(super) operation: &'static str,
+    /// When nobody waits any longer, so that the broker may give up.
+    pub(super) timeout: Duration,
+    /// The link on whose behalf this is asked.
+    pub(super) link: Option<Arc<str>>,
+    /// The arguments.
+    pub(super) body: Map,
+}
+
+/// Encodes a request.
+pub(super) fn request(request: Request<'_>) -> Bytes {
     let mut words = Map::new();
-    words.insert("operation", format!("{VENDOR}{operation}"));
-    let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    words.insert("operation", format!("{VENDOR}{}", request.operation));
+    let millis = u32::try_from(request.timeout.as_millis()).unwrap_or(u32::MAX);
     words.insert("com.microsoft:server-timeout", millis);
-    let request = Message {
+    if let Some(link) = request.link {
+        words.insert("associated-link-name", &*link);
+    }
+    let message = Message {
         properties: Some(Properties {
-            message_id: Some(MessageId::from(id)),
-            reply_to: Some(reply_to.to_owned()),
+            message_id: Some(MessageId::from(request.id)),
+            reply_to: Some(request.reply_to.to_owned()),
             ..Properties::default()
         }),
         application_properties: Some(words),
-        body: Body::Value(Value::Map(body)),
+        body: Body::Value(Value::Map(request.body)),
         ..Message::default()
     };
     let mut out = BytesMut::new();
-    request.encode(&mut out);
+    message.encode(&mut out);
     out.freeze()
 }
 
@@ -86,25 +99,33 @@ pub(super) fn scheduled(messages: &[(Outgoing, Bytes)]) -> Map {
     body
 }
 
-/// The body that settles one message.
-pub(super) fn disposition(token: Uuid, outcome: &Outcome) -> Map {
+/// The body that settles messages.
+pub(super) fn disposition(lock_tokens: &[Uuid], outcome: &Outcome) -> Map {
     let mut body = Map::new();
-    let status = match outcome {
-        Outcome::Complete => "completed",
-        Outcome::Abandon | Outcome::Release => "abandoned",
+    let (status, properties) = match outcome {
+        Outcome::Complete => ("completed", None),
+        Outcome::Release => ("abandoned", None),
+        Outcome::Abandon { properties } => ("abandoned", Some(properties)),
         // As the service spells it.
-        Outcome::Defer => "defered",
+        Outcome::Defer { properties } => ("defered", Some(properties)),
         Outcome::DeadLetter {
             reason,
             description,
+            properties,
         } => {
             body.insert("deadletter-reason", reason.as_str());
             body.insert("deadletter-description", description.as_str());
-            "suspended"
+            ("suspended", Some(properties))
         }
     };
     body.insert("disposition-status", status);
-    body.insert("lock-tokens", tokens(&[token]));
+    body.insert("lock-tokens", tokens(lock_tokens));
+    if let Some(properties) = properties.filter(|properties| !properties.is_empty()) {
+        // Strings here, where delivery states have symbols.
+        let entries = properties.iter();
+        let entries = entries.filter_map(|(name, value)| Some((name.as_str()?, value.clone())));
+        body.insert("properties-to-modify", entries.collect::<Map>());
+    }
     body
 }
 
@@ -162,12 +183,29 @@ fn condition_of(status: i64) -> String {
 }
 
 impl Answer {
+    /// One instant.
+    pub(super) fn instant(&self, name: &str) -> Result<DateTime<Utc>, BusError> {
+        let instant = self.body.get(name).and_then(calendar);
+        instant.ok_or_else(|| self.unusable(name))
+    }
+
+    /// Octets, or null. A field that is not there counts as null.
+    pub(super) fn octets(&self, name: &str) -> Result<Option<Bytes>, BusError> {
+        match self.body.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Binary(octets)) => Ok(Some(octets.clone())),
+            Some(_) => Err(self.unusable(name)),
+        }
+    }
+
+    /// The texts of an array.
+    pub(super) fn texts(&self, name: &str) -> Result<Vec<String>, BusError> {
+        self.items(name, |value| value.as_str().map(str::to_owned))
+    }
+
     /// The instants of an array.
     pub(super) fn instants(&self, name: &str) -> Result<Vec<DateTime<Utc>>, BusError> {
-        self.items(name, |value| {
-            let instant = value.as_timestamp()?;
-            DateTime::from_timestamp_millis(instant.as_millis())
-        })
+        self.items(name, calendar)
     }
 
     /// The integers of an array.
@@ -195,13 +233,19 @@ impl Answer {
     fn items<T>(&self, name: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, BusError> {
         let items = self.body.get(name).and_then(Value::as_items);
         let items = items.and_then(|items| items.iter().map(read).collect());
-        items.ok_or_else(|| {
-            BusError::Protocol(format!(
-                "the answer to {} has no usable `{name}`",
-                self.operation
-            ))
-        })
+        items.ok_or_else(|| self.unusable(name))
     }
+
+    fn unusable(&self, name: &str) -> BusError {
+        BusError::Protocol(format!(
+            "the answer to {} has no usable `{name}`",
+            self.operation
+        ))
+    }
+}
+
+fn calendar(value: &Value) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(value.as_timestamp()?.as_millis())
 }
 
 fn encoded(entry: &Map) -> Option<Bytes> {

@@ -25,6 +25,7 @@ impl Receiver {
         if max == 0 {
             return Ok(Vec::new());
         }
+        self.check_session()?;
         let encoded = self.management.peek(from_sequence_number, max).await?;
         let encoded = encoded.into_iter().map(|payload| (payload, Uuid::nil()));
         Ok(self.decode_all(Via::Peeked, encoded))
@@ -40,6 +41,7 @@ impl Receiver {
         if sequence_numbers.is_empty() {
             return Ok(Vec::new());
         }
+        self.check_session()?;
         let locks = self.mode == ReceiveMode::PeekLock;
         let via = if locks { Via::Token } else { Via::Nothing };
         let encoded = self.management.receive_deferred(sequence_numbers, locks);

@@ -8,6 +8,10 @@ use crate::connection::Command;
 use crate::error::BusError;
 use crate::outcome::Outcome;
 use crate::received_message::{ReceivedMessage, Via};
+use crate::settlement::Settlement;
+
+/// Lock tokens in one request; brokers bound them.
+const TOKENS_PER_REQUEST: usize = 1_000;
 
 impl Receiver {
     /// Settles a message as done; the broker removes it.
@@ -15,33 +19,35 @@ impl Receiver {
         self.settle_one(message, Outcome::Complete).await
     }
 
-    /// Gives a message back as failed: it is delivered again at once, with a higher delivery
-    /// count, or dead-lettered when that count reaches the entity's maximum.
+    /// Gives a message back as failed: see [`Settlement::abandon`].
     pub async fn abandon_message(&self, message: &ReceivedMessage) -> Result<(), BusError> {
-        self.settle_one(message, Outcome::Abandon).await
+        self.settle_one(message, Outcome::abandon()).await
     }
 
     /// Puts a message aside: it is received again only by its sequence number, with
     /// [`receive_deferred_messages`](Self::receive_deferred_messages).
     pub async fn defer_message(&self, message: &ReceivedMessage) -> Result<(), BusError> {
-        self.settle_one(message, Outcome::Defer).await
+        self.settle_message(message, Settlement::defer()).await
     }
 
-    /// Moves a message to the dead-letter queue. Reason and description become the application
-    /// properties `DeadLetterReason` and `DeadLetterErrorDescription`, cut to the 4,096 characters
-    /// that the service allows.
+    /// Moves a message to the dead-letter queue: see [`Settlement::dead_letter`].
     pub async fn dead_letter_message(
         &self,
         message: &ReceivedMessage,
         reason: &str,
         description: &str,
     ) -> Result<(), BusError> {
-        let cut = |text: &str| text.chars().take(4096).collect();
-        let outcome = Outcome::DeadLetter {
-            reason: cut(reason),
-            description: cut(description),
-        };
-        self.settle_one(message, outcome).await
+        let settlement = Settlement::dead_letter(reason, description);
+        self.settle_message(message, settlement).await
+    }
+
+    /// Settles a message in any way, with changes to its properties if wanted.
+    pub async fn settle_message(
+        &self,
+        message: &ReceivedMessage,
+        settlement: Settlement,
+    ) -> Result<(), BusError> {
+        self.settle_one(message, settlement.into_outcome()?).await
     }
 
     /// Completes many messages in few frames. The inner results are in the order of `messages`.
@@ -57,13 +63,11 @@ impl Receiver {
         &self,
         messages: &[ReceivedMessage],
     ) -> Result<Vec<Result<(), BusError>>, BusError> {
-        self.settle(messages, Outcome::Abandon).await
+        self.settle(messages, Outcome::abandon()).await
     }
 
-    /// Gives messages back that were not worked on, in few frames: the delivery state is
-    /// `released`. Each is available again at once. A broker that honours the state does not
-    /// count the delivery as failed; the Azure service treats it as an abandon and counts it. The
-    /// inner results are in the order of `messages`.
+    /// Gives messages back that were not worked on, in few frames: see [`Settlement::release`].
+    /// The inner results are in the order of `messages`.
     pub async fn release_messages(
         &self,
         messages: &[ReceivedMessage],
@@ -71,12 +75,27 @@ impl Receiver {
         self.settle(messages, Outcome::Release).await
     }
 
-    /// Begins the lock of a message anew and says when it ends now, by the broker's clock.
+    /// Settles many messages in the same way, in few frames. The inner results are in the order
+    /// of `messages`.
+    pub async fn settle_messages(
+        &self,
+        messages: &[ReceivedMessage],
+        settlement: Settlement,
+    ) -> Result<Vec<Result<(), BusError>>, BusError> {
+        self.settle(messages, settlement.into_outcome()?).await
+    }
+
+    /// Begins the lock of a message anew and says when it ends now, by the broker's clock. The
+    /// messages of a session have no locks of their own to renew: renew the session's.
     pub async fn renew_message_lock(
         &self,
         message: &ReceivedMessage,
     ) -> Result<DateTime<Utc>, BusError> {
         self.check_unsettled(message)?;
+        if self.holds_session {
+            let text = "a message of a session is locked as long as its session; renew that";
+            return Err(BusError::InvalidArgument(text.to_owned()));
+        }
         let tokens = [message.lock_token];
         let mut ends = self.management.renew_locks(&tokens).await?;
         ends.pop()
@@ -122,24 +141,60 @@ impl Receiver {
         if answers.len() == ways.len() {
             return Ok(answers);
         }
-        let (mut answers, mut results) = (answers.into_iter(), Vec::with_capacity(ways.len()));
-        // Why the requests cannot be made: what keeps one from it would hold up each of the others.
+        let mut by_token = self.settle_by_token(&ways, &outcome).await.into_iter();
+        let mut answers = answers.into_iter();
+        let result = |way: &Way| match way {
+            Way::Link(_) => answers.next(),
+            Way::Token(_) => by_token.next(),
+            Way::Lost => None,
+        };
+        let results = ways.iter().map(result);
+        Ok(results
+            .map(|result| result.unwrap_or_else(|| Err(self.lost_link())))
+            .collect())
+    }
+
+    /// Settles what needs its lock token, with as few requests as the broker allows. One lock that
+    /// is lost fails all that were asked for with it, so those are asked for again, each alone.
+    async fn settle_by_token(&self, ways: &[Way], outcome: &Outcome) -> Vec<Result<(), BusError>> {
+        let token = |way: &Way| match way {
+            Way::Token(token) => Some(*token),
+            Way::Link(_) | Way::Lost => None,
+        };
+        let tokens: Vec<Uuid> = ways.iter().filter_map(token).collect();
+        let mut results = Vec::with_capacity(tokens.len());
+        // Why requests cannot be made: what keeps one from it would hold up each of the others.
         let mut away = None;
-        for way in ways {
-            let result = match (way, &away) {
-                (Way::Link(_), _) => answers.next().unwrap_or_else(|| Err(self.lost_link())),
-                (Way::Lost, _) => Err(self.lost_link()),
-                (Way::Token(_), Some(error)) => Err(BusError::clone(error)),
-                (Way::Token(token), None) => self.management.settle(token, &outcome).await,
-            };
-            if let Err(error) = &result
-                && error.is_transient()
-            {
-                away.get_or_insert_with(|| error.clone());
+        for chunk in tokens.chunks(TOKENS_PER_REQUEST) {
+            let result = self.settle_tokens(chunk, outcome, &mut away).await;
+            if chunk.len() > 1 && matches!(result, Err(BusError::MessageLockLost { .. })) {
+                for token in chunk {
+                    let alone = std::slice::from_ref(token);
+                    results.push(self.settle_tokens(alone, outcome, &mut away).await);
+                }
+            } else {
+                results.extend(std::iter::repeat_n(result, chunk.len()));
             }
-            results.push(result);
         }
-        Ok(results)
+        results
+    }
+
+    async fn settle_tokens(
+        &self,
+        tokens: &[Uuid],
+        outcome: &Outcome,
+        away: &mut Option<BusError>,
+    ) -> Result<(), BusError> {
+        if let Some(error) = away {
+            return Err(error.clone());
+        }
+        let result = self.management.settle(tokens, outcome).await;
+        if let Err(error) = &result
+            && error.is_transient()
+        {
+            *away = Some(error.clone());
+        }
+        result
     }
 
     /// How a message can be settled now. A lock outlives the link that the message came over, so
@@ -150,6 +205,8 @@ impl Receiver {
             Via::Link { link, id } if link == open.link.key() && !open.link.is_lost() => {
                 Way::Link(id)
             }
+            // A session's locks do not outlive its link.
+            _ if self.holds_session && open.link.is_lost() => Way::Lost,
             Via::Link { .. } if !self.supply.is_connected() => Way::Lost,
             _ => Way::Token(message.lock_token),
         })
@@ -174,6 +231,11 @@ impl Receiver {
     fn lost_link(&self) -> BusError {
         if self.supply.is_closed() {
             return BusError::Closed { what: "client" };
+        }
+        if self.holds_session {
+            return BusError::SessionLockLost {
+                description: "the link that held it is gone".to_owned(),
+            };
         }
         BusError::ConnectionLost {
             reason: "there is no connection to settle the message over; it comes again when its \
