@@ -26,6 +26,10 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 /// and must not be taken for one that came over a later connection.
 static NEXT_LINK: AtomicU64 = AtomicU64::new(0);
 
+/// How long the owner of a link waits for the broker to confirm its end. The link is of no use to
+/// it any more, so this is short.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What callers ask of the driver.
 pub(crate) enum Command {
     /// Open a link.
@@ -306,17 +310,16 @@ impl LinkHandle {
         self.name.is_lost() || !self.connection.as_ref().is_some_and(connected)
     }
 
-    /// Detaches the link and waits, at most `try_timeout`, until the broker has confirmed.
+    /// Detaches the link and waits, at most [`CLOSING_PATIENCE`], until the broker has confirmed.
     pub(crate) async fn detach(mut self) {
         if let Some(connection) = self.connection.take() {
             let link = self.key;
+            let detached = connection.ask("closing a link", |reply| Command::Detach {
+                link,
+                reply: Some(reply),
+            });
             // Without an answer the connection is gone or stuck, and the link with it.
-            let _ = connection
-                .ask("closing a link", |reply| Command::Detach {
-                    link,
-                    reply: Some(reply),
-                })
-                .await;
+            let _ = tokio::time::timeout(CLOSING_PATIENCE, detached).await;
         }
     }
 }

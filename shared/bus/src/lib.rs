@@ -54,6 +54,8 @@ mod lock_keeper;
 mod management;
 mod message;
 mod outcome;
+#[cfg(test)]
+mod peer;
 mod property;
 mod received_message;
 mod receiver;

@@ -2,6 +2,8 @@
 
 mod browsing;
 mod settling;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

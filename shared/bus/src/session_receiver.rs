@@ -196,41 +196,4 @@ fn granted(wanted: &SessionFilter, attached: &Attached) -> Result<Arc<str>, BusE
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_broker_gives_is_compared_with_what_was_asked_for() {
-        let gave = |id: Option<&str>| Attached {
-            max_message_size: 1,
-            max_batch_size: 1,
-            session_id: id.map(str::to_owned),
-            session_locked_until: None,
-        };
-        let named = SessionFilter::Named("a".to_owned());
-        let next = SessionFilter::Next(Duration::ZERO);
-        assert_eq!(&*granted(&named, &gave(Some("a"))).unwrap(), "a");
-        assert_eq!(&*granted(&next, &gave(Some("b"))).unwrap(), "b");
-        for (wanted, given) in [(&named, Some("b")), (&named, None), (&next, None)] {
-            let error = granted(wanted, &gave(given)).unwrap_err();
-            assert!(matches!(error, BusError::Protocol(_)), "{error}");
-        }
-    }
-
-    #[test]
-    fn only_a_search_can_find_nothing() {
-        let timeout = || BusError::Detached {
-            entity: "q".to_owned(),
-            condition: "com.microsoft:timeout".to_owned(),
-            description: "why".to_owned(),
-        };
-        let of = |wanted| refusal(&wanted, "q".to_owned(), timeout());
-        let next = of(SessionFilter::Next(Duration::ZERO));
-        assert!(
-            matches!(next, BusError::NoSessionAvailable { .. }),
-            "{next}"
-        );
-        let named = of(SessionFilter::Named("s".to_owned()));
-        assert!(matches!(named, BusError::Detached { .. }), "{named}");
-    }
-}
+mod tests;

@@ -6,7 +6,9 @@
 //!
 //! A connection that failed, or that was lost soon after it was made, is followed by a growing
 //! pause, whatever the number of callers. So callers that try again without end cost the broker no
-//! more than a few connections a minute.
+//! more than a few connections a minute. The pause stays below [`LONGEST_PAUSE`], whatever the
+//! options say, so that calls go on soon after an outage has ended; and whoever waits for a try
+//! that fails is told so, instead of waiting for one of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +28,10 @@ use crate::tls;
 
 /// A connection that lived this long counts as a success, and the next one is made at once.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
+
+/// The longest pause between two tries to connect. A refused connection costs nobody much, while
+/// every call waits for the next try once the broker is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// One connection, with what is permitted on it.
 struct Wire {
@@ -65,6 +71,8 @@ pub(crate) struct Supply {
 struct Failures {
     count: u32,
     not_before: Option<Instant>,
+    /// When the last try began, and why it failed.
+    last: Option<(Instant, BusError)>,
     /// The last lost connection has been counted.
     counted: bool,
 }
@@ -134,26 +142,33 @@ impl Supply {
     }
 
     async fn remake(&self) -> Result<Arc<Wire>, BusError> {
+        let asked_at = Instant::now();
         let mut failures = self.making.lock().await;
         if let Some(wire) = self.standing()? {
             return Ok(wire);
+        }
+        if let Some(error) = failures.since(asked_at) {
+            return Err(error);
         }
         let lived = self.current().since.elapsed();
         failures.note_loss(lived, &self.options.retry);
         if let Some(instant) = failures.not_before {
             tokio::time::sleep_until(instant).await;
         }
+        let begun = Instant::now();
         match Wire::make(&self.connection_string, &self.options, self.tls.as_ref()).await {
             Ok(wire) => {
                 let wire = Arc::new(wire);
                 *self.current() = Arc::clone(&wire);
                 failures.counted = false;
+                failures.last = None;
                 // A client that was closed meanwhile must not keep a connection.
                 self.standing()?;
                 Ok(wire)
             }
             Err(error) => {
                 failures.add(&self.options.retry);
+                failures.last = Some((begun, error.clone()));
                 Err(error)
             }
         }
@@ -228,8 +243,15 @@ impl Failures {
         }
     }
 
+    /// Why a try failed that began after `instant`.
+    fn since(&self, instant: Instant) -> Option<BusError> {
+        let (begun, error) = self.last.as_ref()?;
+        (*begun >= instant).then(|| error.clone())
+    }
+
     fn add(&mut self, retry: &RetryOptions) {
-        self.not_before = Some(Instant::now() + retry.pause(self.count));
+        let pause = retry.pause(self.count).min(LONGEST_PAUSE);
+        self.not_before = Some(Instant::now() + pause);
         self.count = self.count.saturating_add(1);
     }
 }
@@ -255,5 +277,32 @@ mod tests {
         failures.counted = false;
         failures.note_loss(STABLE_AFTER, &retry);
         assert_eq!((failures.count, failures.not_before), (0, None));
+    }
+
+    #[test]
+    fn no_pause_is_longer_than_a_caller_can_wait() {
+        let retry = RetryOptions {
+            delay: Duration::from_mins(10),
+            max_delay: Duration::from_hours(1),
+            ..RetryOptions::default()
+        };
+        let mut failures = Failures::default();
+        for _ in 0..50 {
+            failures.add(&retry);
+            let latest = Instant::now() + LONGEST_PAUSE;
+            assert!(failures.not_before.unwrap() <= latest);
+        }
+    }
+
+    #[test]
+    fn a_failed_try_answers_those_who_asked_before_it_began() {
+        let error = || BusError::Closed { what: "test" };
+        let (before, begun) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+        let failures = Failures {
+            last: Some((begun, error())),
+            ..Failures::default()
+        };
+        assert!(failures.since(before).is_some());
+        assert!(failures.since(begun + Duration::from_nanos(1)).is_none());
     }
 }

@@ -19,8 +19,11 @@ use crate::error::BusError;
 use crate::outcome::Outcome;
 use crate::received_message::LinkKey;
 
-/// How long a closing receiver waits for the broker to say that nothing more is on its way, and
-/// how long a closing connection waits for everything else.
+/// How long a closing receiver waits for the broker to say that nothing more is on its way. Not
+/// every broker does when there is no credit left; what comes later stays locked until its lock
+/// ends.
+const DRAINING_GRACE: Duration = Duration::from_secs(1);
+/// How long a closing connection waits for everything else.
 const CLOSING_GRACE: Duration = Duration::from_secs(5);
 
 pub(super) struct Core {
@@ -209,7 +212,7 @@ impl Core {
             return;
         }
         if link.begin_close(&mut self.engine, reply) {
-            self.draining.push((key, Instant::now() + CLOSING_GRACE));
+            self.draining.push((key, Instant::now() + DRAINING_GRACE));
         }
     }
 
