@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use rand::Rng as _;
+use tokio::time::Instant;
+
+use crate::error::BusError;
 
 /// How senders, receivers and management calls try again after a failure that may pass. The
 /// defaults are those of the official clients.
@@ -49,6 +52,22 @@ impl RetryOptions {
     }
 }
 
+/// The last failure of something that one caller does while others wait for their turn.
+#[derive(Default)]
+pub(crate) struct LastFailure(Option<(Instant, BusError)>);
+
+impl LastFailure {
+    pub(crate) fn note(&mut self, error: &BusError) {
+        self.0 = Some((Instant::now(), error.clone()));
+    }
+
+    /// What went wrong since `asked_at`: it answers whoever asked by then, too.
+    pub(crate) fn since(&self, asked_at: Instant) -> Option<BusError> {
+        let (failed_at, error) = self.0.as_ref()?;
+        (*failed_at >= asked_at).then(|| error.clone())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +87,16 @@ mod tests {
             assert!(range.contains(pause), "{pause:?}");
         }
         assert!(options.pause(u32::MAX) <= Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_failure_answers_those_who_asked_before_it() {
+        let mut last = LastFailure::default();
+        let before = Instant::now();
+        assert!(last.since(before).is_none());
+        last.note(&BusError::Closed { what: "test" });
+        assert!(last.since(before).is_some());
+        let later = Instant::now() + Duration::from_secs(1);
+        assert!(last.since(later).is_none());
     }
 }

@@ -2,12 +2,16 @@
 //!
 //! A lost link is replaced by the first call that needs one; the others wait for that. A call
 //! tries as often as [`RetryOptions`](crate::RetryOptions) say, and all of its tries together end
-//! after `try_timeout`.
+//! after `try_timeout`. Those who waited for it share its failure: while the broker is away, a
+//! hundred callers wait as long as one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::time::Instant;
+
 use crate::connection::LinkName;
 use crate::error::BusError;
+use crate::retry::LastFailure;
 use crate::supply::{OpenLink, Opening, Supply};
 
 /// What the link in a slot is called at the moment, for those who act on its behalf.
@@ -31,7 +35,7 @@ pub(crate) struct Slot<X> {
     current: Mutex<Option<Arc<OpenLink<X>>>>,
     name: CurrentName,
     /// Held by the one caller that opens a new link.
-    opening: tokio::sync::Mutex<()>,
+    opening: tokio::sync::Mutex<LastFailure>,
 }
 
 impl<X> Slot<X> {
@@ -40,7 +44,7 @@ impl<X> Slot<X> {
         Self {
             current: Mutex::new(None),
             name: CurrentName::default(),
-            opening: tokio::sync::Mutex::new(()),
+            opening: tokio::sync::Mutex::default(),
         }
     }
 
@@ -85,8 +89,14 @@ impl<X> Slot<X> {
             return Ok(open);
         }
         let patience = supply.options().try_timeout;
+        let asked_at = Instant::now();
         let reopened = async {
-            let _turn = self.opening.lock().await;
+            let mut last = self.opening.lock().await;
+            if self.standing().is_none()
+                && let Some(error) = last.since(asked_at)
+            {
+                return Err(error);
+            }
             let mut pauses = supply.retry().pauses();
             loop {
                 if let Some(open) = self.standing() {
@@ -100,10 +110,11 @@ impl<X> Slot<X> {
                     }
                     Err(error) => error,
                 };
-                match pauses.next().filter(|_| error.is_transient()) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(error),
-                }
+                let Some(pause) = pauses.next().filter(|_| error.is_transient()) else {
+                    last.note(&error);
+                    return Err(error);
+                };
+                tokio::time::sleep(pause).await;
             }
         };
         let timeout = BusError::Timeout {

@@ -23,7 +23,7 @@ use crate::connection::{Attached, Command, Connection, LinkHandle, LinkSpec};
 use crate::connection_string::ConnectionString;
 use crate::driver;
 use crate::error::BusError;
-use crate::retry::RetryOptions;
+use crate::retry::{LastFailure, RetryOptions};
 use crate::tls;
 
 /// A connection that lived this long counts as a success, and the next one is made at once.
@@ -71,8 +71,7 @@ pub(crate) struct Supply {
 struct Failures {
     count: u32,
     not_before: Option<Instant>,
-    /// When the last try began, and why it failed.
-    last: Option<(Instant, BusError)>,
+    last: LastFailure,
     /// The last lost connection has been counted.
     counted: bool,
 }
@@ -147,7 +146,7 @@ impl Supply {
         if let Some(wire) = self.standing()? {
             return Ok(wire);
         }
-        if let Some(error) = failures.since(asked_at) {
+        if let Some(error) = failures.last.since(asked_at) {
             return Err(error);
         }
         let lived = self.current().since.elapsed();
@@ -155,20 +154,18 @@ impl Supply {
         if let Some(instant) = failures.not_before {
             tokio::time::sleep_until(instant).await;
         }
-        let begun = Instant::now();
         match Wire::make(&self.connection_string, &self.options, self.tls.as_ref()).await {
             Ok(wire) => {
                 let wire = Arc::new(wire);
                 *self.current() = Arc::clone(&wire);
                 failures.counted = false;
-                failures.last = None;
                 // A client that was closed meanwhile must not keep a connection.
                 self.standing()?;
                 Ok(wire)
             }
             Err(error) => {
                 failures.add(&self.options.retry);
-                failures.last = Some((begun, error.clone()));
+                failures.last.note(&error);
                 Err(error)
             }
         }
@@ -243,12 +240,6 @@ impl Failures {
         }
     }
 
-    /// Why a try failed that began after `instant`.
-    fn since(&self, instant: Instant) -> Option<BusError> {
-        let (begun, error) = self.last.as_ref()?;
-        (*begun >= instant).then(|| error.clone())
-    }
-
     fn add(&mut self, retry: &RetryOptions) {
         let pause = retry.pause(self.count).min(LONGEST_PAUSE);
         self.not_before = Some(Instant::now() + pause);
@@ -292,17 +283,5 @@ mod tests {
             let latest = Instant::now() + LONGEST_PAUSE;
             assert!(failures.not_before.unwrap() <= latest);
         }
-    }
-
-    #[test]
-    fn a_failed_try_answers_those_who_asked_before_it_began() {
-        let error = || BusError::Closed { what: "test" };
-        let (before, begun) = (Instant::now(), Instant::now() + Duration::from_secs(1));
-        let failures = Failures {
-            last: Some((begun, error())),
-            ..Failures::default()
-        };
-        assert!(failures.since(before).is_some());
-        assert!(failures.since(begun + Duration::from_nanos(1)).is_none());
     }
 }

@@ -105,6 +105,10 @@ impl Proxy {
     }
 }
 
+fn client_is_connected(client: &ServiceBusClient) -> bool {
+    format!("{client:?}").contains("connected: true")
+}
+
 async fn until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + SOON;
     while !is_so() {
@@ -377,6 +381,49 @@ async fn callers_that_do_not_pause_make_few_connections() {
     proxy.set(Mode::Pass);
     send_numbers(&client, 0..1).await;
     assert_eq!(receive(&receiver, 1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn callers_that_wait_for_a_connection_share_its_failure() {
+    let broker = broker();
+    let proxy = Proxy::start(broker.local_addr()).await;
+    let client = connect_with(&connection_string(proxy.address), with_retries(0)).await;
+    let sender = Arc::new(client.create_sender("q").await.unwrap());
+    proxy.cut().await;
+    until("the loss is noticed", || !client_is_connected(&client)).await;
+    let before = proxy.accepted();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let sender = Arc::clone(&sender);
+        calls.spawn(async move { sender.send_message(Message::new("x")).await });
+    }
+    for result in calls.join_all().await {
+        assert!(result.unwrap_err().is_transient());
+    }
+    let made = proxy.accepted() - before;
+    assert!((1..=3).contains(&made), "{made} connections for 50 calls");
+}
+
+#[tokio::test]
+async fn calls_go_on_soon_after_an_outage_however_long_the_pauses_have_grown() {
+    let broker = broker();
+    let proxy = Proxy::start(broker.local_addr()).await;
+    let mut options = with_retries(0);
+    options.retry.delay = Duration::from_mins(10);
+    options.retry.max_delay = Duration::from_mins(10);
+    let client = connect_with(&connection_string(proxy.address), options).await;
+    let sender = client.create_sender("q").await.unwrap();
+    proxy.cut().await;
+    let failed = sender.send_message(Message::new("x")).await;
+    assert!(failed.unwrap_err().is_transient());
+    proxy.set(Mode::Pass);
+    let begun = Instant::now();
+    sender.send_message(Message::new("x")).await.unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "the pauses are bounded by 5 s: {:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
