@@ -73,7 +73,7 @@ impl Response {
         for (name, raw) in members {
             match name.to_ascii_lowercase().as_str() {
                 "outputs" => response.outputs = nullable(raw)?,
-                "logs" => response.logs = nullable(raw)?,
+                "logs" => response.logs = log_lines(nullable(raw)?)?,
                 "returnvalue" => response.return_value = nullable(raw)?,
                 _ => {}
             }
@@ -85,6 +85,21 @@ impl Response {
 fn nullable<T: DeserializeOwned + Default>(raw: &RawValue) -> Result<T, ResponseError> {
     let value: Option<T> = serde_json::from_str(raw.get()).map_err(ResponseError::Shape)?;
     Ok(value.unwrap_or_default())
+}
+
+/// A line that is a number or a flag is taken as its text and `null` as nothing, as the real host
+/// does; anything else is no line.
+fn log_lines(lines: Vec<Value>) -> Result<Vec<String>, ResponseError> {
+    let line = |value| match value {
+        Value::Null => None,
+        Value::String(line) => Some(Ok(line)),
+        Value::Bool(_) | Value::Number(_) => Some(Ok(value.to_string())),
+        Value::Array(_) | Value::Object(_) => {
+            let what = "a line of Logs is no text";
+            Some(Err(ResponseError::Shape(serde::de::Error::custom(what))))
+        }
+    };
+    lines.into_iter().filter_map(line).collect()
 }
 
 #[cfg(test)]
@@ -102,9 +117,9 @@ mod tests {
 
     #[test]
     fn member_names_ignore_case_and_unknown_ones_are_skipped() {
-        let body = r#"{"outputs":null,"LOGS":["a"],"returnValue":{"x":1},"more":[1]}"#;
+        let body = r#"{"outputs":null,"LOGS":["a",1,true,null],"returnValue":{"x":1},"more":[1]}"#;
         let response = parse(Some("Application/JSON; charset=utf-8"), body).unwrap();
-        assert_eq!(response.logs, ["a"]);
+        assert_eq!(response.logs, ["a", "1", "true"]);
         assert_eq!(response.return_value["x"], 1);
     }
 

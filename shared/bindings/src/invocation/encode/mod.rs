@@ -11,6 +11,7 @@ mod body_properties;
 mod escape;
 mod http;
 mod metadata;
+mod text;
 mod time;
 mod timer;
 
@@ -25,6 +26,7 @@ use body_properties::BodyProperties;
 use escape::{Depth, push_compact_json, push_escaped};
 pub use http::{HttpBody, HttpInvocation};
 use metadata::{push_batch_metadata, push_single_metadata};
+use text::body_text;
 use time::{Form, push_time};
 pub use timer::{ScheduleStatus, TimerInvocation};
 
@@ -72,7 +74,7 @@ impl Envelope<'_> {
         if self.data_type == DataType::Binary {
             STANDARD.encode_append(&message.body, &mut out);
         } else {
-            text = String::from_utf8_lossy(&message.body);
+            text = body_text(&message.body);
             out.extend_from_slice(b"\\\"");
             push_escaped(&mut out, &text, Depth::Two);
             out.extend_from_slice(b"\\\"");
@@ -119,7 +121,7 @@ impl Envelope<'_> {
             }
             DataType::String => {
                 out.extend_from_slice(b"\\\"");
-                push_escaped(out, &String::from_utf8_lossy(&message.body), Depth::Two);
+                push_escaped(out, &body_text(&message.body), Depth::Two);
                 out.extend_from_slice(b"\\\"");
             }
             DataType::Unspecified => {
@@ -153,7 +155,7 @@ impl Envelope<'_> {
 fn sys(envelope: &Envelope<'_>) -> serde_json::Value {
     serde_json::json!({
         "MethodName": envelope.function,
-        "UtcNow": envelope.now.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        "UtcNow": time::spelt_utc(envelope.now),
         "RandGuid": envelope.random,
     })
 }

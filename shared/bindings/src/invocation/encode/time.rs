@@ -4,7 +4,9 @@
 //! `…Utc` names, its offset; an element of an array keeps up to seven fractional digits, without
 //! trailing zeros, and its zone.
 
-use chrono::{DateTime, Datelike, Timelike, Utc};
+use std::fmt::Display;
+
+use chrono::{DateTime, Datelike, TimeZone, Timelike, Utc};
 
 /// The spellings of an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,17 +34,39 @@ pub(super) fn push_time(out: &mut Vec<u8>, time: Option<DateTime<Utc>>, form: Fo
         out.extend_from_slice(END_OF_TIME);
         9_999_999
     };
-    if is_full && ticks > 0 {
-        out.push(b'.');
-        push_digits(out, ticks, 7);
-        while out.last() == Some(&b'0') {
-            out.pop();
-        }
+    if is_full {
+        push_fraction(out, ticks);
     }
     match form {
         Form::Bare => {}
         Form::FullUtc => out.push(b'Z'),
         Form::Offset | Form::FullOffset => out.extend_from_slice(b"+00:00"),
+    }
+}
+
+/// `time` as `…Utc` values are spelt in full.
+pub(super) fn spelt_utc(time: DateTime<Utc>) -> String {
+    let mut out = Vec::new();
+    push_time(&mut out, Some(time), Form::FullUtc);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// `time` with its own offset and its whole fraction.
+pub(super) fn spelt_local<Z: TimeZone<Offset: Display>>(time: &DateTime<Z>) -> String {
+    let mut fraction = Vec::new();
+    push_fraction(&mut fraction, time.nanosecond() % 1_000_000_000 / 100);
+    let fraction = String::from_utf8(fraction).unwrap_or_default();
+    format!("{}{fraction}{}", time.format("%FT%T"), time.format("%:z"))
+}
+
+/// The fraction of a second in units of 100 ns, without trailing zeros.
+fn push_fraction(out: &mut Vec<u8>, ticks: u32) {
+    if ticks > 0 {
+        out.push(b'.');
+        push_digits(out, ticks, 7);
+        while out.last() == Some(&b'0') {
+            out.pop();
+        }
     }
 }
 
@@ -96,6 +120,12 @@ mod tests {
             spelt("never", Form::FullUtc),
             "9999-12-31T23:59:59.9999999Z"
         );
+        let zone = chrono::FixedOffset::west_opt(5_400).expect("an offset");
+        let local = "2026-01-02T03:04:05.250Z"
+            .parse::<DateTime<Utc>>()
+            .expect("a time")
+            .with_timezone(&zone);
+        assert_eq!(spelt_local(&local), "2026-01-02T01:34:05.25-01:30");
         assert_eq!(
             spelt("+12026-01-02T03:04:05Z", Form::Bare),
             "9999-12-31T23:59:59"

@@ -2,9 +2,10 @@
 
 use std::fmt::Display;
 
-use chrono::{DateTime, SecondsFormat, TimeZone};
+use chrono::{DateTime, TimeZone};
 use serde_json::{Value, json};
 
+use super::time::spelt_local;
 use super::{Envelope, sys};
 
 /// What .NET calls the beginning of time: the last run of a timer that has never run.
@@ -37,9 +38,9 @@ impl Envelope<'_> {
     pub fn encode_timer<Z: TimeZone<Offset: Display>>(&self, tick: &TimerInvocation<Z>) -> Vec<u8> {
         let status = tick.status.as_ref().map(|status| {
             json!({
-                "Last": status.last.as_ref().map_or_else(|| NEVER.to_owned(), spelt),
-                "LastUpdated": spelt(&status.last_updated),
-                "Next": spelt(&status.next),
+                "Last": status.last.as_ref().map_or_else(|| NEVER.to_owned(), spelt_local),
+                "LastUpdated": spelt_local(&status.last_updated),
+                "Next": spelt_local(&status.next),
             })
         });
         let data: Value = json!({
@@ -53,8 +54,4 @@ impl Envelope<'_> {
             .to_string()
             .into_bytes()
     }
-}
-
-fn spelt<Z: TimeZone<Offset: Display>>(time: &DateTime<Z>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }
