@@ -4,6 +4,7 @@
 //! mode's decision: strict mode kills the process, as the real host does, and the default mode
 //! closes the call's connection.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,20 @@ use nightshift_bindings::invocation::encode::EncodeError;
 use nightshift_bindings::invocation::response::{Response, ResponseError};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::{HostConfig, Mode};
-use crate::handler::{Answer, CallError, HandlerClient, HandlerState, ReadyHandler};
+use crate::handler::{Answer, CallError, HandlerClient, HandlerState, ReadyHandler, Taking};
 
 /// The longest answer read in default mode. An answer without outputs has fifty bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long an invocation waits for a handler that starts.
+const HANDLER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// In strict mode: how many times its time to start, which are three restarts and the start.
+const STARTS_WAITED_FOR: u32 = 3 + 1;
 
 /// How long after a broken connection the end of the handler may take to be noticed.
 const CRASH_NOTICE: Duration = Duration::from_millis(250);
@@ -85,6 +93,8 @@ pub(crate) struct Caller {
     pub(crate) config: Arc<HostConfig>,
     pub(crate) client: HandlerClient,
     pub(crate) handler: watch::Receiver<HandlerState>,
+    /// Stops the host, if the handler still starts.
+    pub(crate) overdue: CancellationToken,
 }
 
 impl Caller {
@@ -98,12 +108,21 @@ impl Caller {
         state.ready().cloned().ok_or(Failure::NotReady)
     }
 
-    /// Where the handler is as soon as it is ready.
-    pub(crate) async fn handler_within(&self, patience: Duration) -> Result<ReadyHandler, Failure> {
+    /// Where the handler is as soon as it is ready. In strict mode an invocation that has waited
+    /// for too long stops the host, as in the real one.
+    pub(crate) async fn awaited_handler(&self) -> Result<ReadyHandler, Failure> {
+        let patience = match (self.mode(), &self.config.handler) {
+            (Mode::Strict, Some(command)) => command.initialization_timeout * STARTS_WAITED_FOR,
+            _ => HANDLER_PATIENCE,
+        };
         let mut state = self.handler.clone();
         let ready = state.wait_for(|state| state.ready().is_some());
         match timeout(patience, ready).await {
             Ok(Ok(state)) => state.ready().cloned().ok_or(Failure::NotReady),
+            Err(_) if self.mode() == Mode::Strict => {
+                self.overdue.cancel();
+                Err(Failure::NotReady)
+            }
             _ => Err(Failure::NotReady),
         }
     }
@@ -115,15 +134,32 @@ impl Caller {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Response, Failure> {
-        let handler = self.ready_handler()?;
-        let limit = match self.mode() {
-            Mode::Default => MAX_ANSWER_BYTES,
-            Mode::Strict => usize::MAX,
+        let is_strict = self.mode() == Mode::Strict;
+        let (handler, taking) = if is_strict {
+            let taking = Taking {
+                max_bytes: usize::MAX,
+                follows_redirects: true,
+            };
+            (self.awaited_handler().await?, taking)
+        } else {
+            let taking = Taking {
+                max_bytes: MAX_ANSWER_BYTES,
+                follows_redirects: false,
+            };
+            (self.ready_handler()?, taking)
         };
-        let call = self
-            .client
-            .post(handler.port, function, headers, body, limit);
-        judge(&self.limited(&handler, call).await?)
+        let call = async {
+            let call = self
+                .client
+                .post(handler.port, function, headers, body, taking);
+            let judged = judge(&call.await?);
+            if is_strict && matches!(judged, Err(Failure::Response(ResponseError::Empty))) {
+                // The real host does not take this for an answer, and waits for one.
+                std::future::pending::<()>().await;
+            }
+            Ok(judged)
+        };
+        self.limited(&handler, call).await?
     }
 
     /// `call` within `functionTimeout`.
@@ -134,10 +170,14 @@ impl Caller {
     ) -> Result<T, Failure> {
         let answer = match self.config.function_timeout {
             FunctionTimeout::Unlimited => call.await,
-            FunctionTimeout::After(limit) => match timeout(limit, call).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(self.give_up(handler, limit).await),
-            },
+            FunctionTimeout::After(limit) => {
+                let mut call = pin!(call);
+                match timeout(limit, call.as_mut()).await {
+                    Ok(answer) => answer,
+                    // In strict mode the connection stays open until the handler is dead.
+                    Err(_) => return Err(self.give_up(handler, limit).await),
+                }
+            }
         };
         match answer {
             Ok(answer) => Ok(answer),
@@ -164,8 +204,8 @@ impl Caller {
         headers
     }
 
-    /// The call took too long. Dropping it has closed its connection; strict mode kills the whole
-    /// handler, too.
+    /// The call took too long. Dropping it closes its connection; strict mode kills the whole
+    /// handler instead.
     async fn give_up(&self, handler: &ReadyHandler, limit: Duration) -> Failure {
         if self.mode() == Mode::Strict {
             handler.kill.cancel();

@@ -113,6 +113,7 @@ impl Host {
             config: Arc::clone(&config),
             client,
             handler: handler.state(),
+            overdue: handler.overdue(),
         };
         monitor.handler = Some(handler.watch());
         for function in &config.functions {

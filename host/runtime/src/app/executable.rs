@@ -23,6 +23,8 @@ pub(crate) struct HandlerCommand {
     /// A fixed port, or a free one at each start.
     pub(crate) port: Option<u16>,
     pub(crate) initialization_timeout: Duration,
+    /// Whether lines on the standard error are errors (strict mode).
+    pub(crate) stderr_is_errors_only: bool,
     /// The tool that kills the handler when the host dies, if this machine has it.
     pub(crate) setpriv: Option<PathBuf>,
 }
@@ -66,6 +68,7 @@ pub(super) fn resolve(
             working_directory,
             port: section.port,
             initialization_timeout: section.initialization_timeout,
+            stderr_is_errors_only: description.stderr_is_errors_only,
             setpriv: find_executable("setpriv", &[], search).ok(),
         }),
         Err(what) => {

@@ -18,6 +18,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::redirect::{self, Step};
+
 /// The version of the real host whose contract this one follows.
 pub(crate) const HOST_VERSION: &str = "4.1052.200.0";
 
@@ -60,6 +62,15 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) content_type: Option<String>,
     pub(crate) body: Bytes,
+}
+
+/// How an answer is taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taking {
+    /// The most bytes that are read of it.
+    pub(crate) max_bytes: usize,
+    /// Whether a redirect is followed; otherwise it is the answer.
+    pub(crate) follows_redirects: bool,
 }
 
 /// Why there is no answer.
@@ -113,32 +124,65 @@ impl HandlerClient {
         self.client.request(request).await.map_err(CallError::Send)
     }
 
-    /// Posts `body` to `function` and reads at most `max_answer` bytes of the answer. Dropping the
-    /// future closes the connection, which tells the handler that nobody waits any more.
+    /// Posts `body` to `function` and takes the answer as `taking` says. Dropping the future closes
+    /// the connection, which tells the handler that nobody waits any more.
     pub(crate) async fn post(
         &self,
         port: u16,
         function: &str,
         headers: HeaderMap,
         body: Vec<u8>,
-        max_answer: usize,
+        taking: Taking,
     ) -> Result<Answer, CallError> {
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("http://127.0.0.1:{port}/{function}"))
-            .header(CONTENT_TYPE, "application/json; charset=utf-8")
-            .header("x-azure-functions-hostversion", HOST_VERSION)
-            .header(USER_AGENT, AGENT)
-            .body(ChunkedBody(Some(Bytes::from(body))).boxed_unsync())
-            .map_err(CallError::Request)?;
-        request.headers_mut().extend(headers);
-        let (parts, body) = self.send(request).await?.into_parts();
-        Ok(Answer {
-            status: parts.status,
-            content_type: parts.headers.get(CONTENT_TYPE).map(text_of),
-            body: read_answer(body, max_answer).await?,
-        })
+        let uri = format!("http://127.0.0.1:{port}/{function}").parse();
+        let mut step = Step {
+            method: Method::POST,
+            uri: uri.map_err(|error| CallError::Request(hyper::http::Error::from(error)))?,
+        };
+        let body = Bytes::from(body);
+        let mut redirects = 0;
+        loop {
+            let answer = self.send(envelope(&step, &headers, &body)?).await?;
+            let may_follow = taking.follows_redirects && redirects < redirect::MOST;
+            match step.redirected(answer.status(), answer.headers()) {
+                Some(next) if may_follow => step = next,
+                _ => return take(answer, taking.max_bytes).await,
+            }
+            redirects += 1;
+        }
     }
+}
+
+/// A call of the handler. A redirect that is no `POST` carries no body.
+fn envelope(
+    step: &Step,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Request<RequestBody>, CallError> {
+    let mut request = Request::builder()
+        .method(step.method.clone())
+        .uri(step.uri.clone())
+        .header("x-azure-functions-hostversion", HOST_VERSION)
+        .header(USER_AGENT, AGENT);
+    let mut content = None;
+    if step.method == Method::POST {
+        request = request.header(CONTENT_TYPE, "application/json; charset=utf-8");
+        content = Some(body.clone());
+    }
+    let mut request = request
+        .body(ChunkedBody(content).boxed_unsync())
+        .map_err(CallError::Request)?;
+    request.headers_mut().extend(headers.clone());
+    Ok(request)
+}
+
+async fn take(answer: Response<Incoming>, max_bytes: usize) -> Result<Answer, CallError> {
+    let (parts, body) = answer.into_parts();
+    Ok(Answer {
+        status: parts.status,
+        content_type: parts.headers.get(CONTENT_TYPE).map(text_of),
+        body: read_answer(body, max_bytes).await?,
+    })
 }
 
 /// The whole of an answer's body, at most `max_answer` bytes.

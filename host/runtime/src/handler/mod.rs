@@ -7,10 +7,12 @@
 //! explained in `process`.
 
 mod client;
+mod console;
 mod output;
 mod policy;
 mod port;
 mod process;
+mod redirect;
 
 use std::io;
 use std::process::ExitStatus;
@@ -25,7 +27,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use client::{
-    AGENT, Answer, BoxError, CallError, HOST_VERSION, HandlerClient, RequestBody, read_answer,
+    AGENT, Answer, BoxError, CallError, HOST_VERSION, HandlerClient, RequestBody, Taking,
+    read_answer,
 };
 use policy::{Ending, RestartPolicy, Verdict};
 use port::free_port;
@@ -93,6 +96,7 @@ impl HandlerWatch {
 pub(crate) struct Handler {
     watch: HandlerWatch,
     stop: CancellationToken,
+    overdue: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -106,6 +110,7 @@ impl Handler {
         let (sender, state) = watch::channel(HandlerState::Starting);
         let starts = Arc::new(AtomicU64::new(0));
         let stop = CancellationToken::new();
+        let overdue = CancellationToken::new();
         let supervisor = Supervisor {
             spawner: Spawner::start()?,
             command,
@@ -114,17 +119,24 @@ impl Handler {
             state: sender,
             starts: Arc::clone(&starts),
             stop: stop.clone(),
+            overdue: overdue.clone(),
         };
         let task = tokio::spawn(supervisor.run());
         Ok(Self {
             watch: HandlerWatch { state, starts },
             stop,
+            overdue,
             task,
         })
     }
 
     pub(crate) fn state(&self) -> watch::Receiver<HandlerState> {
         self.watch.state.clone()
+    }
+
+    /// Cancelling it while the handler starts stops the host: an invocation has waited too long.
+    pub(crate) fn overdue(&self) -> CancellationToken {
+        self.overdue.clone()
     }
 
     /// What others may look at.
@@ -148,6 +160,7 @@ struct Supervisor {
     state: watch::Sender<HandlerState>,
     starts: Arc<AtomicU64>,
     stop: CancellationToken,
+    overdue: CancellationToken,
 }
 
 /// How one life of the process ended.
@@ -157,8 +170,19 @@ struct Life {
     uptime: Duration,
 }
 
+impl Life {
+    /// One that ended before the process answered.
+    fn failed(what: String) -> Self {
+        Self {
+            ending: Ending::Error,
+            what,
+            uptime: Duration::ZERO,
+        }
+    }
+}
+
 impl Supervisor {
-    async fn run(self) {
+    async fn run(mut self) {
         let mut policy = RestartPolicy::new(self.config.settings.mode);
         while let Some(life) = self.live_once().await {
             let verdict = policy.decide(life.ending, life.uptime, Instant::now());
@@ -175,14 +199,8 @@ impl Supervisor {
                         () = self.stop.cancelled() => break,
                     }
                 }
-                Verdict::StayDown => {
-                    // The state stays ready, so calls fail: that is what the real host does.
-                    tracing::error!("the handler {what}; strict mode does not start it again");
-                    self.stop.cancelled().await;
-                    break;
-                }
                 Verdict::StopHost => {
-                    tracing::error!("the handler {what}; it failed three times, so the host stops");
+                    tracing::error!("the handler {what}; strict mode stops the host");
                     self.state
                         .send_replace(HandlerState::Failed(format!("the handler {what}")));
                     return;
@@ -193,27 +211,29 @@ impl Supervisor {
     }
 
     /// Starts the process and stays with it until its end; `None` once the host has stopped it.
-    async fn live_once(&self) -> Option<Life> {
-        let failed = |what: String| {
-            Some(Life {
-                ending: Ending::Error,
-                what,
-                uptime: Duration::ZERO,
-            })
-        };
+    async fn live_once(&mut self) -> Option<Life> {
         let port = match self.command.port.map_or_else(free_port, Ok) {
             Ok(port) => port,
-            Err(error) => return failed(format!("has no free port: {error}")),
+            Err(error) => return Some(Life::failed(format!("has no free port: {error}"))),
         };
+        if self.config.settings.mode == Mode::Strict {
+            // The real host draws a port once.
+            self.command.port = Some(port);
+        }
         self.starts.fetch_add(1, Ordering::Relaxed);
         let started = HandlerProcess::start(&self.spawner, &self.command, &self.config, port).await;
-        let mut process = match started {
+        let process = match started {
             Ok(process) => process,
             Err(error) => {
                 let path = self.command.executable.display();
-                return failed(format!("{path} cannot be started: {error}"));
+                return Some(Life::failed(format!("{path} cannot be started: {error}")));
             }
         };
+        self.accompany(process, port).await
+    }
+
+    /// Waits until the process answers, and stays with it.
+    async fn accompany(&self, mut process: HandlerProcess, port: u16) -> Option<Life> {
         let begun = Instant::now();
         let patience = self.command.initialization_timeout;
         let ready = tokio::select! {
@@ -221,22 +241,38 @@ impl Supervisor {
                 self.end(process).await;
                 return None;
             }
-            status = process.wait() => Err(status),
+            () = self.overdue.cancelled() => {
+                end_now(process).await;
+                return Some(Life {
+                    ending: Ending::Overdue,
+                    ..Life::failed("was not ready while an invocation waited for it".to_owned())
+                });
+            }
+            status = self.telling_end(&mut process) => Err(status),
             ready = timeout(patience, self.wait_until_answering(port)) => Ok(ready.is_ok()),
         };
         match ready {
             Ok(true) => self.serve(process, port, begun).await,
             Ok(false) => {
-                process.signal(Signal::SIGKILL);
-                let _ = process.wait().await;
-                let stderr = with_stderr(&process.clean_up().await);
-                failed(format!(
+                let stderr = with_stderr(&end_now(process).await);
+                Some(Life::failed(format!(
                     "did not listen on 127.0.0.1:{port} (FUNCTIONS_CUSTOMHANDLER_PORT) within \
                      {patience:?}{stderr}"
-                ))
+                )))
             }
             Err(status) => Some(self.bury(process, status, Duration::ZERO).await),
         }
+    }
+
+    /// The end of the process, if it tells the host anything. In strict mode an exit with code 0
+    /// does not, as in the real host: what listens on the port, if anything does, is called.
+    async fn telling_end(&self, process: &mut HandlerProcess) -> io::Result<ExitStatus> {
+        let status = process.wait().await?;
+        if status.success() && self.config.settings.mode == Mode::Strict {
+            tracing::error!("the handler exited with code 0; strict mode does not start it again");
+            std::future::pending::<()>().await;
+        }
+        Ok(status)
     }
 
     async fn wait_until_answering(&self, port: u16) {
@@ -269,19 +305,13 @@ impl Supervisor {
             }
             () = kill.cancelled() => {
                 self.state.send_replace(HandlerState::Starting);
-                process.signal(Signal::SIGKILL);
-                let _ = process.wait().await;
-                process.clean_up().await;
+                end_now(process).await;
                 let what = "was killed because a call exceeded functionTimeout".to_owned();
                 Some(Life { ending: Ending::KilledForTimeout, what, uptime: ready_since.elapsed() })
             }
-            status = process.wait() => {
-                // At once, so that no listener receives messages for a dead handler. Strict mode
-                // lets the calls after an exit with code 0 fail, as the real host does.
-                let is_clean = status.as_ref().is_ok_and(ExitStatus::success);
-                if self.config.settings.mode == Mode::Default || !is_clean {
-                    self.state.send_replace(HandlerState::Starting);
-                }
+            status = self.telling_end(&mut process) => {
+                // At once, so that no listener receives messages for a dead handler.
+                self.state.send_replace(HandlerState::Starting);
                 Some(self.bury(process, status, ready_since.elapsed()).await)
             }
         }
@@ -296,7 +326,7 @@ impl Supervisor {
     ) -> Life {
         let stderr = with_stderr(&process.clean_up().await);
         let (ending, what) = match status {
-            Ok(status) if status.success() => (Ending::Clean, "exited with code 0".to_owned()),
+            Ok(status) if status.success() => (Ending::Error, "exited with code 0".to_owned()),
             Ok(status) if status.code() == Some(RESTART_CODE) => (
                 Ending::RestartWanted,
                 format!("asked for a restart (code {RESTART_CODE})"),
@@ -321,10 +351,15 @@ impl Supervisor {
                 );
             }
         }
-        process.signal(Signal::SIGKILL);
-        let _ = process.wait().await;
-        process.clean_up().await;
+        end_now(process).await;
     }
+}
+
+/// Kills the process and what it started, and returns the last lines of its standard error.
+async fn end_now(mut process: HandlerProcess) -> String {
+    process.signal(Signal::SIGKILL);
+    let _ = process.wait().await;
+    process.clean_up().await
 }
 
 fn with_stderr(last_lines: &str) -> String {

@@ -1,8 +1,8 @@
 //! The handler's output, line by line.
 //!
 //! Lines go to the host's own standard output and error as they are: a handler that logs JSON
-//! lines keeps its format, and one log collector sees both processes. The last lines of the
-//! standard error are kept for the message about an exit. A line is bounded, so a handler that
+//! lines keeps its format, and one log collector sees both processes. In strict mode they become
+//! lines of the host's log, as `console` says. The last lines of the standard error are kept for the message about an exit. A line is bounded, so a handler that
 //! never ends one costs no memory; and when the host's own output is gone, reading goes on, so
 //! that the handler never blocks on a full pipe.
 
@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+
+use super::console::Stream;
 
 /// A longer line is forwarded in pieces of this many bytes.
 const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -53,17 +55,25 @@ impl LastLines {
 pub(super) async fn forward(
     from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    last: Option<LastLines>,
+    last: LastLines,
 ) {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
     while next_line(&mut from, &mut line).await {
-        if let Some(last) = &last {
-            last.push(&line);
-        }
+        last.push(&line);
         // An output that is gone is no reason to stop reading.
         let _ = to.write_all(&line).await;
         let _ = to.flush().await;
+    }
+}
+
+/// Logs what comes from `from`, which is the handler's `stream`, and keeps the last lines in `last`.
+pub(super) async fn log(from: impl AsyncRead + Unpin, stream: Stream, last: LastLines) {
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    while next_line(&mut from, &mut line).await {
+        last.push(&line);
+        stream.log(&String::from_utf8_lossy(&line));
     }
 }
 
@@ -107,7 +117,7 @@ mod tests {
     async fn forwarded(input: &[u8]) -> (Vec<u8>, String) {
         let mut out = Vec::new();
         let last = LastLines::default();
-        forward(input, &mut out, Some(last.clone())).await;
+        forward(input, &mut out, last.clone()).await;
         (out, last.text())
     }
 

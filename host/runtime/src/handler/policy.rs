@@ -28,21 +28,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How a handler ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// It exited with code 0.
-    Clean,
     /// It exited with code 200, which asks for a restart.
     RestartWanted,
     /// It exited with another code, was killed, or did not become ready.
     Error,
     /// The host killed it because a call took too long.
     KilledForTimeout,
+    /// An invocation has waited too long for it to become ready (strict mode).
+    Overdue,
 }
 
 /// What happens next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     RestartAfter(Duration),
-    StayDown,
     StopHost,
 }
 
@@ -75,7 +74,7 @@ impl RestartPolicy {
 
     fn decide_strictly(&mut self, ending: Ending, now: Instant) -> Verdict {
         match ending {
-            Ending::Clean => Verdict::StayDown,
+            Ending::Overdue => Verdict::StopHost,
             Ending::RestartWanted | Ending::KilledForTimeout => {
                 Verdict::RestartAfter(Duration::ZERO)
             }
@@ -146,8 +145,8 @@ mod tests {
                 NOW
             );
         }
-        let clean = policy.decide(Ending::Clean, Duration::ZERO, Instant::now());
-        assert_eq!(clean, Verdict::StayDown);
+        let overdue = policy.decide(Ending::Overdue, Duration::ZERO, Instant::now());
+        assert_eq!(overdue, Verdict::StopHost);
     }
 
     #[test]
@@ -159,7 +158,7 @@ mod tests {
             Instant::now(),
         ) {
             Verdict::RestartAfter(pause) => pause.as_millis(),
-            other => panic!("{other:?}"),
+            Verdict::StopHost => panic!("it goes on"),
         };
         let pauses: Vec<_> = (0..8).map(|_| pause_after(1)).collect();
         assert_eq!(pauses, [0, 200, 400, 800, 1_600, 3_200, 6_400, 10_000]);

@@ -22,8 +22,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::output::{LastLines, forward};
-use crate::app::{HandlerCommand, HostConfig};
+use super::console::Stream;
+use super::output::{LastLines, forward, log};
+use crate::app::{HandlerCommand, HostConfig, Mode};
 
 /// How long the end of the process waits for the rest of its output.
 const OUTPUT_PATIENCE: Duration = Duration::from_millis(250);
@@ -85,15 +86,23 @@ impl HandlerProcess {
             .ok_or_else(|| io::Error::other("the process ended at once"))?;
         let stderr = LastLines::default();
         let mut outputs = Vec::new();
-        if let Some(pipe) = child.stdout.take() {
-            outputs.push(tokio::spawn(forward(pipe, tokio::io::stdout(), None)));
-        }
-        if let Some(pipe) = child.stderr.take() {
-            outputs.push(tokio::spawn(forward(
-                pipe,
-                tokio::io::stderr(),
-                Some(stderr.clone()),
-            )));
+        if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
+            let last = stderr.clone();
+            outputs = match config.settings.mode {
+                Mode::Default => vec![
+                    tokio::spawn(forward(out, tokio::io::stdout(), LastLines::default())),
+                    tokio::spawn(forward(err, tokio::io::stderr(), last)),
+                ],
+                Mode::Strict => {
+                    let stream = Stream::Stderr {
+                        is_for_errors: command.stderr_is_errors_only,
+                    };
+                    vec![
+                        tokio::spawn(log(out, Stream::Stdout, LastLines::default())),
+                        tokio::spawn(log(err, stream, last)),
+                    ]
+                }
+            };
         }
         Ok(Self {
             _stdin: child.stdin.take(),

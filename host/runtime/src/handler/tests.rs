@@ -93,7 +93,16 @@ impl Running {
 
     async fn post(&self, handler: &ReadyHandler) -> Result<Answer, CallError> {
         self.client
-            .post(handler.port, "f", hyper::HeaderMap::new(), Vec::new(), 100)
+            .post(
+                handler.port,
+                "f",
+                hyper::HeaderMap::new(),
+                Vec::new(),
+                Taking {
+                    max_bytes: 100,
+                    follows_redirects: false,
+                },
+            )
             .await
     }
 

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
@@ -24,9 +23,6 @@ use crate::app::{HttpFunction, Key, Mode};
 use crate::call::{Caller, Failure};
 use crate::monitor::Monitor;
 use crate::stats::Counters;
-
-/// How long a request waits for a handler that starts.
-const HANDLER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What only this host may tell the handler.
 const OWN_HEADERS: &str = "x-nightshift-";
@@ -163,7 +159,7 @@ impl Service {
         let (mut parts, body) = request.into_parts();
         self.strip(&mut parts);
         let run = Run::begin(&function.name, &visit.target.counters, place);
-        let handler = match self.caller.handler_within(HANDLER_PATIENCE).await {
+        let handler = match self.caller.awaited_handler().await {
             Ok(handler) => handler,
             Err(failure) => return Ok(fail(&failure, run)),
         };

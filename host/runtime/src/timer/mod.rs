@@ -36,9 +36,6 @@ const LOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest sleep: the wall clock may be set in between.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// How long a run waits for a handler that starts.
-const HANDLER_PATIENCE: Duration = Duration::from_secs(30);
-
 /// What a timer works with.
 #[derive(Debug)]
 pub(crate) struct Timer {
@@ -178,7 +175,7 @@ impl Timer {
         status: Option<&Status>,
         is_past_due: bool,
     ) -> Result<Vec<String>, Failure> {
-        self.caller.handler_within(HANDLER_PATIENCE).await?;
+        self.caller.awaited_handler().await?;
         let zone = self.function.zone;
         let envelope = Envelope {
             function: &self.function.name,
