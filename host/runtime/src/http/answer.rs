@@ -9,18 +9,26 @@ use serde_json::{Map, Value};
 
 use super::body::{ReplyBody, reply};
 use super::forward::is_hop_by_hop;
-use crate::app::Mode;
 use crate::call::Failure;
 
 /// The binding whose value is `ReturnValue`.
 const RETURN: &str = "$return";
+
+/// What the real host makes of outputs and nobody would expect.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quirks {
+    /// Whether there are any.
+    pub(super) is_strict: bool,
+    /// Whether a text that happens to be base64 is taken for bytes.
+    pub(super) decodes_base64: bool,
+}
 
 /// What the handler wants to be answered. Without an `http` output binding there is nothing to
 /// say.
 pub(super) fn answer(
     output: Option<&str>,
     outputs: &Outputs,
-    mode: Mode,
+    quirks: Quirks,
 ) -> Result<Response<ReplyBody>, Failure> {
     let Some(name) = output else {
         return Ok(reply(StatusCode::NO_CONTENT, Bytes::new()));
@@ -30,22 +38,28 @@ pub(super) fn answer(
         what,
     };
     match value_of(name, outputs) {
-        None | Some(Value::Null) => Ok(match mode {
-            Mode::Default => reply(StatusCode::OK, Bytes::new()),
-            Mode::Strict => with_type(StatusCode::OK, Bytes::from_static(b"{}"), true),
+        None | Some(Value::Null) => Ok(if quirks.is_strict {
+            with_type(StatusCode::OK, Bytes::from_static(b"{}"), true)
+        } else {
+            reply(StatusCode::OK, Bytes::new())
         }),
-        Some(Value::Object(parts)) => assemble(parts, mode).map_err(wrong),
+        Some(Value::Object(parts)) => assemble(parts, quirks).map_err(wrong),
         Some(Value::String(text)) => {
-            // The real host takes a text output that happens to be base64 for bytes.
-            let bytes = match mode {
-                Mode::Strict => STANDARD.decode_to_vec(text).ok(),
-                Mode::Default => None,
-            };
-            let body = bytes.unwrap_or_else(|| text.clone().into_bytes());
+            let bytes = (quirks.is_strict && quirks.decodes_base64).then(|| from_base64(text));
+            let body = bytes.flatten().unwrap_or_else(|| text.clone().into_bytes());
             Ok(with_type(StatusCode::OK, body.into(), false))
         }
         Some(other) => Ok(with_type(StatusCode::OK, other.to_string().into(), true)),
     }
+}
+
+/// What `text` stands for if it is base64; .NET skips white space.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let digits: String = text
+        .chars()
+        .filter(|char| !matches!(char, ' ' | '\t' | '\r' | '\n'))
+        .collect();
+    STANDARD.decode_to_vec(digits).ok()
 }
 
 /// The value of the output `name`. The members of a returned object serve as outputs, too.
@@ -62,7 +76,10 @@ fn value_of<'a>(name: &str, outputs: &'a Outputs) -> Option<&'a Value> {
 }
 
 /// An answer from `statusCode`, `headers` and `body`.
-fn assemble(parts: &Map<String, Value>, mode: Mode) -> Result<Response<ReplyBody>, &'static str> {
+fn assemble(
+    parts: &Map<String, Value>,
+    quirks: Quirks,
+) -> Result<Response<ReplyBody>, &'static str> {
     let part = |name: &str| {
         let mut parts = parts.iter();
         let found = parts.find(|(part, _)| part.eq_ignore_ascii_case(name));
@@ -72,14 +89,14 @@ fn assemble(parts: &Map<String, Value>, mode: Mode) -> Result<Response<ReplyBody
     };
     // The real host knows `statusCode` only.
     let status = match (part("statusCode"), part("status")) {
-        (None, Some(status)) if mode == Mode::Default => Some(status),
+        (None, Some(status)) if !quirks.is_strict => Some(status),
         (status, _) => status,
     };
     let status = status.map_or(Ok(StatusCode::OK), read_status)?;
     let mut response = match part("body") {
         None => reply(status, Bytes::new()),
         Some(Value::String(text)) => with_type(status, text.clone().into(), false),
-        Some(body) => with_type(status, body.to_string().into(), mode == Mode::Default),
+        Some(body) => with_type(status, body.to_string().into(), !quirks.is_strict),
     };
     match part("headers") {
         None => {}
@@ -144,9 +161,18 @@ mod tests {
 
     use super::*;
 
-    async fn shown(output: Option<&str>, handler: Value, mode: Mode) -> String {
+    const STRICT: Quirks = Quirks {
+        is_strict: true,
+        decodes_base64: true,
+    };
+    const NONE: Quirks = Quirks {
+        is_strict: false,
+        decodes_base64: true,
+    };
+
+    async fn shown(output: Option<&str>, handler: Value, quirks: Quirks) -> String {
         let outputs = Outputs::parse(Some("application/json"), handler.to_string().as_bytes());
-        let response = match answer(output, &outputs.unwrap(), mode) {
+        let response = match answer(output, &outputs.unwrap(), quirks) {
             Ok(response) => response,
             Err(failure) => return failure.to_string(),
         };
@@ -187,17 +213,17 @@ mod tests {
             (json!({"ReturnValue": {"res": "r"}}), "200 text/plain r"),
         ] {
             assert_eq!(
-                shown(Some("res"), handler.clone(), Mode::Default).await,
+                shown(Some("res"), handler.clone(), NONE).await,
                 expected,
                 "{handler}"
             );
         }
         let returned = json!({"ReturnValue": {"statusCode": 202}});
         assert_eq!(
-            shown(Some("$return"), returned.clone(), Mode::Default).await,
+            shown(Some("$return"), returned.clone(), NONE).await,
             "202 - "
         );
-        assert_eq!(shown(None, returned, Mode::Default).await, "204 - ");
+        assert_eq!(shown(None, returned, NONE).await, "204 - ");
     }
 
     #[tokio::test]
@@ -209,10 +235,20 @@ mod tests {
                 "200 text/plain no",
             ),
             (res(json!("aGk=")), "200 text/plain hi"),
+            (res(json!("aG k=\n")), "200 text/plain hi"),
+            (res(json!("aGk")), "200 text/plain aGk"),
             (json!({}), "200 application/json {}"),
         ] {
-            assert_eq!(shown(Some("res"), handler, Mode::Strict).await, expected);
+            assert_eq!(shown(Some("res"), handler, STRICT).await, expected);
         }
+        let binary = Quirks {
+            decodes_base64: false,
+            ..STRICT
+        };
+        assert_eq!(
+            shown(Some("res"), res(json!("aGk=")), binary).await,
+            "200 text/plain aGk="
+        );
     }
 
     #[tokio::test]
@@ -227,18 +263,13 @@ mod tests {
             ),
             (json!({"headers": []}), "headers is no object"),
         ] {
-            let said = shown(
-                Some("res"),
-                json!({"Outputs": {"res": parts}}),
-                Mode::Default,
-            )
-            .await;
+            let said = shown(Some("res"), json!({"Outputs": {"res": parts}}), NONE).await;
             assert!(said.contains(what), "{said}");
         }
         let framing = json!({"Outputs": {"res": {"body": "x", "headers":
             {"Content-Length": "100", "Transfer-Encoding": "chunked", "X": ["1", 2]}}}});
         let outputs = Outputs::parse(Some("application/json"), framing.to_string().as_bytes());
-        let response = answer(Some("res"), &outputs.unwrap(), Mode::Default).unwrap();
+        let response = answer(Some("res"), &outputs.unwrap(), NONE).unwrap();
         assert_eq!(response.headers().len(), 3);
         assert_eq!(response.headers().get_all("x").iter().count(), 2);
     }

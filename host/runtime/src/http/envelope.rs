@@ -12,7 +12,7 @@ use nightshift_bindings::invocation::encode::{Envelope, HttpBody, HttpInvocation
 use nightshift_bindings::route::RouteValues;
 use uuid::Uuid;
 
-use super::answer::answer;
+use super::answer::{Quirks, answer};
 use super::body::{ReplyBody, read};
 use super::guard::{Asked, Refusal};
 use super::run::Run;
@@ -65,7 +65,11 @@ pub(super) async fn call(
     drop(body);
     let outputs = caller.post(&function.name, headers, encoded).await?;
     run.log(&outputs.logs);
-    answer(function.output.as_deref(), &outputs, caller.mode())
+    let quirks = Quirks {
+        is_strict: caller.mode() == Mode::Strict,
+        decodes_base64: function.output_type != DataType::Binary,
+    };
+    answer(function.output.as_deref(), &outputs, quirks)
 }
 
 fn encode(

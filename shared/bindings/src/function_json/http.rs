@@ -1,6 +1,6 @@
 //! The bindings `httpTrigger` and `http`.
 
-use super::Trace;
+use super::{DataType, Trace};
 
 /// The methods that a route can be asked with.
 const METHODS: [&str; 8] = [
@@ -41,6 +41,9 @@ pub struct HttpOutput {
     /// The binding's name, under which the answer travels in `Outputs`; `$return` for
     /// `ReturnValue`.
     pub name: String,
+    /// With `binary`, a text that happens to be base64 stays one (the real host decodes it
+    /// otherwise).
+    pub data_type: DataType,
 }
 
 pub(super) fn read_trigger(trace: &mut Trace<'_, '_>, name: String) -> HttpTrigger {
@@ -64,7 +67,10 @@ pub(super) fn read_output(trace: &mut Trace<'_, '_>, name: String) -> HttpOutput
     if trace.reader.is_absent(&path) {
         trace.problem("direction", "is missing: write \"direction\": \"out\"");
     }
-    HttpOutput { name }
+    HttpOutput {
+        name,
+        data_type: trace.data_type(),
+    }
 }
 
 fn require_direction(trace: &mut Trace<'_, '_>, right: &str) {

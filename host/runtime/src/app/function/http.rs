@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hyper::Method;
-use nightshift_bindings::function_json::{AuthLevel, FunctionJson, HttpTrigger};
+use nightshift_bindings::function_json::{AuthLevel, DataType, FunctionJson, HttpTrigger};
 use nightshift_bindings::host_json::{HostJson, HttpMode};
 use nightshift_bindings::problem::ConfigProblem;
 use nightshift_bindings::route::RouteTemplate;
@@ -27,6 +27,8 @@ pub(crate) struct HttpFunction {
     pub(crate) binding: String,
     /// The name of the binding for the answer, if there is one.
     pub(crate) output: Option<String>,
+    /// The form that binding names.
+    pub(crate) output_type: DataType,
     /// The route with its prefix.
     pub(crate) route: RouteTemplate,
     /// The methods; empty for all.
@@ -100,6 +102,10 @@ pub(super) fn resolve(
         name: name.to_owned(),
         binding: trigger.name.clone(),
         output: file.http_output().map(|output| output.name.clone()),
+        output_type: file
+            .http_output()
+            .map(|output| output.data_type)
+            .unwrap_or_default(),
         route,
         methods: trigger
             .methods
