@@ -1,7 +1,7 @@
 //! Our Service Bus client against our broker: everything that needs both ends of the wire.
 
 mod locks;
-mod malformed;
+pub(crate) mod malformed;
 mod management;
 mod recovery;
 mod tls;

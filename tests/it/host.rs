@@ -9,7 +9,7 @@ mod failures;
 mod fixture;
 mod flow;
 mod http;
-mod http_client;
+pub(crate) mod http_client;
 mod lifecycle;
 mod timer;
 mod wire;

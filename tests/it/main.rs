@@ -14,6 +14,7 @@ mod bad_input;
 mod bus;
 mod cli;
 mod conformance;
+mod contract;
 mod crash;
 mod host;
 mod layering;

@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 
 use super::{broker, connect, dead_letters, receive, receiver};
 
-/// Sends encoded messages that our own sender would not write.
-async fn send_raw(address: SocketAddr, messages: &[&[u8]]) {
+/// Sends encoded messages that our own sender would not write to the queue `q`.
+pub(crate) async fn send_raw(address: SocketAddr, messages: &[&[u8]]) {
     let mut engine = Engine::client(engine::ClientOptions {
         // Spares the token.
         sasl: SaslClient::Plain(PlainCredentials {

@@ -13,42 +13,42 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// A header's value.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (found, value) = line.split_once(':')?;
             found.eq_ignore_ascii_case(name).then(|| value.trim())
         })
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 /// Opens a connection to the host.
-pub(super) async fn connect(host: &Host) -> TcpStream {
+pub(crate) async fn connect(host: &Host) -> TcpStream {
     TcpStream::connect(host.http_address().unwrap())
         .await
         .unwrap()
 }
 
 /// Sends `request` as it is and reads until the host closes the connection.
-pub(super) async fn raw(host: &Host, request: &str) -> Answer {
+pub(crate) async fn raw(host: &Host, request: &str) -> Answer {
     let mut stream = connect(host).await;
     stream.write_all(request.as_bytes()).await.unwrap();
     read(&mut stream).await
 }
 
 /// Reads the answer on a connection that is closed behind it.
-pub(super) async fn read(stream: &mut TcpStream) -> Answer {
+pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     // A reset behind the answer takes nothing away from it.
     let ended = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await;
@@ -82,7 +82,7 @@ fn unchunked(mut rest: &str) -> String {
 }
 
 /// A request with extra header lines (each ended by `\r\n`) and a body.
-pub(super) async fn ask(host: &Host, line: &str, headers: &str, body: &str) -> Answer {
+pub(crate) async fn ask(host: &Host, line: &str, headers: &str, body: &str) -> Answer {
     let length = if body.is_empty() {
         String::new()
     } else {
@@ -95,6 +95,6 @@ pub(super) async fn ask(host: &Host, line: &str, headers: &str, body: &str) -> A
 }
 
 /// A plain `GET`.
-pub(super) async fn get(host: &Host, path: &str) -> Answer {
+pub(crate) async fn get(host: &Host, path: &str) -> Answer {
     ask(host, &format!("GET {path}"), "", "").await
 }
