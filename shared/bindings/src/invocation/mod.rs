@@ -7,6 +7,8 @@
 
 pub mod decode;
 pub mod encode;
+#[cfg(test)]
+mod fuzz;
 pub mod response;
 
 use bytes::Bytes;
