@@ -8,6 +8,7 @@ mod admin;
 mod failures;
 mod fixture;
 mod flow;
+mod fuzz;
 mod http;
 pub(crate) mod http_client;
 mod lifecycle;
