@@ -19,9 +19,14 @@ fn plain(names: &[&str]) -> Vec<QueueConfig> {
 }
 
 /// The queues that every suite needs besides plain ones.
-fn special(prefix: &str) -> [QueueConfig; 4] {
+fn special(prefix: &str) -> [QueueConfig; 7] {
     let queue = |name: &str| QueueConfig::new(format!("{prefix}{name}"));
     [
+        queue("plain"),
+        queue("sessions").requires_session(true),
+        queue("short-sessions")
+            .requires_session(true)
+            .lock_duration(Duration::from_secs(2)),
         queue("short-lock").lock_duration(Duration::from_secs(2)),
         queue("detecting").duplicate_detection(Duration::from_secs(5)),
         queue("two-tries").max_delivery_count(2),

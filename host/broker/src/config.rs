@@ -120,6 +120,9 @@ pub struct QueueConfig {
     /// How long a message id is remembered, so that another message with it is accepted and
     /// dropped; 1 s to 7 days. Default: no duplicate detection.
     pub duplicate_detection: Option<Duration>,
+    /// Whether every message belongs to a session, which one receiver at a time has to itself.
+    /// Default: no.
+    pub requires_session: bool,
 }
 
 impl QueueConfig {
@@ -132,6 +135,7 @@ impl QueueConfig {
             default_ttl: None,
             dead_letter_on_expiration: false,
             duplicate_detection: None,
+            requires_session: false,
         }
     }
 
@@ -167,6 +171,13 @@ impl QueueConfig {
     #[must_use]
     pub fn duplicate_detection(mut self, window: Duration) -> Self {
         self.duplicate_detection = Some(window);
+        self
+    }
+
+    /// The same queue, with sessions or without.
+    #[must_use]
+    pub fn requires_session(mut self, yes: bool) -> Self {
+        self.requires_session = yes;
         self
     }
 

@@ -194,8 +194,8 @@ struct Properties {
     max_delivery_count: Option<u32>,
     #[serde(default)]
     requires_duplicate_detection: Option<bool>,
-    #[serde(default, rename = "RequiresSession", deserialize_with = "no_sessions")]
-    _requires_session: (),
+    #[serde(default)]
+    requires_session: Option<bool>,
 }
 
 /// The window of duplicate detection when none is given: the service's.
@@ -210,6 +210,9 @@ impl TryFrom<QueueEntry> for Queue {
         queue.default_ttl = given.default_message_time_to_live;
         if let Some(yes) = given.dead_lettering_on_message_expiration {
             queue.dead_letter_on_expiration = yes;
+        }
+        if let Some(yes) = given.requires_session {
+            queue.requires_session = yes;
         }
         if let Some(lock_duration) = given.lock_duration {
             queue.lock_duration = lock_duration;
@@ -242,13 +245,6 @@ fn nowhere<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
         Some(text) if !text.is_empty() => Err(D::Error::custom(
             "this broker does not forward messages; leave it empty",
         )),
-        _ => Ok(()),
-    }
-}
-
-fn no_sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    match Option::<bool>::deserialize(deserializer)? {
-        Some(true) => Err(D::Error::custom("this broker does not serve sessions")),
         _ => Ok(()),
     }
 }

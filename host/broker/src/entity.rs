@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::{
     config::BrokerConfig,
-    queue::{Queue, Settings},
+    queue::{Queue, Settings, Submission, Unsuitable, check_session_ids},
 };
 
 /// A queue that connections share.
@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct Entity {
     /// The name as it was configured.
     pub(crate) name: String,
+    /// Whether its messages belong to sessions. Its dead letters never do.
+    pub(crate) requires_session: bool,
     queue: Mutex<Queue>,
     alarm: Arc<Alarm>,
 }
@@ -43,6 +45,16 @@ impl Entity {
     }
 }
 
+impl Entity {
+    /// Checks that messages can be stored here, as far as that depends on the messages alone.
+    pub(crate) fn check(&self, submissions: &[Submission]) -> Result<(), Unsuitable> {
+        if self.requires_session {
+            check_session_ids(submissions)?;
+        }
+        Ok(())
+    }
+}
+
 /// All queues of a broker. Which queues there are does not change while it runs.
 #[derive(Debug)]
 pub(crate) struct Namespace {
@@ -55,6 +67,7 @@ impl Namespace {
         let alarm = Arc::<Alarm>::default();
         let entity = |queue: &crate::QueueConfig| Entity {
             name: queue.name.clone(),
+            requires_session: queue.requires_session,
             queue: Mutex::new(Queue::new(Settings::new(queue, &config.limits))),
             alarm: Arc::clone(&alarm),
         };

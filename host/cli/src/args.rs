@@ -126,12 +126,15 @@ pub struct BrokerArgs {
     #[arg(
         long = "queue",
         value_name = "NAME",
-        required_unless_present = "config"
+        required_unless_present_any = ["config", "session_queues"]
     )]
     pub queues: Vec<String>,
+    /// A queue to serve whose messages belong to sessions; may be repeated.
+    #[arg(long = "session-queue", value_name = "NAME")]
+    pub session_queues: Vec<String>,
     /// Serve the queues of a `Config.json` of the official emulator.
     #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["queues", "lock_seconds", "max_delivery_count"])]
+          conflicts_with_all = ["queues", "session_queues", "lock_seconds", "max_delivery_count"])]
     pub config: Option<PathBuf>,
     /// Seconds for which a received message stays locked, 1 to 300.
     #[arg(long, value_name = "SECONDS", default_value_t = 60,

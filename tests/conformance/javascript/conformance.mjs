@@ -17,6 +17,7 @@ import * as peeking from "./checks/peeking.mjs";
 import * as receiving from "./checks/receiving.mjs";
 import * as scheduling from "./checks/scheduling.mjs";
 import * as sending from "./checks/sending.mjs";
+import * as sessions from "./checks/sessions.mjs";
 
 // Name, then what it must be configured with.
 export const QUEUES = {
@@ -31,9 +32,12 @@ export const QUEUES = {
   "js-scheduling": "defaults",
   "js-peeking": "defaults",
   "js-deferring": "defaults",
+  "js-plain": "defaults",
+  "js-sessions": "sessions",
+  "js-short-sessions": "sessions, lock duration 2 s",
 };
 
-const MODULES = { sending, bodies, receiving, locks, deadLetters, errors, scheduling, peeking, deferring, duplicates };
+const MODULES = { sending, bodies, receiving, locks, deadLetters, errors, scheduling, peeking, deferring, duplicates, sessions };
 
 async function run(name, module, connectionString) {
   let failures = 0;

@@ -26,6 +26,7 @@ from checks import (
     receiving,
     scheduling,
     sending,
+    sessions,
 )
 
 # Name, then what it must be configured with.
@@ -43,6 +44,9 @@ QUEUES = {
     "detecting": "duplicate detection within 5 s",
     "short-lock": "lock duration 2 s",
     "two-tries": "max delivery count 2",
+    "plain": "defaults",
+    "sessions": "sessions",
+    "short-sessions": "sessions, lock duration 2 s",
     "expiring": "time to live 1 s, dead-lettering on expiration",
 }
 
@@ -57,6 +61,7 @@ MODULES = (
     peeking,
     deferring,
     duplicates,
+    sessions,
     asynchronous,
 )
 

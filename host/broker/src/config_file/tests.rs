@@ -99,6 +99,14 @@ fn a_window_without_detection_means_nothing_and_detection_without_a_window_ten_m
 }
 
 #[test]
+fn a_queue_can_require_sessions() {
+    let file = parse(&with_properties(r#""RequiresSession": true"#)).unwrap();
+    assert!(file.queues[0].requires_session);
+    let file = parse(&with_properties(r#""RequiresSession": null"#)).unwrap();
+    assert!(!file.queues[0].requires_session);
+}
+
+#[test]
 fn mistakes_are_told_with_their_place() {
     let mistyped = SAMPLE.replace("\"PT1M\"", "\"1 minute\"");
     assert_eq!(
@@ -120,7 +128,6 @@ fn mistakes_are_told_with_their_place() {
 #[test]
 fn wishes_that_cannot_be_fulfilled_are_refused() {
     for (properties, expected) in [
-        (r#""RequiresSession": true"#, "does not serve sessions"),
         (r#""ForwardTo": "other""#, "does not forward messages"),
         (
             r#""ForwardDeadLetteredMessagesTo": "other""#,

@@ -5,10 +5,11 @@ use std::{collections::VecDeque, sync::Arc};
 use nightshift_amqp::{
     condition,
     engine::{AttachAnswer, LinkId, SessionId},
-    performative::{AmqpError, Attach, AttachTarget, Role, SenderSettleMode, Source},
+    performative::{AmqpError, Attach, AttachTarget, Role, SenderSettleMode},
 };
 
 use super::{
+    accepting::{Wanted, wanted},
     inbox,
     link::{Link, Node, ReceiverLink, RequestLink, ResponseLink, SenderLink},
     state::Connection,
@@ -19,65 +20,75 @@ use crate::{
     queue::SubQueue,
 };
 
-/// The filter by which a receiver asks for a session of a queue.
-const SESSION_FILTER: &str = "com.microsoft:session-filter";
+/// What a client is given for its attach.
+enum Granted {
+    Link(Link),
+    /// A session of a queue, which may have to be waited for.
+    Session(Arc<Entity>, Wanted),
+}
 
 impl Connection {
-    pub(super) fn on_attach(&mut self, session: SessionId, id: LinkId, attach: &Attach) {
-        let link = match attach.role {
-            Role::Sender => self.client_sender(session, attach),
-            Role::Receiver => self.client_receiver(session, id, attach),
+    pub(super) fn on_attach(&mut self, session: SessionId, id: LinkId, attach: Box<Attach>) {
+        let granted = match attach.role {
+            Role::Sender => self.client_sender(session, &attach),
+            Role::Receiver => self.client_receiver(session, id, &attach),
         };
-        match link {
-            Ok(link) => self.accept(id, attach, link),
-            Err(error) => {
-                tracing::debug!(connection.id = self.id, error = %error, "link refused");
-                self.tell(|engine| engine.refuse_link(id, error));
+        match granted {
+            Ok(Granted::Link(link)) => self.grant(id, &attach, link),
+            Ok(Granted::Session(queue, wanted)) => {
+                self.accept_session(session, id, attach, queue, &wanted);
             }
+            Err(error) => self.refuse(id, error),
         }
     }
 
-    fn accept(&mut self, id: LinkId, attach: &Attach, link: Link) {
-        let mut answer = AttachAnswer::granting(attach);
-        let takes_messages = matches!(link, Link::Sender(_) | Link::Requests(_));
-        if takes_messages {
-            answer.max_message_size = Some(self.shared.config.max_message_size);
-        } else if answer.snd_settle_mode == SenderSettleMode::Mixed {
-            // Peek-locked messages are sent unsettled, all of them.
-            answer.snd_settle_mode = SenderSettleMode::Unsettled;
-        }
-        self.remember_link(id, link);
-        self.tell(|engine| engine.accept_link(id, answer));
-        if takes_messages {
+    pub(super) fn refuse(&mut self, id: LinkId, error: AmqpError) {
+        tracing::debug!(connection.id = self.id, error = %error, "link refused");
+        self.tell(|engine| engine.refuse_link(id, error));
+    }
+
+    fn grant(&mut self, id: LinkId, attach: &Attach, link: Link) {
+        if matches!(link, Link::Sender(_) | Link::Requests(_)) {
+            let answer = AttachAnswer {
+                max_message_size: Some(self.shared.config.max_message_size),
+                ..AttachAnswer::granting(attach)
+            };
+            self.remember_link(id, link);
+            self.tell(|engine| engine.accept_link(id, answer));
             self.tell(|engine| engine.set_credit(id, inbox::CREDIT));
+        } else {
+            let answer = receiver_answer(attach);
+            self.remember_link(id, link);
+            self.tell(|engine| engine.accept_link(id, answer));
         }
     }
 
-    fn client_sender(&mut self, session: SessionId, attach: &Attach) -> Result<Link, AmqpError> {
+    fn client_sender(&mut self, session: SessionId, attach: &Attach) -> Result<Granted, AmqpError> {
         if let Some(AttachTarget::Coordinator(_)) = attach.target {
             let text = "transactions are not supported";
             return Err(AmqpError::new(condition::NOT_IMPLEMENTED, text));
         }
-        match address(attach.target_address())? {
-            Address::Cbs => Ok(Link::Requests(RequestLink {
+        let link = match address(attach.target_address())? {
+            Address::Cbs => Link::Requests(RequestLink {
                 session,
                 node: Node::Cbs,
-            })),
+            }),
             Address::Management(address) => {
                 self.entity(&address)?;
                 let node = Node::Management(address);
-                Ok(Link::Requests(RequestLink { session, node }))
+                Link::Requests(RequestLink { session, node })
             }
             Address::Entity(address) if address.sub_queue == SubQueue::DeadLetter => {
                 let text = "messages cannot be sent to a dead-letter queue";
-                Err(AmqpError::new(condition::NOT_ALLOWED, text))
+                return Err(AmqpError::new(condition::NOT_ALLOWED, text));
             }
             Address::Entity(address) => {
                 let entity = self.entity(&address)?;
                 let entity = self.index_of(&entity);
-                Ok(Link::Sender(SenderLink { session, entity }))
+                Link::Sender(SenderLink { session, entity })
             }
-        }
+        };
+        Ok(Granted::Link(link))
     }
 
     fn client_receiver(
@@ -85,7 +96,7 @@ impl Connection {
         session: SessionId,
         id: LinkId,
         attach: &Attach,
-    ) -> Result<Link, AmqpError> {
+    ) -> Result<Granted, AmqpError> {
         let node = match address(attach.source_address())? {
             Address::Cbs => Node::Cbs,
             Address::Management(address) => {
@@ -94,21 +105,26 @@ impl Connection {
             }
             Address::Entity(address) => {
                 let entity = self.entity(&address)?;
-                refuse_sessions(attach.source.as_ref())?;
-                return Ok(Link::Receiver(ReceiverLink {
-                    session,
-                    number: self.outbox.number(id),
-                    entity: self.index_of(&entity),
-                    queue: entity,
-                    sub_queue: address.sub_queue,
-                    settles_on_send: attach.snd_settle_mode == SenderSettleMode::Settled,
-                    ticket: None,
-                    drain: false,
-                    due: false,
-                }));
+                let sub_queue = address.sub_queue;
+                let has_sessions = entity.requires_session && sub_queue == SubQueue::Active;
+                return match (wanted(attach.source.as_ref())?, has_sessions) {
+                    (Some(wanted), true) => Ok(Granted::Session(entity, wanted)),
+                    (None, false) => {
+                        let number = self.outbox.number(id);
+                        let link = self.receiver_link(session, number, attach, entity, sub_queue);
+                        Ok(Granted::Link(Link::Receiver(link)))
+                    }
+                    (None, true) => Err(not_allowed(
+                        "an entity that requires sessions cannot have a non-sessionful receiver",
+                    )),
+                    (Some(_), false) => Err(not_allowed(
+                        "an entity that does not require sessions, or a dead-letter queue, \
+                         cannot have a sessionful receiver",
+                    )),
+                };
             }
         };
-        Ok(Link::Responses(ResponseLink {
+        Ok(Granted::Link(Link::Responses(ResponseLink {
             session,
             node,
             name: attach.name.clone(),
@@ -116,7 +132,30 @@ impl Connection {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             last_tag: 0,
-        }))
+        })))
+    }
+
+    /// A receiver of what is in no session.
+    pub(super) fn receiver_link(
+        &mut self,
+        session: SessionId,
+        number: u64,
+        attach: &Attach,
+        queue: Arc<Entity>,
+        sub_queue: SubQueue,
+    ) -> ReceiverLink {
+        ReceiverLink {
+            session,
+            number,
+            entity: self.index_of(&queue),
+            queue,
+            sub_queue,
+            owned: None,
+            settles_on_send: attach.snd_settle_mode == SenderSettleMode::Settled,
+            ticket: None,
+            drain: false,
+            due: false,
+        }
     }
 
     /// The queue at an address, if it exists and the client may use it.
@@ -153,11 +192,16 @@ fn address(text: Option<&str>) -> Result<Address, AmqpError> {
     Ok(Address::parse(text))
 }
 
-fn refuse_sessions(source: Option<&Source>) -> Result<(), AmqpError> {
-    let filter = source.and_then(|source| source.filter.as_ref());
-    if filter.is_some_and(|filter| filter.get(SESSION_FILTER).is_some()) {
-        let text = "a queue that does not require sessions has no sessionful receivers";
-        return Err(AmqpError::new(condition::NOT_ALLOWED, text));
+/// The answer to a receiver that gets what it asks for.
+pub(super) fn receiver_answer(attach: &Attach) -> AttachAnswer {
+    let mut answer = AttachAnswer::granting(attach);
+    if answer.snd_settle_mode == SenderSettleMode::Mixed {
+        // Peek-locked messages are sent unsettled, all of them.
+        answer.snd_settle_mode = SenderSettleMode::Unsettled;
     }
-    Ok(())
+    answer
+}
+
+fn not_allowed(text: &str) -> AmqpError {
+    AmqpError::new(condition::NOT_ALLOWED, text)
 }

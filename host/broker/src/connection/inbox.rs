@@ -11,7 +11,10 @@ use super::{
     link::{Link, SenderLink},
     state::Connection,
 };
-use crate::queue::{QueueFull, Submission, Unsuitable, read_submissions};
+use crate::{
+    entity::Entity,
+    queue::{QueueFull, Submission, Unsuitable, read_submissions},
+};
 
 /// The credit of a client's sender, given anew when half of it is used: what the service does.
 pub(super) const CREDIT: u32 = 1_000;
@@ -44,11 +47,12 @@ impl Connection {
     pub(super) fn on_delivery(&mut self, delivery: Delivery) {
         match self.links.get(&delivery.link) {
             Some(Link::Sender(link)) => {
-                self.inbox.take(link, delivery);
+                let entity = &self.entities[link.entity];
+                self.inbox.take(link, entity, delivery);
             }
             Some(Link::Requests(_)) => self.on_request(delivery),
             // The engine lets nothing in on links that only send.
-            Some(Link::Receiver(_) | Link::Responses(_)) | None => {}
+            Some(Link::Receiver(_) | Link::Accepting(_) | Link::Responses(_)) | None => {}
         }
     }
 
@@ -63,7 +67,7 @@ impl Connection {
                 self.forget_link(delivery.link);
                 self.tell(|engine| engine.detach(delivery.link, true, Some(error)));
             }
-            Some(Link::Receiver(_) | Link::Responses(_)) | None => {}
+            Some(Link::Receiver(_) | Link::Accepting(_) | Link::Responses(_)) | None => {}
         }
     }
 
@@ -72,7 +76,7 @@ impl Connection {
         match self.links.get(&id) {
             Some(Link::Sender(_)) => self.inbox.note_link(id),
             Some(Link::Requests(_)) => self.renew_credit(id),
-            Some(Link::Receiver(_) | Link::Responses(_)) | None => {}
+            Some(Link::Receiver(_) | Link::Accepting(_) | Link::Responses(_)) | None => {}
         }
     }
 
@@ -166,10 +170,14 @@ impl Inbox {
         }
     }
 
-    fn take(&mut self, link: &SenderLink, delivery: Delivery) {
+    fn take(&mut self, link: &SenderLink, entity: &Entity, delivery: Delivery) {
         let before = self.submissions.len();
         let is_batch = delivery.message_format == BATCH_FORMAT;
         let read = read_submissions(delivery.payload, is_batch, &mut self.submissions);
+        let read = read.and_then(|()| entity.check(&self.submissions[before..]));
+        if read.is_err() {
+            self.submissions.truncate(before);
+        }
         let new = &self.submissions[before..];
         self.transfers.push(Transfer {
             session: link.session,
@@ -178,7 +186,7 @@ impl Inbox {
             entity: link.entity,
             count: new.len(),
             cost: new.iter().map(Submission::cost).sum(),
-            refusal: read.err().map(unsuitable),
+            refusal: read.err().map(|problem| unsuitable(&problem)),
         });
         self.note_link(delivery.link);
     }
@@ -197,8 +205,14 @@ impl Inbox {
     }
 }
 
-fn unsuitable(problem: Unsuitable) -> AmqpError {
-    AmqpError::new(condition::DECODE_ERROR, super::state::error_chain(&problem))
+/// What the sender of a message that cannot be stored is told.
+pub(super) fn unsuitable(problem: &Unsuitable) -> AmqpError {
+    let condition = match problem {
+        Unsuitable::Malformed(_) | Unsuitable::Encoding(_) => condition::DECODE_ERROR,
+        Unsuitable::NoSessionId => condition::NOT_ALLOWED,
+        Unsuitable::LongSessionId(_) => condition::ARGUMENT_OUT_OF_RANGE,
+    };
+    AmqpError::new(condition, super::state::error_chain(problem))
 }
 
 /// A quota that is used up stays so until somebody receives; being busy passes by itself.

@@ -3,12 +3,13 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
-use nightshift_amqp::engine::SessionId;
+use nightshift_amqp::{engine::SessionId, performative::Attach};
+use tokio::time::Instant;
 
 use crate::{
     address::EntityAddress,
     entity::Entity,
-    queue::{SubQueue, Ticket},
+    queue::{SessionLock, SubQueue, Ticket},
 };
 
 /// A link that a client attached.
@@ -18,6 +19,8 @@ pub(super) enum Link {
     Sender(SenderLink),
     /// The client receives messages from a queue.
     Receiver(ReceiverLink),
+    /// The client waits for a session to receive from; its attach is not answered yet.
+    Accepting(AcceptingLink),
     /// The client sends requests to a node.
     Requests(RequestLink),
     /// The client receives the answers of a node.
@@ -39,6 +42,8 @@ pub(super) struct ReceiverLink {
     pub(super) entity: usize,
     pub(super) queue: Arc<Entity>,
     pub(super) sub_queue: SubQueue,
+    /// The session that it owns, in a queue that requires sessions.
+    pub(super) owned: Option<SessionLock>,
     /// Whether messages are gone once they are sent.
     pub(super) settles_on_send: bool,
     /// The place in the queue's line, while there is nothing to receive.
@@ -47,6 +52,20 @@ pub(super) struct ReceiverLink {
     pub(super) drain: bool,
     /// Whether it is in the outbox's list of receivers to look at.
     pub(super) due: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct AcceptingLink {
+    pub(super) session: SessionId,
+    /// The link's number at the doorbell.
+    pub(super) number: u64,
+    pub(super) queue: Arc<Entity>,
+    /// What is to be answered.
+    pub(super) attach: Box<Attach>,
+    /// When it has waited long enough.
+    pub(super) until: Instant,
+    /// The place in the queue's line.
+    pub(super) ticket: Option<Ticket>,
 }
 
 #[derive(Debug)]

@@ -7,6 +7,7 @@ mod arguments;
 mod browsing;
 mod deferred;
 mod scheduling;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -14,10 +15,16 @@ use nightshift_amqp::{Array, ElementType, Map, Symbol, Timestamp, Value, conditi
 
 use self::arguments::Arguments;
 use super::{
+    inbox,
     request::{Request, Response},
+    settlements,
     state::Connection,
 };
-use crate::{address::EntityAddress, entity::Entity, queue::SubQueue};
+use crate::{
+    address::EntityAddress,
+    entity::Entity,
+    queue::{QueueFull, SubQueue},
+};
 
 /// The status of a lock that has ended.
 const GONE: i32 = 410;
@@ -51,6 +58,22 @@ impl Refusal {
     fn lock_lost() -> Self {
         let text = "the lock has ended, or the message has been settled already";
         Self::new(GONE, condition::MESSAGE_LOCK_LOST, text)
+    }
+
+    fn session_lost() -> Self {
+        let error = settlements::session_lost();
+        Self::new(GONE, error.condition, error.description.unwrap_or_default())
+    }
+
+    fn full(full: QueueFull) -> Self {
+        let error = inbox::queue_full(full);
+        let is_busy = error.condition == condition::SERVER_BUSY;
+        let status = if is_busy { 503 } else { 403 };
+        Self::new(
+            status,
+            error.condition,
+            error.description.unwrap_or_default(),
+        )
     }
 }
 
@@ -88,6 +111,10 @@ impl Connection {
             Some("cancel-scheduled-message") => operation.cancel(),
             Some("receive-by-sequence-number") => operation.receive_deferred(),
             Some("update-disposition") => operation.settle(),
+            Some("renew-session-lock") => operation.renew_session(),
+            Some("get-session-state") => operation.session_state(),
+            Some("set-session-state") => operation.set_session_state(),
+            Some("get-message-sessions") => operation.list_sessions(),
             _ => {
                 let text = format!("the operation {name:?} is not supported by this broker");
                 Err(Refusal::new(501, condition::NOT_IMPLEMENTED, text))
@@ -99,6 +126,10 @@ impl Connection {
 impl Operation<'_> {
     fn renew_locks(&self) -> Outcome {
         let tokens = self.arguments.lock_tokens()?;
+        if self.has_sessions() {
+            let text = "the messages of a session are locked as long as it is; renew that lock";
+            return Err(Refusal::new(400, condition::NOT_ALLOWED, text));
+        }
         let now = self.connection.shared.clock.now();
         let renewed: Result<Vec<Value>, _> = self.entity.with(|queue| {
             let renew = |token| {

@@ -8,6 +8,7 @@
 //! Nothing is read while a client does not take what is written for it, and receivers are given
 //! nothing while their output waits, so what a connection can make the broker hold is bounded.
 
+mod accepting;
 mod attach;
 mod cbs;
 mod delivery;

@@ -24,7 +24,7 @@ use super::{
     settlements::Outstanding,
     state::Connection,
 };
-use crate::queue::{Delivery, Handout, LockToken, Settlement};
+use crate::queue::{Delivery, Handout, LockToken, Queue, SessionLost, Settlement};
 
 /// Receivers are given no more while this much output waits for the client.
 pub(super) const OUTPUT_HIGH: usize = 256 * 1024;
@@ -75,7 +75,7 @@ impl Connection {
                     self.tell(|engine| engine.drained(id));
                 }
             }
-            Some(Link::Sender(_) | Link::Requests(_)) | None => {}
+            Some(Link::Sender(_) | Link::Accepting(_) | Link::Requests(_)) | None => {}
         }
     }
 
@@ -88,8 +88,10 @@ impl Connection {
             let Some(&id) = self.outbox.numbers.get(&number) else {
                 continue;
             };
-            if let Some(Link::Receiver(receiver)) = self.links.get_mut(&id) {
-                self.outbox.look_at(id, receiver);
+            match self.links.get_mut(&id) {
+                Some(Link::Receiver(receiver)) => self.outbox.look_at(id, receiver),
+                Some(Link::Accepting(_)) => self.accept_next(id),
+                _ => {}
             }
         }
         self.outbox.rung = rung;
@@ -129,9 +131,10 @@ impl Connection {
     /// belong to receivers that can use them.
     fn step_out_of_line(&mut self) {
         for id in &self.outbox.due {
-            if let Some(Link::Receiver(receiver)) = self.links.get_mut(id)
-                && let Some(ticket) = receiver.ticket.take()
-            {
+            let Some(Link::Receiver(receiver)) = self.links.get_mut(id) else {
+                continue;
+            };
+            if let Some(ticket) = receiver.ticket.take() {
                 receiver
                     .queue
                     .with(|queue| queue.leave(receiver.sub_queue, ticket));
@@ -163,6 +166,7 @@ impl Connection {
         let deliveries = &mut self.outbox.deliveries;
         let ReceiverLink {
             number,
+            owned,
             drain,
             ticket,
             ..
@@ -171,13 +175,23 @@ impl Connection {
             if let Some(ticket) = ticket.take() {
                 queue.leave(sub_queue, ticket);
             }
-            let more = queue.receive(now, handout, deliveries);
+            let more = match *owned {
+                Some(lock) => queue.receive_in_session(now, lock, handout, deliveries)?,
+                None => queue.receive(now, handout, deliveries),
+            };
             let left = max_messages - deliveries.len();
-            if !more && !*drain && left > 0 {
-                *ticket = Some(queue.wait(sub_queue, &bell, *number, left));
+            let waits = !more && !*drain && left > 0;
+            match *owned {
+                Some(lock) => queue.wait_in_session(lock, waits),
+                None if waits => *ticket = Some(queue.wait(sub_queue, &bell, *number, left)),
+                None => {}
             }
-            more
+            Ok(more)
         });
+        let Ok::<_, SessionLost>(more) = more else {
+            self.on_session_lost(id);
+            return Look::Done;
+        };
         let sent = self.send_deliveries(id, now);
         if more && sent < max_messages && sent > 0 {
             return Look::More;
@@ -216,10 +230,16 @@ impl Connection {
                 .sum::<usize>()
         };
         if count(self) >= limit {
-            // Locks that have ended need no settling any more.
-            let now_ms = self.shared.clock.now().timestamp_millis();
+            // Locks that have ended need no settling any more; those that were renewed do.
+            let now = self.shared.clock.now();
+            let entities = &self.entities;
+            let stands = |delivery: &Outstanding| {
+                let holds = |queue: &mut Queue| queue.holds(now, delivery.lock.token);
+                delivery.lock.until_ms > now.timestamp_millis()
+                    || entities[delivery.entity].with(holds)
+            };
             for unsettled in self.unsettled.values_mut() {
-                unsettled.retain(|_, delivery| delivery.lock.until_ms > now_ms);
+                unsettled.retain(|_, delivery| stands(delivery));
             }
         }
         limit.saturating_sub(count(self))
@@ -259,6 +279,7 @@ impl Connection {
                     let outstanding = Outstanding {
                         entity: receiver.entity,
                         lock: delivery.lock,
+                        session: receiver.owned,
                     };
                     if let Some(unsettled) = &mut unsettled {
                         unsettled.insert(delivery_id, outstanding);

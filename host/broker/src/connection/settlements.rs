@@ -11,7 +11,7 @@ use nightshift_amqp::{
 };
 
 use super::state::Connection;
-use crate::queue::{Amendments, Lock, LockToken, NotSettled, Settlement};
+use crate::queue::{Amendments, Lock, LockToken, NotSettled, SessionLock, Settlement};
 
 /// One delivery under a peek-lock.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub(super) struct Outstanding {
     /// Where the queue is in the connection's list of entities.
     pub(super) entity: usize,
     pub(super) lock: Lock,
+    /// The session that it is in.
+    pub(super) session: Option<SessionLock>,
 }
 
 /// Settlements that came and are not carried out.
@@ -35,6 +37,7 @@ struct Item {
     delivery_id: u32,
     entity: usize,
     token: LockToken,
+    owned: Option<SessionLock>,
     wish: usize,
     result: Result<(), NotSettled>,
 }
@@ -74,6 +77,7 @@ impl Connection {
                 delivery_id,
                 entity: delivery.entity,
                 token: delivery.lock.token,
+                owned: delivery.session,
                 wish,
                 result: Ok(()),
             }));
@@ -100,7 +104,11 @@ impl Connection {
             let entity = &self.entities[group[0].entity];
             entity.with(|queue| {
                 for item in group {
-                    item.result = queue.settle(now, item.token, &wishes[item.wish].settlement);
+                    let lost = item.owned.filter(|lock| !queue.holds_session(now, *lock));
+                    item.result = match lost {
+                        Some(_) => Err(NotSettled::SessionLost),
+                        None => queue.settle(now, item.token, &wishes[item.wish].settlement),
+                    };
                 }
             });
         }
@@ -201,10 +209,16 @@ fn reason_of(rejected: Rejected) -> Amendments {
 pub(super) fn not_settled(error: NotSettled) -> AmqpError {
     match error {
         NotSettled::LockLost => lock_lost(),
+        NotSettled::SessionLost => session_lost(),
         NotSettled::Unamendable(problem) => {
             AmqpError::new(condition::ARGUMENT_ERROR, problem.to_string())
         }
     }
+}
+
+pub(super) fn session_lost() -> AmqpError {
+    let text = "the lock on the session has ended, or another receiver has it; accept it again";
+    AmqpError::new(condition::SESSION_LOCK_LOST, text)
 }
 
 fn lock_lost() -> AmqpError {

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use nightshift_amqp::{
     condition,
@@ -41,6 +45,10 @@ pub(super) struct Connection {
     pub(super) inbox: Inbox,
     pub(super) settlements: Settlements,
     pub(super) outbox: Outbox,
+    /// Links that wait for a session, and until when.
+    pub(super) accepting: BTreeSet<(Instant, LinkId)>,
+    /// Whether one of them was accepted in this round.
+    pub(super) accepted: bool,
     bell: Arc<Doorbell>,
     started: Instant,
     /// Since when the connection has had no link.
@@ -69,6 +77,8 @@ impl Connection {
             inbox: Inbox::default(),
             settlements: Settlements::default(),
             outbox: Outbox::default(),
+            accepting: BTreeSet::new(),
+            accepted: false,
             bell: Arc::default(),
             started: now,
             linkless_since: Some(now),
@@ -83,6 +93,12 @@ impl Connection {
     /// Does all there is to do: what the client sent, and what the queues have for it. Says when to
     /// come back at the latest.
     pub(super) fn advance(&mut self) -> Option<Instant> {
+        while self.round() {}
+        self.next_deadline()
+    }
+
+    /// Says whether there are new events already.
+    fn round(&mut self) -> bool {
         loop {
             match self.engine.next_event() {
                 Ok(Some(event)) => self.on_event(event),
@@ -98,12 +114,14 @@ impl Connection {
         self.work_off();
         if !self.engine.is_closing() {
             self.deliver();
+            self.give_up_accepting();
             self.close_when_due();
         }
         if self.engine.is_closing() {
             self.withdraw();
         }
-        self.next_deadline()
+        // Credit that came before the session did is reported when the link is accepted.
+        std::mem::take(&mut self.accepted) && !self.engine.is_closing()
     }
 
     /// Tells the client that the broker stops.
@@ -141,7 +159,7 @@ impl Connection {
                 session,
                 link,
                 attach,
-            } => self.on_attach(session, link, &attach),
+            } => self.on_attach(session, link, attach),
             Event::LinkDetached { link, .. } => self.forget_link(link),
             Event::Closed(error) => {
                 let error = error.map(|error| error.to_string());
@@ -172,13 +190,23 @@ impl Connection {
 
     /// Forgets a link that is gone.
     pub(super) fn forget_link(&mut self, link: LinkId) {
-        if let Some(Link::Receiver(receiver)) = self.links.remove(&link) {
-            self.outbox.forget(receiver.number);
-            if let Some(ticket) = receiver.ticket {
-                receiver
-                    .queue
-                    .with(|queue| queue.leave(receiver.sub_queue, ticket));
+        match self.links.remove(&link) {
+            Some(Link::Receiver(receiver)) => {
+                self.outbox.forget(receiver.number);
+                let now = self.shared.clock.now();
+                if let Some(lock) = receiver.owned {
+                    receiver
+                        .queue
+                        .with(|queue| queue.release_session(now, lock));
+                }
+                if let Some(ticket) = receiver.ticket {
+                    receiver
+                        .queue
+                        .with(|queue| queue.leave(receiver.sub_queue, ticket));
+                }
             }
+            Some(Link::Accepting(waiting)) => self.stop_accepting(link, &waiting),
+            Some(Link::Sender(_) | Link::Requests(_) | Link::Responses(_)) | None => {}
         }
         if self.links.is_empty() {
             self.linkless_since = Some(Instant::now());
@@ -191,7 +219,8 @@ impl Connection {
         self.linkless_since = None;
     }
 
-    /// Leaves every line and looks at no receiver any more. The locks stay until they end, as in the service.
+    /// Leaves every line, gives its sessions back, and looks at no receiver any more. The locks of
+    /// messages that are in no session stay until they end, as in the service.
     pub(super) fn withdraw(&mut self) {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for link in links {
@@ -258,7 +287,8 @@ impl Connection {
             .linkless_since
             .map(|since| since + limits.idle_connection);
         let stalled = self.outbox.is_stalled().then(|| now + STALLED_PAUSE);
-        let all = [protocol, authentication, expiry, idle, stalled];
+        let accepting = self.accepting.first().map(|(until, _)| *until);
+        let all = [protocol, authentication, expiry, idle, stalled, accepting];
         all.into_iter().flatten().min()
     }
 }

@@ -35,6 +35,25 @@ pub(crate) enum Unsuitable {
     Malformed(#[from] MessageError),
     #[error("the message is malformed")]
     Encoding(#[from] DecodeError),
+    #[error("the queue requires sessions, and the message has no session id")]
+    NoSessionId,
+    #[error("the session id has {0} characters; the limit is 128")]
+    LongSessionId(usize),
+}
+
+/// The longest session id that the service takes, in characters.
+pub(crate) const MAX_SESSION_ID: usize = 128;
+
+/// Checks that messages can be stored in a queue that requires sessions.
+pub(crate) fn check_session_ids(submissions: &[Submission]) -> Result<(), Unsuitable> {
+    for submission in submissions {
+        let id = submission.session_id.as_ref();
+        let length = id.ok_or(Unsuitable::NoSessionId)?.chars().count();
+        if length > MAX_SESSION_ID {
+            return Err(Unsuitable::LongSessionId(length));
+        }
+    }
+    Ok(())
 }
 
 /// Reads the messages of one transfer, which is either one message or a batch, to the end of
@@ -76,6 +95,9 @@ fn submission(payload: Bytes) -> Result<Submission, Unsuitable> {
     let message_id = properties
         .as_mut()
         .and_then(|properties| properties.message_id.take());
+    let session_id = properties
+        .as_ref()
+        .and_then(|properties| properties.group_id.clone());
     let named = message_id.is_some();
     let content = if named && annotations.is_empty() {
         Content::new(&raw.bare_and_footer(), 0, 0)
@@ -86,6 +108,7 @@ fn submission(payload: Bytes) -> Result<Submission, Unsuitable> {
         header: header.unwrap_or_default(),
         scheduled_at_ms: scheduled.map(nightshift_amqp::Timestamp::as_millis),
         message_id,
+        session_id,
         content,
     })
 }

@@ -6,8 +6,9 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    Queue,
+    Queue, SessionLock,
     message::{Delivery, State, SubQueue},
+    sessions::Shelf,
 };
 
 /// Why no deferred message was received.
@@ -17,6 +18,17 @@ pub(crate) enum NotReceived {
     Missing(u64),
     /// Together they are larger than the given number of bytes.
     TooLarge(usize),
+    /// The session is not the receiver's.
+    SessionLost,
+}
+
+/// Where somebody looks for messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// Among the messages of a queue, or its dead letters, that are in no session.
+    SubQueue(SubQueue),
+    /// In a session that the receiver owns.
+    Session(SessionLock),
 }
 
 impl Queue {
@@ -24,16 +36,21 @@ impl Queue {
     pub(crate) fn receive_deferred(
         &mut self,
         now: DateTime<Utc>,
-        sub_queue: SubQueue,
+        place: Place,
         sequences: &[u64],
         max_bytes: usize,
     ) -> Result<Vec<Delivery>, NotReceived> {
         self.expire(now);
+        if let Place::Session(lock) = place
+            && !self.holds_session(now, lock)
+        {
+            return Err(NotReceived::SessionLost);
+        }
         let now_ms = now.timestamp_millis();
         let mut bytes = 0;
         for &sequence in sequences {
             bytes += self
-                .deferred_len(sub_queue, sequence, now_ms)
+                .deferred_len(place, sequence, now_ms)
                 .ok_or(NotReceived::Missing(sequence))?;
         }
         if bytes > max_bytes {
@@ -46,14 +63,22 @@ impl Queue {
     }
 
     /// The size of a deferred message that is not too old. One that is ends here.
-    fn deferred_len(&mut self, sub_queue: SubQueue, sequence: u64, now_ms: i64) -> Option<usize> {
+    fn deferred_len(&mut self, place: Place, sequence: u64, now_ms: i64) -> Option<usize> {
         let message = self.log.get_mut(sequence)?;
-        if message.sub_queue != sub_queue || message.state != State::Deferred {
+        let (sub_queue, session) = match place {
+            Place::SubQueue(sub_queue) => (sub_queue, None),
+            Place::Session(lock) => (SubQueue::Active, Some(lock.key)),
+        };
+        let is_here = message.sub_queue == sub_queue && message.session == session;
+        if !is_here || message.state != State::Deferred {
             return None;
         }
         let len = message.content.len();
         if message.expires_at_ms <= now_ms {
             message.state = State::Ready;
+            if let Some(key) = session {
+                self.sessions.take(key, sequence, Shelf::Aside);
+            }
             self.lane(sub_queue).deferred -= 1;
             self.expire_if_due(sequence, now_ms);
             return None;
@@ -61,11 +86,14 @@ impl Queue {
         Some(len)
     }
 
-    /// Sets aside a message that is in no ready list and under no lock.
+    /// Sets aside a message that is in no list and under no lock.
     pub(super) fn set_aside(&mut self, sequence: u64) {
         if let Some(message) = self.log.get_mut(sequence) {
             message.state = State::Deferred;
             let sub_queue = message.sub_queue;
+            if let Some(key) = message.session {
+                self.sessions.put(key, sequence, Shelf::Aside);
+            }
             self.lane(sub_queue).deferred += 1;
         }
     }

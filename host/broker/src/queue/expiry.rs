@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::{
     Queue,
     message::{State, SubQueue},
+    sessions::Shelf,
 };
 
 /// The reason of a dead letter whose time ran out.
@@ -28,6 +29,8 @@ impl Queue {
                 self.activate(at_ms, sequence, now_ms);
             } else if let Some((at_ms, sequence)) = self.locks.pop_due(now_ms) {
                 self.end_lock_of(at_ms, sequence, now_ms);
+            } else if let Some((at_ms, key)) = self.sessions.locks.pop_due(now_ms) {
+                self.end_session_lock_of(at_ms, key, now_ms);
             } else if let Some((at_ms, sequence)) = self.expiries.pop_due(now_ms) {
                 self.end_life_of(at_ms, sequence, now_ms);
             } else {
@@ -53,7 +56,13 @@ impl Queue {
         let Some(message) = self.log.get(sequence) else {
             return;
         };
-        if message.expires_at_ms == at_ms && message.is_ready(SubQueue::Active) {
+        if message.expires_at_ms != at_ms || !message.is_ready(SubQueue::Active) {
+            return;
+        }
+        if let Some(key) = message.session {
+            self.sessions.take(key, sequence, Shelf::Ready);
+            self.expire_if_due(sequence, now_ms);
+        } else {
             self.expire_if_due(sequence, now_ms);
             let log = &self.log;
             self.active.ready.forget_one(|other| {

@@ -10,6 +10,7 @@ use super::{
     Queue,
     message::{Delivery, Lock, Standing, State, SubQueue},
     millis,
+    sessions::{Session, Shelf, WITH_ITS_SESSION},
     token::LockToken,
 };
 
@@ -64,11 +65,24 @@ impl Queue {
     /// Locks a message that is in no ready list and under no lock.
     pub(super) fn lock(&mut self, sequence: u64, now_ms: i64) -> Option<Delivery> {
         let nonce = self.nonces.next_u64();
-        let until_ms = now_ms.saturating_add(millis(self.settings.lock_duration));
         let message = self.log.get_mut(sequence)?;
         let was_deferred = message.state.standing() == Standing::Deferred;
+        let session = message.session;
+        let until_ms = if let Some(key) = session {
+            if was_deferred {
+                self.sessions.take(key, sequence, Shelf::Aside);
+            }
+            self.sessions.put(key, sequence, Shelf::Locked);
+            self.sessions
+                .get(key)
+                .map_or(now_ms, Session::owned_until_ms)
+        } else {
+            let until_ms = now_ms.saturating_add(millis(self.settings.lock_duration));
+            self.locks.push(until_ms, sequence);
+            until_ms
+        };
         message.state = State::Locked {
-            until_ms,
+            until_ms: session.map_or(until_ms, |_| WITH_ITS_SESSION),
             nonce,
             was_deferred,
         };
@@ -78,7 +92,6 @@ impl Queue {
         let lane = self.lane(sub_queue);
         lane.locked += 1;
         lane.deferred -= usize::from(was_deferred);
-        self.locks.push(until_ms, sequence);
         Some(delivery)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nightshift_amqp::message::MessageId;
 
-use super::token::LockToken;
+use super::{sessions::SessionKey, token::LockToken};
 
 /// The instant of a message that never expires, in milliseconds.
 pub(crate) const NEVER_MS: i64 = i64::MAX;
@@ -85,6 +85,8 @@ pub(crate) struct Submission {
     pub(crate) scheduled_at_ms: Option<i64>,
     /// The id that its sender gave it.
     pub(crate) message_id: Option<MessageId>,
+    /// The session that it belongs to, in a queue that has sessions.
+    pub(crate) session_id: Option<String>,
     pub(crate) content: Content,
 }
 
@@ -105,6 +107,8 @@ pub(crate) struct Message {
     pub(crate) header: KeptHeader,
     pub(crate) sub_queue: SubQueue,
     pub(crate) state: State,
+    /// Its session, in a queue that has sessions. A dead letter has none.
+    pub(crate) session: Option<SessionKey>,
     pub(crate) content: Content,
 }
 
@@ -115,12 +119,6 @@ impl Message {
 
     pub(crate) fn is_ready(&self, sub_queue: SubQueue) -> bool {
         self.sub_queue == sub_queue && self.state == State::Ready
-    }
-
-    /// Whether the message is locked by `token` at `now_ms`. The lock ends at its last instant.
-    pub(crate) fn is_locked_by(&self, token: LockToken, now_ms: i64) -> bool {
-        matches!(self.state, State::Locked { until_ms, nonce, .. }
-            if nonce == token.nonce && until_ms > now_ms)
     }
 
     /// The message as it leaves under `lock`.
@@ -147,6 +145,7 @@ impl Message {
             header: KeptHeader::default(),
             sub_queue: SubQueue::Active,
             state: State::Ready,
+            session: None,
             content: Content::new(b"", 0, 0),
         }
     }
@@ -157,7 +156,7 @@ impl Message {
 pub(crate) enum State {
     /// It waits for a receiver.
     Ready,
-    /// A receiver holds it until the given instant.
+    /// A receiver holds it until the given instant, or as long as the session that it is in.
     Locked {
         until_ms: i64,
         nonce: u64,

@@ -24,6 +24,9 @@ mod log;
 mod message;
 mod ready;
 mod schedule;
+mod session_lock;
+mod session_state;
+mod sessions;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -38,12 +41,14 @@ use rand::{SeedableRng, rngs::StdRng};
 pub(crate) use self::{
     amend::Amendments,
     browse::Browse,
-    content::{Unsuitable, read_submissions},
-    deferral::NotReceived,
+    content::{MAX_SESSION_ID, Unsuitable, check_session_ids, read_submissions},
+    deferral::{NotReceived, Place},
     handout::Handout,
     message::{
         Content, Delivery, KeptHeader, Lock, NEVER_MS, Outgoing, Standing, SubQueue, Submission,
     },
+    session_lock::{Accepted, Receiver, SessionLock, SessionLost},
+    session_state::{MAX_STATE, SessionList, StateRefused},
     settle::{NotSettled, Settlement},
     token::LockToken,
     waiters::{Doorbell, Ticket},
@@ -54,6 +59,7 @@ use self::{
     log::MessageLog,
     message::{Message, State},
     ready::ReadyList,
+    sessions::{SessionKey, Sessions, Shelf},
     waiters::Waiters,
 };
 use crate::config::{Limits, QueueConfig};
@@ -65,6 +71,7 @@ pub(crate) struct Settings {
     pub(crate) max_delivery_count: u32,
     pub(crate) default_ttl: Option<Duration>,
     pub(crate) dead_letter_on_expiration: bool,
+    pub(crate) requires_session: bool,
     /// How long a message id is remembered, where duplicates are dropped.
     pub(crate) duplicate_window: Option<Duration>,
     pub(crate) max_messages: usize,
@@ -79,6 +86,7 @@ impl Settings {
             max_delivery_count: queue.max_delivery_count,
             default_ttl: queue.default_ttl,
             dead_letter_on_expiration: queue.dead_letter_on_expiration,
+            requires_session: queue.requires_session,
             duplicate_window: queue.duplicate_detection,
             max_messages: limits.queue_messages,
             max_bytes: limits.queue_bytes,
@@ -118,6 +126,14 @@ pub(crate) enum QueueFull {
     History(usize),
 }
 
+/// What is stored of a submission.
+#[derive(Debug)]
+struct Parcel {
+    header: KeptHeader,
+    session: Option<SessionKey>,
+    content: Content,
+}
+
 /// One half of a queue: what is ready in it, and who waits for it.
 #[derive(Debug, Default)]
 struct Lane {
@@ -135,6 +151,7 @@ pub(crate) struct Queue {
     log: MessageLog,
     active: Lane,
     dead: Lane,
+    sessions: Sessions,
     history: Option<History>,
     schedule: Deadlines,
     /// How many messages are scheduled.
@@ -158,6 +175,7 @@ impl Queue {
             log: MessageLog::default(),
             active: Lane::default(),
             dead: Lane::default(),
+            sessions: Sessions::default(),
             schedule: Deadlines::default(),
             scheduled: 0,
             locks: Deadlines::default(),
@@ -190,14 +208,19 @@ impl Queue {
         if self.log.len() + count > self.settings.max_messages {
             return Err(QueueFull::Messages(self.settings.max_messages));
         }
-        if self.bytes + cost > self.settings.max_bytes {
-            return Err(QueueFull::Bytes(self.settings.max_bytes));
-        }
+        self.admit_bytes(cost)?;
         if let Some(history) = &mut self.history {
             history.forget_old(now_ms);
             if history.len() + count > self.settings.max_history {
                 return Err(QueueFull::History(self.settings.max_history));
             }
+        }
+        Ok(())
+    }
+
+    fn admit_bytes(&self, cost: usize) -> Result<(), QueueFull> {
+        if self.bytes + cost > self.settings.max_bytes {
+            return Err(QueueFull::Bytes(self.settings.max_bytes));
         }
         Ok(())
     }
@@ -211,9 +234,17 @@ impl Queue {
             return sequence;
         }
         self.accepted += 1;
+        let session = submission
+            .session_id
+            .filter(|_| self.settings.requires_session);
+        let parcel = Parcel {
+            header: submission.header,
+            session: session.map(|id| self.sessions.enter(&id)),
+            content: submission.content,
+        };
         let sequence = match submission.scheduled_at_ms {
-            Some(at_ms) if at_ms > now_ms => self.store_scheduled(now_ms, at_ms, submission),
-            _ => self.store(now_ms, submission.header, submission.content),
+            Some(at_ms) if at_ms > now_ms => self.store_scheduled(now_ms, at_ms, parcel),
+            _ => self.store(now_ms, parcel),
         };
         if let (Some(history), Some(id)) = (&mut self.history, &id) {
             history.remember(now_ms, id, sequence);
@@ -222,10 +253,10 @@ impl Queue {
     }
 
     /// Stores a message that is available at once.
-    fn store(&mut self, now_ms: i64, header: KeptHeader, content: Content) -> u64 {
-        let expires_at_ms = self.expiry_of(now_ms, header);
-        let sequence = self.append(now_ms, header, content, expires_at_ms, State::Ready);
-        self.active.ready.push(sequence);
+    fn store(&mut self, now_ms: i64, parcel: Parcel) -> u64 {
+        let expires_at_ms = self.expiry_of(now_ms, parcel.header);
+        let sequence = self.append(now_ms, parcel, expires_at_ms, State::Ready);
+        self.line_up(sequence);
         if expires_at_ms != NEVER_MS {
             self.mortal += 1;
             self.expiries.push(expires_at_ms, sequence);
@@ -233,28 +264,34 @@ impl Queue {
         sequence
     }
 
-    fn append(
-        &mut self,
-        now_ms: i64,
-        header: KeptHeader,
-        content: Content,
-        expires_at_ms: i64,
-        state: State,
-    ) -> u64 {
+    fn append(&mut self, now_ms: i64, parcel: Parcel, expires_at_ms: i64, state: State) -> u64 {
         self.last_sequence += 1;
         let message = Message {
             sequence: self.last_sequence,
             enqueued_at_ms: now_ms,
             expires_at_ms,
             delivery_count: 0,
-            header,
+            header: parcel.header,
             sub_queue: SubQueue::Active,
             state,
-            content,
+            session: parcel.session,
+            content: parcel.content,
         };
         self.bytes += message.cost();
         self.log.append(message);
         self.last_sequence
+    }
+
+    /// Lets a ready message of no list wait for a receiver.
+    fn line_up(&mut self, sequence: u64) {
+        let Some(message) = self.log.get(sequence) else {
+            return;
+        };
+        let sub_queue = message.sub_queue;
+        match message.session {
+            Some(key) => self.sessions.put(key, sequence, Shelf::Ready),
+            None => self.lane(sub_queue).ready.push(sequence),
+        }
     }
 
     fn expiry_of(&self, now_ms: i64, header: KeptHeader) -> i64 {
@@ -271,6 +308,7 @@ impl Queue {
             let ready = lane.ready.len();
             lane.waiters.wake(ready);
         }
+        self.sessions.wake();
     }
 
     /// Puts a receiver in line for messages of `sub_queue`.
@@ -291,7 +329,12 @@ impl Queue {
 
     /// The next instant at which [`Queue::expire`] has something to do, in milliseconds.
     pub(crate) fn next_deadline_ms(&self) -> Option<i64> {
-        let all = [&self.schedule, &self.locks, &self.expiries];
+        let all = [
+            &self.schedule,
+            &self.locks,
+            &self.sessions.locks,
+            &self.expiries,
+        ];
         all.into_iter().filter_map(Deadlines::next_ms).min()
     }
 
@@ -302,9 +345,10 @@ impl Queue {
             deferred,
             ..
         } = &self.active;
-        let alive = ready.len() + locked + deferred + self.scheduled;
+        let ready = ready.len() + self.sessions.ready();
+        let alive = ready + locked + deferred + self.scheduled;
         QueueCounts {
-            active: ready.len(),
+            active: ready,
             locked: *locked,
             deferred: *deferred,
             scheduled: self.scheduled,
@@ -322,11 +366,14 @@ impl Queue {
         }
     }
 
-    /// Takes a message out for good. It must be in no ready list and under no lock any more.
+    /// Takes a message out for good. It must be in no list and under no lock any more.
     fn remove(&mut self, sequence: u64) -> Option<Message> {
         let message = self.log.remove(sequence)?;
         self.bytes -= message.cost();
         self.removed += 1;
+        if let Some(key) = message.session {
+            self.sessions.review(key);
+        }
         self.forget_expiry(message.expires_at_ms);
         Some(message)
     }

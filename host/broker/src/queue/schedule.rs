@@ -7,8 +7,9 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    Queue, QueueFull, Submission,
+    Parcel, Queue, QueueFull, Submission,
     message::{NEVER_MS, State},
+    sessions::Shelf,
 };
 
 /// Why no message was cancelled.
@@ -46,24 +47,19 @@ impl Queue {
             }
         }
         for &sequence in sequences {
-            if self.remove(sequence).is_some() {
-                self.forget_scheduled();
-            }
+            self.unschedule(sequence);
+            self.remove(sequence);
         }
         Ok(())
     }
 
-    pub(super) fn store_scheduled(
-        &mut self,
-        now_ms: i64,
-        at_ms: i64,
-        submission: Submission,
-    ) -> u64 {
-        let Submission {
-            header, content, ..
-        } = submission;
+    pub(super) fn store_scheduled(&mut self, now_ms: i64, at_ms: i64, parcel: Parcel) -> u64 {
+        let session = parcel.session;
         let state = State::Scheduled { at_ms };
-        let sequence = self.append(now_ms, header, content, NEVER_MS, state);
+        let sequence = self.append(now_ms, parcel, NEVER_MS, state);
+        if let Some(key) = session {
+            self.sessions.put(key, sequence, Shelf::Aside);
+        }
         self.scheduled += 1;
         self.schedule.push(at_ms, sequence);
         sequence
@@ -74,10 +70,15 @@ impl Queue {
         if self.scheduled_at(sequence) != Some(at_ms) {
             return;
         }
+        self.unschedule(sequence);
         if let Some(message) = self.log.remove(sequence) {
             self.bytes -= message.cost();
-            self.forget_scheduled();
-            self.store(now_ms, message.header, message.content);
+            let parcel = Parcel {
+                header: message.header,
+                session: message.session,
+                content: message.content,
+            };
+            self.store(now_ms, parcel);
         }
     }
 
@@ -88,7 +89,15 @@ impl Queue {
         }
     }
 
-    fn forget_scheduled(&mut self) {
+    /// Notes that a scheduled message is about to leave; from here on it is in no list.
+    fn unschedule(&mut self, sequence: u64) {
+        let Some(message) = self.log.get_mut(sequence) else {
+            return;
+        };
+        message.state = State::Ready;
+        if let Some(key) = message.session {
+            self.sessions.take(key, sequence, Shelf::Aside);
+        }
         self.scheduled -= 1;
         let log = &self.log;
         self.schedule.sweep(self.scheduled, |at_ms, sequence| {

@@ -7,6 +7,7 @@ use super::{
     amend::{Amendments, IfMalformed, Unamendable},
     message::{NEVER_MS, Standing, State, SubQueue},
     millis,
+    sessions::Shelf,
     token::LockToken,
 };
 
@@ -33,6 +34,8 @@ pub(crate) enum Settlement {
 pub(crate) enum NotSettled {
     /// The lock ended, was settled before, or never was.
     LockLost,
+    /// The lock ended with that of the session, or the session is locked no more.
+    SessionLost,
     /// The changed properties do not fit the message; the lock stands.
     Unamendable(Unamendable),
 }
@@ -47,7 +50,7 @@ impl Queue {
     ) -> Result<(), NotSettled> {
         let now_ms = now.timestamp_millis();
         let message = self.log.get(token.sequence).ok_or(NotSettled::LockLost)?;
-        if !message.is_locked_by(token, now_ms) {
+        if !self.is_locked_by(message, token, now_ms) {
             return Err(NotSettled::LockLost);
         }
         let sequence = token.sequence;
@@ -90,10 +93,11 @@ impl Queue {
     pub(crate) fn holds(&self, now: DateTime<Utc>, token: LockToken) -> bool {
         let now_ms = now.timestamp_millis();
         let message = self.log.get(token.sequence);
-        message.is_some_and(|message| message.is_locked_by(token, now_ms))
+        message.is_some_and(|message| self.is_locked_by(message, token, now_ms))
     }
 
-    /// Starts the lock of `token` anew and says when it now ends, in milliseconds.
+    /// Starts the lock of `token` anew and says when it now ends, in milliseconds. Locks of messages
+    /// in a session are renewed with the session.
     pub(crate) fn renew(
         &mut self,
         now: DateTime<Utc>,
@@ -101,13 +105,14 @@ impl Queue {
     ) -> Result<i64, NotSettled> {
         let now_ms = now.timestamp_millis();
         let until_ms = now_ms.saturating_add(millis(self.settings.lock_duration));
+        let message = self.log.get(token.sequence).ok_or(NotSettled::LockLost)?;
+        if message.session.is_some() || !self.is_locked_by(message, token, now_ms) {
+            return Err(NotSettled::LockLost);
+        }
         let message = self
             .log
             .get_mut(token.sequence)
             .ok_or(NotSettled::LockLost)?;
-        if !message.is_locked_by(token, now_ms) {
-            return Err(NotSettled::LockLost);
-        }
         message.state = State::Locked {
             until_ms,
             nonce: token.nonce,
@@ -141,7 +146,7 @@ impl Queue {
     }
 
     /// Puts a message whose lock ended back to where it stood before. A deferred one stays deferred.
-    fn put_back(&mut self, sequence: u64, standing: Standing, now_ms: i64) {
+    pub(super) fn put_back(&mut self, sequence: u64, standing: Standing, now_ms: i64) {
         if standing == Standing::Deferred {
             self.set_aside(sequence);
         } else {
@@ -149,18 +154,14 @@ impl Queue {
         }
     }
 
-    /// Makes an unlocked message of no ready list available, unless its time is up.
+    /// Makes an unlocked message of no list available, unless its time is up.
     fn make_ready(&mut self, sequence: u64, now_ms: i64) {
-        if self.expire_if_due(sequence, now_ms) {
-            return;
-        }
-        if let Some(message) = self.log.get(sequence) {
-            let sub_queue = message.sub_queue;
-            self.lane(sub_queue).ready.push(sequence);
+        if !self.expire_if_due(sequence, now_ms) {
+            self.line_up(sequence);
         }
     }
 
-    /// Moves an unlocked message of no ready list to the dead letters, with the broker's reason.
+    /// Moves an unlocked message of no list to the dead letters, with the broker's reason.
     pub(super) fn bury_because(&mut self, sequence: u64, reason: &str, description: &str) {
         // A message that cannot carry the reason is better kept without it than lost.
         let amendments = Amendments::dead_letter(Some(reason), Some(description));
@@ -179,9 +180,12 @@ impl Queue {
             return;
         };
         message.sub_queue = SubQueue::DeadLetter;
-        // Dead letters do not expire.
+        // Dead letters do not expire, and belong to no session.
         let expires_at_ms = std::mem::replace(&mut message.expires_at_ms, NEVER_MS);
-        self.dead.ready.push(sequence);
+        if let Some(key) = message.session.take() {
+            self.sessions.review(key);
+        }
+        self.line_up(sequence);
         self.forget_expiry(expires_at_ms);
     }
 
@@ -212,6 +216,9 @@ impl Queue {
         let standing = message.state.standing();
         message.state = State::Ready;
         let sub_queue = message.sub_queue;
+        if let Some(key) = message.session {
+            self.sessions.take(key, sequence, Shelf::Locked);
+        }
         self.lane(sub_queue).locked -= 1;
         self.sweep_locks();
         standing

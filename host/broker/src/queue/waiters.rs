@@ -23,7 +23,7 @@ pub(crate) struct Doorbell {
 }
 
 impl Doorbell {
-    fn ring(&self, link: u64) {
+    pub(super) fn ring(&self, link: u64) {
         let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         rung.push(link);
         if rung.len() == 1 {

@@ -1,6 +1,6 @@
 //! A client made of the protocol engine and a socket, and nothing that hides anything.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use nightshift_amqp::{
@@ -228,6 +228,19 @@ impl Client {
             _ => None,
         };
         self.wait(is_delivery).await
+    }
+
+    /// The next message, if one comes within `span`.
+    pub(crate) async fn delivery_within(&mut self, span: Duration) -> Option<Delivery> {
+        let next = async {
+            loop {
+                let event = self.next().await.expect("an open connection");
+                if let Event::Delivery(delivery) = event {
+                    return delivery;
+                }
+            }
+        };
+        timeout(span, next).await.ok()
     }
 
     /// Says what became of deliveries and returns the broker's answer.

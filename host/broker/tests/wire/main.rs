@@ -14,6 +14,7 @@ mod hostile;
 mod links;
 mod management;
 mod neighbours;
+mod sessions;
 
 use std::{sync::Arc, time::Duration};
 

@@ -67,7 +67,10 @@ fn configured(args: &BrokerArgs) -> Result<(Vec<QueueConfig>, Vec<String>), Conf
             .lock_duration(Duration::from_secs(args.lock_seconds))
             .max_delivery_count(args.max_delivery_count)
     };
-    Ok((args.queues.iter().map(queue).collect(), Vec::new()))
+    let plain = args.queues.iter().map(queue);
+    let with_sessions = args.session_queues.iter().map(queue);
+    let with_sessions = with_sessions.map(|queue| queue.requires_session(true));
+    Ok((plain.chain(with_sessions).collect(), Vec::new()))
 }
 
 /// Says where the broker is. A key that protects something is not shown.
@@ -116,6 +119,14 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
         assert_eq!(queues[1].lock_duration, Duration::from_secs(7));
 
+        let args = try_args(&["--session-queue", "s", "--queue", "a"]).unwrap();
+        let (queues, _) = configured(&args).unwrap();
+        let sessions = queues
+            .iter()
+            .map(|queue| (queue.name.as_str(), queue.requires_session));
+        assert_eq!(sessions.collect::<Vec<_>>(), [("a", false), ("s", true)]);
+        assert!(try_args(&["--session-queue", "s"]).is_some());
+
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = r#"{"UserConfig": {"Namespaces": [{
             "Queues": [{"Name": "c"}], // a comment
@@ -132,6 +143,7 @@ mod tests {
         for arguments in [
             &[][..],
             &["--config", "f", "--queue", "q"],
+            &["--config", "f", "--session-queue", "q"],
             &["--config", "f", "--lock-seconds", "7"],
             &["--config", "f", "--max-delivery-count", "7"],
         ] {

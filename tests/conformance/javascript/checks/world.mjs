@@ -10,8 +10,8 @@ export { assert };
 const OPTIONS = { retryOptions: { maxRetries: 0, timeoutInMs: 10_000 } };
 
 // Calls `work` with a client, and closes it.
-export async function withClient(connectionString, work) {
-  const client = new ServiceBusClient(connectionString, OPTIONS);
+export async function withClient(connectionString, work, options = OPTIONS) {
+  const client = new ServiceBusClient(connectionString, options);
   try {
     return await work(client);
   } finally {

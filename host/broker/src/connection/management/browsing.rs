@@ -18,7 +18,7 @@ impl Operation<'_> {
         };
         let now = self.connection.shared.clock.now();
         let mut browse = Some(Browse {
-            sub_queue: self.sub_queue,
+            place: self.place()?,
             from: u64::try_from(from).unwrap_or(0),
             max_messages,
             max_bytes: MAX_BYTES,

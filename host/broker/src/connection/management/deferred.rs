@@ -6,7 +6,7 @@ use nightshift_amqp::{Value, condition};
 use super::{Operation, Outcome, Refusal, arguments::wrong, map};
 use crate::{
     connection::{delivery, settlements},
-    queue::{Amendments, Delivery, NotReceived, NotSettled, Settlement},
+    queue::{Amendments, Delivery, NotReceived, NotSettled, Place, Settlement},
 };
 
 /// The most that one answer brings.
@@ -24,9 +24,14 @@ impl Operation<'_> {
                 )));
             }
         };
+        let place = self.place()?;
+        if self.has_sessions() && matches!(place, Place::SubQueue(_)) {
+            let text = "an entity that requires sessions needs the session-id of deferred messages";
+            return Err(Refusal::new(400, condition::NOT_ALLOWED, text));
+        }
         let now = self.connection.shared.clock.now();
         let received = self.entity.with(|queue| {
-            let received = queue.receive_deferred(now, self.sub_queue, &sequences, MAX_BYTES)?;
+            let received = queue.receive_deferred(now, place, &sequences, MAX_BYTES)?;
             if deletes {
                 for delivery in &received {
                     // The lock was given at this very instant, so it cannot be lost.
@@ -53,6 +58,8 @@ impl Operation<'_> {
     pub(super) fn settle(&self) -> Outcome {
         let tokens = self.arguments.lock_tokens()?;
         let settlement = self.settlement()?;
+        // Tells a client whose session is lost that it is the session.
+        self.place()?;
         let now = self.connection.shared.clock.now();
         let settled = self.entity.with(|queue| {
             if !tokens.iter().all(|token| queue.holds(now, *token)) {
@@ -63,6 +70,7 @@ impl Operation<'_> {
         });
         settled.map_err(|error| match error {
             NotSettled::LockLost => Refusal::lock_lost(),
+            NotSettled::SessionLost => Refusal::session_lost(),
             NotSettled::Unamendable(_) => {
                 let error = settlements::not_settled(error);
                 Refusal::new(400, error.condition, error.description.unwrap_or_default())
@@ -100,6 +108,7 @@ fn not_received(problem: NotReceived) -> Refusal {
             let text = format!("no message is deferred under the sequence number {sequence}");
             Refusal::new(404, condition::MESSAGE_NOT_FOUND, text)
         }
+        NotReceived::SessionLost => Refusal::session_lost(),
         NotReceived::TooLarge(limit) => {
             let text = format!("the messages are larger than {limit} bytes; ask for fewer");
             Refusal::new(400, condition::ARGUMENT_OUT_OF_RANGE, text)

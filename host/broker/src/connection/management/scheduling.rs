@@ -20,18 +20,13 @@ impl Operation<'_> {
                 Refusal::new(400, condition::ARGUMENT_ERROR, error_chain(&problem))
             })?;
         }
+        self.entity.check(&submissions).map_err(|problem| {
+            let error = inbox::unsuitable(&problem);
+            Refusal::new(400, error.condition, error.description.unwrap_or_default())
+        })?;
         let now = self.connection.shared.clock.now();
         let stored = self.entity.with(|queue| queue.schedule(now, submissions));
-        let sequences = stored.map_err(|full| {
-            let error = inbox::queue_full(full);
-            let busy = error.condition == condition::SERVER_BUSY;
-            let status = if busy { 503 } else { 403 };
-            Refusal::new(
-                status,
-                error.condition,
-                error.description.unwrap_or_default(),
-            )
-        })?;
+        let sequences = stored.map_err(Refusal::full)?;
         let long = |sequence| Value::Long(i64::try_from(sequence).unwrap_or(i64::MAX));
         let sequences = sequences.into_iter().map(long).collect();
         Ok(Some(array(

@@ -11,9 +11,12 @@ fn defer(bench: &mut Bench) -> u64 {
 }
 
 fn receive(bench: &mut Bench, sequences: &[u64]) -> Result<Vec<Delivery>, NotReceived> {
-    bench
-        .queue
-        .receive_deferred(bench.now, SubQueue::Active, sequences, usize::MAX)
+    bench.queue.receive_deferred(
+        bench.now,
+        Place::SubQueue(SubQueue::Active),
+        sequences,
+        usize::MAX,
+    )
 }
 
 #[test]
@@ -83,13 +86,15 @@ fn all_are_received_or_none() {
         let refused = receive(&mut bench, &[a, missing]).unwrap_err();
         assert_eq!(refused, NotReceived::Missing(missing));
     }
-    let limited = bench
-        .queue
-        .receive_deferred(bench.now, SubQueue::Active, &[a, b], 7);
+    let limited =
+        bench
+            .queue
+            .receive_deferred(bench.now, Place::SubQueue(SubQueue::Active), &[a, b], 7);
     assert_eq!(limited.unwrap_err(), NotReceived::TooLarge(7));
-    let dead = bench
-        .queue
-        .receive_deferred(bench.now, SubQueue::DeadLetter, &[a], 999);
+    let dead =
+        bench
+            .queue
+            .receive_deferred(bench.now, Place::SubQueue(SubQueue::DeadLetter), &[a], 999);
     assert_eq!(dead.unwrap_err(), NotReceived::Missing(a));
     assert_eq!(texts(&receive(&mut bench, &[b, a]).unwrap()), ["b", "a"]);
 }
@@ -105,10 +110,12 @@ fn a_dead_letter_can_be_deferred_too() {
         .settle(&dead, &Settlement::Defer(Amendments::default()))
         .unwrap();
     assert!(bench.take(SubQueue::DeadLetter, 9).is_empty());
-    let received =
-        bench
-            .queue
-            .receive_deferred(bench.now, SubQueue::DeadLetter, &[dead.sequence], 999);
+    let received = bench.queue.receive_deferred(
+        bench.now,
+        Place::SubQueue(SubQueue::DeadLetter),
+        &[dead.sequence],
+        999,
+    );
     let dead = received.unwrap().pop().unwrap();
     bench.settle(&dead, &Settlement::Complete).unwrap();
     assert_eq!(bench.counts(), (0, 0, 0));
@@ -151,7 +158,7 @@ fn browsing_shows_every_state_in_order_and_changes_nothing() {
     let shown = |sub_queue, from, max_messages, max_bytes| {
         let mut found = Vec::new();
         let mut browse = Some(Browse {
-            sub_queue,
+            place: Place::SubQueue(sub_queue),
             from,
             max_messages,
             max_bytes,
@@ -190,7 +197,7 @@ fn browsing_past_many_others_goes_on_where_it_paused() {
     let mut found = Vec::new();
     let mut rounds = 0;
     let mut browse = Some(Browse {
-        sub_queue: SubQueue::DeadLetter,
+        place: Place::SubQueue(SubQueue::DeadLetter),
         from: 1,
         max_messages: 1,
         max_bytes: 1,

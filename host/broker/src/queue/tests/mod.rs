@@ -8,6 +8,8 @@ mod locks;
 mod model;
 mod order;
 mod schedule;
+mod session_life;
+mod sessions;
 mod time_to_live;
 
 use std::time::Duration;
@@ -98,6 +100,7 @@ fn submission_of(text: &str) -> Submission {
         header: KeptHeader::default(),
         scheduled_at_ms: None,
         message_id: None,
+        session_id: None,
         content: Content::new(&bytes, 0, 0),
     }
 }

@@ -68,10 +68,12 @@ fn live(seed: u64) {
                     continue;
                 };
                 let (now, wanted) = (bench.now, [sequence]);
-                let received =
-                    bench
-                        .queue
-                        .receive_deferred(now, SubQueue::Active, &wanted, usize::MAX);
+                let received = bench.queue.receive_deferred(
+                    now,
+                    crate::queue::Place::SubQueue(SubQueue::Active),
+                    &wanted,
+                    usize::MAX,
+                );
                 let delivery = received.unwrap().pop().unwrap();
                 assert_eq!(delivery.delivery_count, failures);
                 let (until_ms, deferred) = (delivery.lock.until_ms, true);
