@@ -41,14 +41,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: BrokerConfig, clock: SharedClock) -> Self {
-        Self {
-            namespace: Arc::new(Namespace::new(&config)),
+    pub(crate) fn new(config: BrokerConfig, clock: SharedClock) -> Result<Self, BrokerError> {
+        Ok(Self {
+            namespace: Arc::new(Namespace::new(&config, &clock)?),
             config,
             clock,
             stop: CancellationToken::new(),
             next_connection: AtomicU64::new(1),
-        }
+        })
     }
 }
 
@@ -66,14 +66,14 @@ impl Broker {
     /// All time that clients see (enqueue times, ends of locks, expiry) is told by `clock`.
     pub fn start(config: BrokerConfig, clock: SharedClock) -> Result<Self, BrokerError> {
         config.check()?;
-        let listen = config.listen;
+        let shared = Arc::new(Shared::new(config, clock)?);
+        let listen = shared.config.listen;
         let failed = |source| BrokerError::Listen { listen, source };
         let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
 
-        let shared = Arc::new(Shared::new(config, clock));
         let tasks = TaskTracker::new();
         tasks.spawn(timekeeper::keep_time(
             Arc::clone(&shared.namespace),

@@ -123,6 +123,11 @@ pub struct QueueConfig {
     /// Whether every message belongs to a session, which one receiver at a time has to itself.
     /// Default: no.
     pub requires_session: bool,
+    /// The queue to which messages are passed on as they become available; nobody can receive from
+    /// this one then. Default: none.
+    pub forward_to: Option<String>,
+    /// The queue to which dead letters are passed on. Default: none, they stay.
+    pub forward_dead_letters_to: Option<String>,
 }
 
 impl QueueConfig {
@@ -136,6 +141,8 @@ impl QueueConfig {
             dead_letter_on_expiration: false,
             duplicate_detection: None,
             requires_session: false,
+            forward_to: None,
+            forward_dead_letters_to: None,
         }
     }
 
@@ -181,6 +188,20 @@ impl QueueConfig {
         self
     }
 
+    /// The same queue, passing its messages on to another.
+    #[must_use]
+    pub fn forward_to(mut self, queue: impl Into<String>) -> Self {
+        self.forward_to = Some(queue.into());
+        self
+    }
+
+    /// The same queue, passing its dead letters on to another.
+    #[must_use]
+    pub fn forward_dead_letters_to(mut self, queue: impl Into<String>) -> Self {
+        self.forward_dead_letters_to = Some(queue.into());
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         let name = &self.name;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '~');
@@ -204,6 +225,9 @@ impl QueueConfig {
         let window = self.duplicate_detection;
         if window.is_some_and(|window| !DUPLICATE_WINDOWS.contains(&window)) {
             return Err(self.invalid("needs a duplicate detection window of 1 second to 7 days"));
+        }
+        if self.requires_session && self.forward_to.is_some() {
+            return Err(self.invalid("requires sessions, and so cannot forward its messages"));
         }
         Ok(())
     }

@@ -180,14 +180,10 @@ struct Properties {
     default_message_time_to_live: Option<Duration>,
     #[serde(default, deserialize_with = "span")]
     duplicate_detection_history_time_window: Option<Duration>,
-    #[serde(
-        default,
-        rename = "ForwardDeadLetteredMessagesTo",
-        deserialize_with = "nowhere"
-    )]
-    _forward_dead_lettered_messages_to: (),
-    #[serde(default, rename = "ForwardTo", deserialize_with = "nowhere")]
-    _forward_to: (),
+    #[serde(default)]
+    forward_dead_lettered_messages_to: Option<String>,
+    #[serde(default)]
+    forward_to: Option<String>,
     #[serde(default, deserialize_with = "span")]
     lock_duration: Option<Duration>,
     #[serde(default)]
@@ -214,6 +210,10 @@ impl TryFrom<QueueEntry> for Queue {
         if let Some(yes) = given.requires_session {
             queue.requires_session = yes;
         }
+        // The emulator's own sample says "nowhere" by an empty text.
+        let somewhere = |target: &String| !target.is_empty();
+        queue.forward_to = given.forward_to.filter(somewhere);
+        queue.forward_dead_letters_to = given.forward_dead_lettered_messages_to.filter(somewhere);
         if let Some(lock_duration) = given.lock_duration {
             queue.lock_duration = lock_duration;
         }
@@ -238,15 +238,6 @@ fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
         D::Error::custom(what)
     });
     span.map(Some)
-}
-
-fn nowhere<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    match Option::<String>::deserialize(deserializer)? {
-        Some(text) if !text.is_empty() => Err(D::Error::custom(
-            "this broker does not forward messages; leave it empty",
-        )),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

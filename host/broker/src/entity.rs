@@ -3,38 +3,56 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
 };
 
+use nightshift_time::SharedClock;
 use tokio::sync::Notify;
 
 use crate::{
     config::BrokerConfig,
-    queue::{Queue, Settings, Submission, Unsuitable, check_session_ids},
+    error::BrokerError,
+    forwarding,
+    queue::{Queue, Settings, SubQueue, Submission, Unsuitable, check_session_ids},
 };
 
 /// A queue that connections share.
 ///
 /// The lock is held for a batch of pure operations at a time, never across an await and never while
-/// anything is encoded, so it is held for microseconds.
+/// anything is encoded, so it is held for microseconds. While a queue forwards it holds the lock of
+/// one target besides its own; targets never lead back, so that nobody waits for anybody in a circle.
 #[derive(Debug)]
 pub(crate) struct Entity {
     /// The name as it was configured.
     pub(crate) name: String,
     /// Whether its messages belong to sessions. Its dead letters never do.
     pub(crate) requires_session: bool,
+    forward_to: Option<Arc<Entity>>,
+    forward_dead_letters_to: Option<Arc<Entity>>,
     queue: Mutex<Queue>,
+    clock: SharedClock,
     alarm: Arc<Alarm>,
 }
 
 impl Entity {
-    /// Runs a batch of operations, then wakes the receivers that it concerns.
+    /// Runs a batch of operations, forwards what is to be forwarded, and wakes the receivers that it
+    /// concerns.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Queue) -> T) -> T {
-        // The state is valid after every operation, so a panic elsewhere does not spoil it.
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut onward = Vec::new();
+        let result = self.with_lock(work, &mut onward);
+        while let Some(target) = onward.pop() {
+            target.with_lock(|_| (), &mut onward);
+        }
+        result
+    }
+
+    /// Adds the queues to `onward` that were given something, for receivers wait there.
+    fn with_lock<T>(&self, work: impl FnOnce(&mut Queue) -> T, onward: &mut Vec<Arc<Entity>>) -> T {
+        let mut queue = self.lock();
         let result = work(&mut queue);
+        self.forward(&mut queue, onward);
         queue.wake();
         let deadline_ms = queue.next_deadline_ms();
         drop(queue);
@@ -42,6 +60,32 @@ impl Entity {
             self.alarm.set(deadline_ms);
         }
         result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // The state is valid after every operation, so a panic elsewhere does not spoil it.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forward(&self, queue: &mut Queue, onward: &mut Vec<Arc<Entity>>) {
+        for (sub_queue, target) in [
+            (SubQueue::Active, &self.forward_to),
+            (SubQueue::DeadLetter, &self.forward_dead_letters_to),
+        ] {
+            let Some(target) = target else { continue };
+            let now = self.clock.now();
+            if queue.has_outbound(now, sub_queue) {
+                let forwarded = queue.forward(now, sub_queue, &self.name, &mut target.lock());
+                if forwarded > 0 {
+                    onward.push(Arc::clone(target));
+                }
+            }
+        }
+    }
+
+    /// Whether its messages go to another queue. Its dead letters are another matter.
+    pub(crate) fn forwards(&self) -> bool {
+        self.forward_to.is_some()
     }
 }
 
@@ -63,22 +107,27 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    pub(crate) fn new(config: &BrokerConfig) -> Self {
+    /// Fails when a queue forwards to nowhere, or in a circle.
+    pub(crate) fn new(config: &BrokerConfig, clock: &SharedClock) -> Result<Self, BrokerError> {
         let alarm = Arc::<Alarm>::default();
-        let entity = |queue: &crate::QueueConfig| Entity {
-            name: queue.name.clone(),
-            requires_session: queue.requires_session,
-            queue: Mutex::new(Queue::new(Settings::new(queue, &config.limits))),
-            alarm: Arc::clone(&alarm),
-        };
-        let named = |queue| {
-            let entity = entity(queue);
-            (entity.name.to_lowercase(), Arc::new(entity))
-        };
-        Self {
-            entities: config.queues.iter().map(named).collect(),
-            alarm,
+        let mut entities = HashMap::new();
+        for place in forwarding::order(&config.queues)? {
+            let queue = &config.queues[place];
+            let target = |name: &Option<String>| -> Option<Arc<Entity>> {
+                entities.get(&name.as_ref()?.to_lowercase()).cloned()
+            };
+            let entity = Entity {
+                name: queue.name.clone(),
+                requires_session: queue.requires_session,
+                forward_to: target(&queue.forward_to),
+                forward_dead_letters_to: target(&queue.forward_dead_letters_to),
+                queue: Mutex::new(Queue::new(Settings::new(queue, &config.limits))),
+                clock: Arc::clone(clock),
+                alarm: Arc::clone(&alarm),
+            };
+            entities.insert(queue.name.to_lowercase(), Arc::new(entity));
         }
+        Ok(Self { entities, alarm })
     }
 
     /// The queue with this path, which must be in lower case.

@@ -27,6 +27,20 @@ pub enum BrokerError {
         /// What is wrong, as the rest of the sentence.
         problem: &'static str,
     },
+    /// A queue forwards to nowhere.
+    #[error("queue {name:?} forwards to {target:?}, which is not configured")]
+    UnknownForwardTarget {
+        /// The queue that forwards.
+        name: String,
+        /// The target as given.
+        target: String,
+    },
+    /// A message that fails everywhere would be forwarded for ever.
+    #[error("messages would be forwarded in a circle: {path}")]
+    ForwardCircle {
+        /// The names of the queues, the first one again at the end.
+        path: String,
+    },
     /// The address could not be taken.
     #[error("could not listen on {listen}; is another broker running there?")]
     Listen {

@@ -20,6 +20,7 @@ mod config_file;
 mod connection;
 mod entity;
 mod error;
+mod forwarding;
 mod queue;
 mod timekeeper;
 

@@ -107,6 +107,18 @@ fn a_queue_can_require_sessions() {
 }
 
 #[test]
+fn a_queue_can_forward_its_messages_and_its_dead_letters() {
+    let properties = r#""ForwardTo": "a", "ForwardDeadLetteredMessagesTo": "b""#;
+    let file = parse(&with_properties(properties)).unwrap();
+    let queue = &file.queues[0];
+    assert_eq!(queue.forward_to.as_deref(), Some("a"));
+    assert_eq!(queue.forward_dead_letters_to.as_deref(), Some("b"));
+    let nowhere = "\"ForwardTo\": \"\"";
+    let file = parse(&with_properties(nowhere)).unwrap();
+    assert_eq!(file.queues[0].forward_to, None);
+}
+
+#[test]
 fn mistakes_are_told_with_their_place() {
     let mistyped = SAMPLE.replace("\"PT1M\"", "\"1 minute\"");
     assert_eq!(
@@ -128,10 +140,9 @@ fn mistakes_are_told_with_their_place() {
 #[test]
 fn wishes_that_cannot_be_fulfilled_are_refused() {
     for (properties, expected) in [
-        (r#""ForwardTo": "other""#, "does not forward messages"),
         (
-            r#""ForwardDeadLetteredMessagesTo": "other""#,
-            "does not forward messages",
+            r#""ForwardTo": "other", "RequiresSession": true"#,
+            "requires sessions, and so cannot forward",
         ),
         (
             r#""MaxDeliveryCount": 0"#,

@@ -106,6 +106,10 @@ impl Connection {
             Address::Entity(address) => {
                 let entity = self.entity(&address)?;
                 let sub_queue = address.sub_queue;
+                if entity.forwards() && sub_queue == SubQueue::Active {
+                    let text = "an entity that forwards its messages cannot have a receiver";
+                    return Err(not_allowed(text));
+                }
                 let has_sessions = entity.requires_session && sub_queue == SubQueue::Active;
                 return match (wanted(attach.source.as_ref())?, has_sessions) {
                     (Some(wanted), true) => Ok(Granted::Session(entity, wanted)),

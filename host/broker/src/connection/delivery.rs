@@ -8,6 +8,8 @@ use crate::queue::{Lock, NEVER_MS, Outgoing, Standing};
 const LOCK_TOKEN: Symbol = Symbol::from_static("x-opt-lock-token");
 const SEQUENCE_NUMBER: Symbol = Symbol::from_static("x-opt-sequence-number");
 const ENQUEUED_TIME: Symbol = Symbol::from_static("x-opt-enqueued-time");
+const ENQUEUE_SEQUENCE_NUMBER: Symbol = Symbol::from_static("x-opt-enqueue-sequence-number");
+const DEAD_LETTER_SOURCE: Symbol = Symbol::from_static("x-opt-deadletter-source");
 const LOCKED_UNTIL: Symbol = Symbol::from_static("x-opt-locked-until");
 const MESSAGE_STATE: Symbol = Symbol::from_static("x-opt-message-state");
 
@@ -48,6 +50,18 @@ pub(super) fn write_prefix<L>(out: &mut BytesMut, delivery: &Outgoing<L>, lock: 
         LOCKED_UNTIL.encode(out);
         Timestamp::from_millis(lock.until_ms).encode(out);
         values += 2;
+    }
+    if let Some(origin) = &delivery.origin {
+        ENQUEUE_SEQUENCE_NUMBER.encode(out);
+        i64::try_from(origin.sequence)
+            .unwrap_or(i64::MAX)
+            .encode(out);
+        values += 2;
+        if let Some(source) = &origin.dead_letter_source {
+            DEAD_LETTER_SOURCE.encode(out);
+            source.to_string().encode(out);
+            values += 2;
+        }
     }
     // An active message does not say that it is.
     let state = match delivery.standing {
@@ -115,6 +129,7 @@ mod tests {
                 ttl_ms: Some(90_000),
             },
             standing: Standing::Active,
+            origin: None,
             content,
             lock: Lock {
                 token,

@@ -110,6 +110,7 @@ fn submission(payload: Bytes) -> Result<Submission, Unsuitable> {
         message_id,
         session_id,
         content,
+        origin: None,
     })
 }
 

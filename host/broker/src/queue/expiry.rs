@@ -65,7 +65,7 @@ impl Queue {
         } else {
             self.expire_if_due(sequence, now_ms);
             let log = &self.log;
-            self.active.ready.forget_one(|other| {
+            self.active.waiting().forget_one(|other| {
                 log.get(other)
                     .is_some_and(|message| message.is_ready(SubQueue::Active))
             });

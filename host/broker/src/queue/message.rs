@@ -88,6 +88,8 @@ pub(crate) struct Submission {
     /// The session that it belongs to, in a queue that has sessions.
     pub(crate) session_id: Option<String>,
     pub(crate) content: Content,
+    /// Where it was before, if it was forwarded.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 impl Submission {
@@ -109,7 +111,19 @@ pub(crate) struct Message {
     pub(crate) state: State,
     /// Its session, in a queue that has sessions. A dead letter has none.
     pub(crate) session: Option<SessionKey>,
+    pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) content: Content,
+}
+
+/// Where a message was before it was forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Its number in the queue to which it was sent.
+    pub(crate) sequence: u64,
+    /// How often it was forwarded.
+    pub(crate) hops: u8,
+    /// The queue of which it was a dead letter.
+    pub(crate) dead_letter_source: Option<Arc<str>>,
 }
 
 impl Message {
@@ -130,6 +144,7 @@ impl Message {
             delivery_count: self.delivery_count,
             header: self.header,
             standing: self.state.standing(),
+            origin: self.origin.clone(),
             content: self.content.clone(),
             lock,
         }
@@ -146,6 +161,7 @@ impl Message {
             sub_queue: SubQueue::Active,
             state: State::Ready,
             session: None,
+            origin: None,
             content: Content::new(b"", 0, 0),
         }
     }
@@ -209,6 +225,7 @@ pub(crate) struct Outgoing<L> {
     pub(crate) delivery_count: u32,
     pub(crate) header: KeptHeader,
     pub(crate) standing: Standing,
+    pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) content: Content,
     /// The lock under which it leaves, if it does.
     pub(crate) lock: L,

@@ -19,6 +19,7 @@ mod deadlines;
 mod deferral;
 mod duplicates;
 mod expiry;
+mod forward;
 mod handout;
 mod log;
 mod message;
@@ -33,7 +34,7 @@ mod tests;
 mod token;
 mod waiters;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use rand::{SeedableRng, rngs::StdRng};
@@ -45,7 +46,8 @@ pub(crate) use self::{
     deferral::{NotReceived, Place},
     handout::Handout,
     message::{
-        Content, Delivery, KeptHeader, Lock, NEVER_MS, Outgoing, Standing, SubQueue, Submission,
+        Content, Delivery, KeptHeader, Lock, NEVER_MS, Origin, Outgoing, Standing, SubQueue,
+        Submission,
     },
     session_lock::{Accepted, Receiver, SessionLock, SessionLost},
     session_state::{MAX_STATE, SessionList, StateRefused},
@@ -56,6 +58,7 @@ pub(crate) use self::{
 use self::{
     deadlines::Deadlines,
     duplicates::History,
+    forward::Outbound,
     log::MessageLog,
     message::{Message, State},
     ready::ReadyList,
@@ -72,11 +75,19 @@ pub(crate) struct Settings {
     pub(crate) default_ttl: Option<Duration>,
     pub(crate) dead_letter_on_expiration: bool,
     pub(crate) requires_session: bool,
+    pub(crate) forwards: Forwards,
     /// How long a message id is remembered, where duplicates are dropped.
     pub(crate) duplicate_window: Option<Duration>,
     pub(crate) max_messages: usize,
     pub(crate) max_bytes: usize,
     pub(crate) max_history: usize,
+}
+
+/// What is passed on to other queues.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Forwards {
+    pub(crate) messages: bool,
+    pub(crate) dead_letters: bool,
 }
 
 impl Settings {
@@ -87,6 +98,10 @@ impl Settings {
             default_ttl: queue.default_ttl,
             dead_letter_on_expiration: queue.dead_letter_on_expiration,
             requires_session: queue.requires_session,
+            forwards: Forwards {
+                messages: queue.forward_to.is_some(),
+                dead_letters: queue.forward_dead_letters_to.is_some(),
+            },
             duplicate_window: queue.duplicate_detection,
             max_messages: limits.queue_messages,
             max_bytes: limits.queue_bytes,
@@ -99,7 +114,7 @@ impl Settings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueCounts {
-    /// Messages that wait for a receiver.
+    /// Messages that wait for a receiver, or for being forwarded.
     pub active: usize,
     /// Messages that a receiver holds under a peek-lock.
     pub locked: usize,
@@ -113,7 +128,8 @@ pub struct QueueCounts {
     pub bytes: usize,
     /// How many messages were ever accepted.
     pub accepted: u64,
-    /// How many messages left for good: completed, received and deleted, cancelled, or expired.
+    /// How many messages left for good: completed, received and deleted, cancelled, expired, or
+    /// forwarded.
     pub removed: u64,
 }
 
@@ -131,6 +147,7 @@ pub(crate) enum QueueFull {
 struct Parcel {
     header: KeptHeader,
     session: Option<SessionKey>,
+    origin: Option<Arc<Origin>>,
     content: Content,
 }
 
@@ -142,6 +159,30 @@ struct Lane {
     locked: usize,
     /// Messages set aside and under no lock.
     deferred: usize,
+    /// What is to be passed on to another queue, in a queue that does.
+    outbound: Option<Outbound>,
+}
+
+impl Lane {
+    fn new(forwards: bool) -> Self {
+        Self {
+            outbound: forwards.then(Outbound::default),
+            ..Self::default()
+        }
+    }
+
+    /// The list in which a message that becomes available waits.
+    fn waiting(&mut self) -> &mut ReadyList {
+        match &mut self.outbound {
+            Some(outbound) => &mut outbound.list,
+            None => &mut self.ready,
+        }
+    }
+
+    fn available(&self) -> usize {
+        let outbound = self.outbound.as_ref();
+        self.ready.len() + outbound.map_or(0, |outbound| outbound.list.len())
+    }
 }
 
 /// The state of one queue.
@@ -171,10 +212,10 @@ impl Queue {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             history: settings.duplicate_window.map(History::new),
+            active: Lane::new(settings.forwards.messages),
+            dead: Lane::new(settings.forwards.dead_letters),
             settings,
             log: MessageLog::default(),
-            active: Lane::default(),
-            dead: Lane::default(),
             sessions: Sessions::default(),
             schedule: Deadlines::default(),
             scheduled: 0,
@@ -240,6 +281,7 @@ impl Queue {
         let parcel = Parcel {
             header: submission.header,
             session: session.map(|id| self.sessions.enter(&id)),
+            origin: submission.origin,
             content: submission.content,
         };
         let sequence = match submission.scheduled_at_ms {
@@ -275,6 +317,7 @@ impl Queue {
             sub_queue: SubQueue::Active,
             state,
             session: parcel.session,
+            origin: parcel.origin,
             content: parcel.content,
         };
         self.bytes += message.cost();
@@ -282,7 +325,7 @@ impl Queue {
         self.last_sequence
     }
 
-    /// Lets a ready message of no list wait for a receiver.
+    /// Lets a ready message of no list wait for a receiver, or for being passed on.
     fn line_up(&mut self, sequence: u64) {
         let Some(message) = self.log.get(sequence) else {
             return;
@@ -290,7 +333,7 @@ impl Queue {
         let sub_queue = message.sub_queue;
         match message.session {
             Some(key) => self.sessions.put(key, sequence, Shelf::Ready),
-            None => self.lane(sub_queue).ready.push(sequence),
+            None => self.lane(sub_queue).waiting().push(sequence),
         }
     }
 
@@ -315,7 +358,7 @@ impl Queue {
     pub(crate) fn wait(
         &mut self,
         sub_queue: SubQueue,
-        bell: &std::sync::Arc<Doorbell>,
+        bell: &Arc<Doorbell>,
         link: u64,
         credit: usize,
     ) -> Ticket {
@@ -327,7 +370,8 @@ impl Queue {
         self.lane(sub_queue).waiters.leave(ticket);
     }
 
-    /// The next instant at which [`Queue::expire`] has something to do, in milliseconds.
+    /// The next instant at which [`Queue::expire`] or [`Queue::forward`] has something to do, in
+    /// milliseconds.
     pub(crate) fn next_deadline_ms(&self) -> Option<i64> {
         let all = [
             &self.schedule,
@@ -335,17 +379,17 @@ impl Queue {
             &self.sessions.locks,
             &self.expiries,
         ];
-        all.into_iter().filter_map(Deadlines::next_ms).min()
+        let outbound = [&self.active.outbound, &self.dead.outbound];
+        let outbound = outbound.into_iter().flatten().filter_map(Outbound::next_ms);
+        let all = all.into_iter().filter_map(Deadlines::next_ms);
+        all.chain(outbound).min()
     }
 
     pub(crate) fn counts(&self) -> QueueCounts {
         let Lane {
-            ready,
-            locked,
-            deferred,
-            ..
+            locked, deferred, ..
         } = &self.active;
-        let ready = ready.len() + self.sessions.ready();
+        let ready = self.active.available() + self.sessions.ready();
         let alive = ready + locked + deferred + self.scheduled;
         QueueCounts {
             active: ready,

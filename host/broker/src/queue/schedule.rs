@@ -73,12 +73,7 @@ impl Queue {
         self.unschedule(sequence);
         if let Some(message) = self.log.remove(sequence) {
             self.bytes -= message.cost();
-            let parcel = Parcel {
-                header: message.header,
-                session: message.session,
-                content: message.content,
-            };
-            self.store(now_ms, parcel);
+            self.store(now_ms, Parcel::of(message));
         }
     }
 

@@ -10,6 +10,7 @@
 mod authorisation;
 mod client;
 mod delivery;
+mod forwarding;
 mod hostile;
 mod links;
 mod management;

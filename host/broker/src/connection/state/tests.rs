@@ -31,7 +31,7 @@ impl Pair {
         let config = BrokerConfig::new([QueueConfig::new("q")]);
         let shared = Shared::new(config, SystemClock::shared());
         let mut pair = Self {
-            connection: Connection::new(1, Arc::new(shared)),
+            connection: Connection::new(1, Arc::new(shared.unwrap())),
             client: Engine::client(ClientOptions {
                 sasl,
                 ..ClientOptions::new("c")

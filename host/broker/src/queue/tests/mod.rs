@@ -4,6 +4,7 @@ mod bounds;
 mod dead_letters;
 mod deferral;
 mod duplicates;
+mod forwarding;
 mod locks;
 mod model;
 mod order;
@@ -102,6 +103,7 @@ fn submission_of(text: &str) -> Submission {
         message_id: None,
         session_id: None,
         content: Content::new(&bytes, 0, 0),
+        origin: None,
     }
 }
 
