@@ -6,11 +6,12 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::world::until;
 
@@ -143,7 +144,11 @@ impl Seen {
 struct State {
     script: Vec<Reply>,
     calls: Vec<Seen>,
-    probes: Vec<Seen>,
+    probes: Vec<(Instant, Seen)>,
+    /// How many more probes are left without an answer.
+    deaf_for: usize,
+    /// Every byte that came, in its order.
+    arrived: Vec<u8>,
     connections: usize,
     /// Connections that the host closed while it was owed an answer.
     given_up: usize,
@@ -155,7 +160,7 @@ pub(super) struct Wire {
     pub(super) port: u16,
     state: Arc<Mutex<State>>,
     gate: watch::Sender<bool>,
-    server: tokio::task::JoinHandle<()>,
+    server: JoinHandle<()>,
 }
 
 impl Wire {
@@ -184,9 +189,19 @@ impl Wire {
         self.state().calls.clone()
     }
 
-    /// The probes so far.
-    pub(super) fn probes(&self) -> Vec<Seen> {
+    /// The probes so far, and when each came.
+    pub(super) fn probes(&self) -> Vec<(Instant, Seen)> {
         self.state().probes.clone()
+    }
+
+    /// Closes the connections of the next `count` probes without an answer.
+    pub(super) fn be_deaf_for(&self, count: usize) {
+        self.state().deaf_for = count;
+    }
+
+    /// Every byte that came so far, as text.
+    pub(super) fn arrived(&self) -> String {
+        String::from_utf8_lossy(&self.state().arrived).into_owned()
     }
 
     /// Connections that the host closed while it was owed an answer.
@@ -213,6 +228,13 @@ impl Wire {
         self.server.abort();
         let _ = (&mut self.server).await;
     }
+
+    /// Listens again on its port.
+    pub(super) async fn reopen(&mut self) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        let (state, gate) = (Arc::clone(&self.state), self.gate.subscribe());
+        self.server = tokio::spawn(serve(listener, state, gate));
+    }
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -220,114 +242,138 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 async fn serve(listener: TcpListener, state: Arc<Mutex<State>>, gate: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
+    let mut conversations = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let number = {
             let mut state = lock(&state);
             state.connections += 1;
             state.connections
         };
-        connections.spawn(converse(stream, number, Arc::clone(&state), gate.clone()));
+        let conversation = Conversation {
+            stream,
+            buffer: Vec::new(),
+            state: Arc::clone(&state),
+        };
+        conversations.spawn(conversation.run(number, gate.clone()));
     }
 }
 
-/// Answers the requests of one connection.
-async fn converse(
-    mut stream: TcpStream,
-    connection: usize,
+/// One connection.
+struct Conversation {
+    stream: TcpStream,
+    buffer: Vec<u8>,
     state: Arc<Mutex<State>>,
-    mut gate: watch::Receiver<bool>,
-) {
-    let mut buffer = Vec::new();
-    while let Some((head, framed)) = read_request(&mut stream, &mut buffer).await {
-        let seen = Seen {
-            head,
-            framed,
-            connection,
-        };
-        let reply = {
-            let mut state = lock(&state);
-            if seen.line() == "GET / HTTP/1.1" {
-                state.probes.push(seen);
-                answer("404 Not Found", &[], "")
-            } else {
-                let reply = state.script[state.calls.len().min(state.script.len() - 1)].clone();
-                state.calls.push(seen);
-                reply
+}
+
+impl Conversation {
+    /// Answers requests until the end of the connection.
+    async fn run(mut self, connection: usize, gate: watch::Receiver<bool>) {
+        while let Some((head, framed)) = self.request().await {
+            let seen = Seen {
+                head,
+                framed,
+                connection,
+            };
+            let reply = self.reply(seen);
+            if self.answer(reply, gate.clone()).await.is_none() {
+                return;
             }
-        };
-        let written = match reply {
-            Reply::Bytes(bytes) => stream.write_all(&bytes).await,
+        }
+    }
+
+    fn reply(&self, seen: Seen) -> Reply {
+        let mut state = lock(&self.state);
+        if seen.line() != "GET / HTTP/1.1" {
+            let reply = state.script[state.calls.len().min(state.script.len() - 1)].clone();
+            state.calls.push(seen);
+            return reply;
+        }
+        state.probes.push((Instant::now(), seen));
+        if state.deaf_for > 0 {
+            state.deaf_for -= 1;
+            return Reply::Closed;
+        }
+        answer("404 Not Found", &[], "")
+    }
+
+    /// `None` when the connection is over.
+    async fn answer(&mut self, reply: Reply, mut gate: watch::Receiver<bool>) -> Option<()> {
+        match reply {
+            Reply::Bytes(bytes) => self.write(&bytes).await,
             Reply::Gated(bytes) => {
-                let _ = gate.wait_for(|is_open| *is_open).await;
-                stream.write_all(&bytes).await
+                gate.wait_for(|is_open| *is_open).await.ok()?;
+                self.write(&bytes).await
             }
             Reply::InTwo(first, second) => {
-                let _ = stream.write_all(&first).await;
-                let _ = gate.wait_for(|is_open| *is_open).await;
-                stream.write_all(&second).await
+                self.write(&first).await?;
+                gate.wait_for(|is_open| *is_open).await.ok()?;
+                self.write(&second).await
             }
             Reply::Never => {
                 // Nothing else comes on this connection than its end.
-                let _ = stream.read(&mut [0]).await;
-                lock(&state).given_up += 1;
-                return;
+                let _ = self.stream.read(&mut [0]).await;
+                lock(&self.state).given_up += 1;
+                None
             }
-            Reply::Closed => return,
-        };
-        if written.is_err() {
-            return;
+            Reply::Closed => None,
         }
     }
-}
 
-/// The next request's head and framed body; `None` at the end of the connection.
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
-    let head = read_until(stream, buffer, b"\r\n\r\n").await?;
-    let head = String::from_utf8(head).unwrap();
-    let lower = head.to_lowercase();
-    if lower.contains("transfer-encoding: chunked") {
-        let mut body = Vec::new();
+    async fn write(&mut self, bytes: &[u8]) -> Option<()> {
+        self.stream.write_all(bytes).await.ok()
+    }
+
+    /// The next request's head and framed body; `None` at the end of the connection.
+    async fn request(&mut self) -> Option<(String, Vec<u8>)> {
+        let head = String::from_utf8(self.read_until(b"\r\n\r\n").await?).unwrap();
+        let lower = head.to_lowercase();
+        if lower.contains("transfer-encoding: chunked") {
+            let mut body = Vec::new();
+            loop {
+                let line = self.read_until(b"\r\n").await?;
+                let size = std::str::from_utf8(&line[..line.len() - 2]).unwrap();
+                let size = usize::from_str_radix(size, 16).unwrap();
+                body.extend_from_slice(&line);
+                body.extend_from_slice(&self.read_exactly(size + 2).await?);
+                if size == 0 {
+                    return Some((head, body));
+                }
+            }
+        }
+        let mut lines = lower.lines();
+        let length = lines.find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.map_or(0, |length| length.trim().parse().unwrap());
+        Some((head, self.read_exactly(length).await?))
+    }
+
+    async fn read_until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
         loop {
-            let line = read_until(stream, buffer, b"\r\n").await?;
-            let size = std::str::from_utf8(&line[..line.len() - 2]).unwrap();
-            let size = usize::from_str_radix(size, 16).unwrap();
-            body.extend_from_slice(&line);
-            body.extend_from_slice(&read_exactly(stream, buffer, size + 2).await?);
-            if size == 0 {
-                return Some((head, body));
+            let mut windows = self.buffer.windows(end.len());
+            if let Some(start) = windows.position(|window| window == end) {
+                return Some(self.take(start + end.len()));
             }
+            self.fill().await?;
         }
     }
-    let length = lower
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
-    let length = length.map_or(0, |length| length.trim().parse().unwrap());
-    Some((head, read_exactly(stream, buffer, length).await?))
-}
 
-async fn read_until(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &[u8]) -> Option<Vec<u8>> {
-    loop {
-        if let Some(start) = buffer.windows(end.len()).position(|window| window == end) {
-            let rest = buffer.split_off(start + end.len());
-            return Some(std::mem::replace(buffer, rest));
+    async fn read_exactly(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < count {
+            self.fill().await?;
         }
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
+        Some(self.take(count))
     }
-}
 
-async fn read_exactly(
-    stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-    count: usize,
-) -> Option<Vec<u8>> {
-    while buffer.len() < count {
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        let rest = self.buffer.split_off(count);
+        std::mem::replace(&mut self.buffer, rest)
     }
-    let rest = buffer.split_off(count);
-    Some(std::mem::replace(buffer, rest))
+
+    async fn fill(&mut self) -> Option<()> {
+        let before = self.buffer.len();
+        let count = self.stream.read_buf(&mut self.buffer).await.ok()?;
+        lock(&self.state)
+            .arrived
+            .extend_from_slice(&self.buffer[before..]);
+        (count > 0).then_some(())
+    }
 }
