@@ -33,6 +33,7 @@ mod encoding;
 mod envelope;
 mod forwarding;
 mod lifecycle;
+mod process;
 mod proxying;
 mod request;
 mod response;

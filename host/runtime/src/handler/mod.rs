@@ -304,6 +304,9 @@ impl Supervisor {
                 None
             }
             () = kill.cancelled() => {
+                process.signal(Signal::SIGKILL);
+                let _ = process.wait().await;
+                // Not before its death: whoever sees this closes the connections of its calls.
                 self.state.send_replace(HandlerState::Starting);
                 end_now(process).await;
                 let what = "was killed because a call exceeded functionTimeout".to_owned();
