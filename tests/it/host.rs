@@ -12,5 +12,6 @@ mod fuzz;
 mod http;
 pub(crate) mod http_client;
 mod lifecycle;
+mod outputs;
 mod timer;
 mod wire;

@@ -14,12 +14,14 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use nightshift_bindings::host_json::FunctionTimeout;
 use nightshift_bindings::invocation::encode::EncodeError;
 use nightshift_bindings::invocation::response::{Response, ResponseError};
+use nightshift_bus::BusError;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::{HostConfig, Mode};
+use crate::bus::Bus;
 use crate::handler::{Answer, CallError, HandlerClient, HandlerState, ReadyHandler, Taking};
 
 /// The longest answer read in default mode. An answer without outputs has fifty bytes.
@@ -62,6 +64,13 @@ pub(crate) enum Failure {
     Response(#[from] ResponseError),
     #[error("the handler's answer has no usable output {name:?}: {what}")]
     Output { name: String, what: &'static str },
+    #[error("the messages of the output {name:?} could not be sent to {entity}")]
+    Send {
+        name: String,
+        entity: String,
+        #[source]
+        source: BusError,
+    },
     #[error("the handler did not answer within functionTimeout ({0:?})")]
     TimedOut(Duration),
     #[error("the host stopped before the handler answered")]
@@ -95,6 +104,8 @@ pub(crate) struct Caller {
     pub(crate) handler: watch::Receiver<HandlerState>,
     /// Stops the host, if the handler still starts.
     pub(crate) overdue: CancellationToken,
+    /// What outputs are sent on.
+    pub(crate) bus: Arc<Bus>,
 }
 
 impl Caller {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nightshift_bus::ClientOptions;
 use nightshift_time::SharedClock;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::{Function, HostConfig, ServiceBusFunction};
+use crate::bus::Bus;
 use crate::call::Caller;
 use crate::handler::{Handler, HandlerClient, HandlerState};
 use crate::http::{HttpServer, HttpTarget, Service};
@@ -70,6 +72,7 @@ pub struct NotReady {
 /// A running host. Dropping it kills the handler; [`Host::stop`] ends everything in order.
 #[derive(Debug)]
 pub struct Host {
+    bus: Arc<Bus>,
     handler: Option<Handler>,
     monitor: Arc<Monitor>,
     http_address: Option<SocketAddr>,
@@ -93,7 +96,12 @@ impl Host {
             handler: None,
             drain: stop.child_token(),
         };
+        let bus = Arc::new(Bus::new(ClientOptions {
+            clock: config.clock.clone(),
+            ..ClientOptions::default()
+        }));
         let host = |handler, monitor| Self {
+            bus: Arc::clone(&bus),
             handler,
             monitor: Arc::new(monitor),
             http_address: None,
@@ -114,6 +122,7 @@ impl Host {
             client,
             handler: handler.state(),
             overdue: handler.overdue(),
+            bus: Arc::clone(&bus),
         };
         monitor.handler = Some(handler.watch());
         for function in &config.functions {
@@ -242,6 +251,7 @@ impl Host {
             }
         }
         self.listeners.shutdown().await;
+        self.bus.close().await;
         if let Some(handler) = self.handler.take() {
             handler.stop().await;
         }

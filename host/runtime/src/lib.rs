@@ -35,12 +35,14 @@
 //! Locks are not renewed: an invocation should end before its messages' lock does.
 
 pub mod app;
+mod bus;
 mod call;
 mod handler;
 mod host;
 mod http;
 mod listener;
 mod monitor;
+mod output;
 mod stats;
 mod timer;
 

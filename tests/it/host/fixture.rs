@@ -1,4 +1,4 @@
-//! A broker with one queue, an app with one function, and a host between them.
+//! A broker with two queues, an app with one function, and a host between them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,9 @@ pub(super) const FUNCTION: &str = "orders-work";
 /// The queue's name.
 pub(super) const QUEUE: &str = "orders";
 
+/// Another queue, which no trigger listens on.
+pub(super) const SECOND_QUEUE: &str = "notes";
+
 /// Long enough for a busy machine; every test ends as soon as what it waits for has happened.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -35,8 +38,8 @@ impl Fixture {
     /// A world whose trigger has the JSON members `trigger` besides queue and connection, and whose
     /// handler obeys `script`.
     pub(super) async fn new(trigger: &str, script: &str) -> Self {
-        let queue = QueueConfig::new(QUEUE);
-        let broker = Broker::start(BrokerConfig::new([queue]), SystemClock::shared()).unwrap();
+        let queues = [QUEUE, SECOND_QUEUE].map(QueueConfig::new);
+        let broker = Broker::start(BrokerConfig::new(queues), SystemClock::shared()).unwrap();
         let client = connect(&broker).await;
         let root = tempfile::tempdir().unwrap();
         let fixture = Self {

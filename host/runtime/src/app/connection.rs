@@ -4,12 +4,34 @@
 //! `ConnectionStrings` before the root. A value is a connection string; a section with
 //! `fullyQualifiedNamespace` asks for an identity instead, which this host cannot use yet.
 
-use nightshift_bus::ConnectionString;
+use nightshift_bus::{BusError, ClientOptions, ConnectionString, ServiceBusClient};
 
 use super::lookup::Lookup;
 
-/// The connection string that `name` stands for, or what is wrong with it; never its value.
-pub(super) fn resolve(name: &str, lookup: &Lookup) -> Result<ConnectionString, String> {
+/// A namespace and how to be let in.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    name: String,
+    string: ConnectionString,
+}
+
+impl Connection {
+    /// What a binding calls it, in lower case: names ignore case.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Connects. One try.
+    pub(crate) async fn connect(
+        &self,
+        options: ClientOptions,
+    ) -> Result<ServiceBusClient, BusError> {
+        ServiceBusClient::connect(&self.string, options).await
+    }
+}
+
+/// The connection that `name` stands for, or what is wrong with it; never a secret.
+pub(super) fn resolve(name: &str, lookup: &Lookup) -> Result<Connection, String> {
     let candidates = [
         format!("ConnectionStrings:AzureWebJobs{name}"),
         format!("AzureWebJobs{name}"),
@@ -18,9 +40,13 @@ pub(super) fn resolve(name: &str, lookup: &Lookup) -> Result<ConnectionString, S
     ];
     for candidate in &candidates {
         if let Some(text) = lookup.get(candidate) {
-            return text
+            let string = text
                 .parse()
-                .map_err(|error| format!("the setting {candidate}: {error}"));
+                .map_err(|error| format!("the setting {candidate}: {error}"))?;
+            return Ok(Connection {
+                name: name.to_lowercase(),
+                string,
+            });
         }
         if lookup
             .get(&format!("{candidate}:fullyQualifiedNamespace"))
@@ -46,7 +72,7 @@ mod tests {
 
     fn resolved(pairs: &[(&str, &str)]) -> Result<String, String> {
         let source: MapSource = pairs.iter().copied().collect();
-        resolve("Bus", &Lookup::new(&source)).map(|parsed| parsed.host().to_owned())
+        resolve("Bus", &Lookup::new(&source)).map(|found| found.string.host().to_owned())
     }
 
     fn local(host: &str) -> String {

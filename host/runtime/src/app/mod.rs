@@ -24,8 +24,11 @@ use nightshift_bindings::host_json::{FunctionTimeout, HostJson, HttpOptions, Ser
 use nightshift_settings::Source;
 use nightshift_time::{SharedClock, SystemClock};
 
+pub(crate) use connection::Connection;
 pub(crate) use executable::HandlerCommand;
-pub(crate) use function::{Function, HttpFunction, ServiceBusFunction, TimerFunction};
+pub(crate) use function::{
+    Function, HttpFunction, ServiceBusFunction, ServiceBusOutput, TimerFunction,
+};
 pub(crate) use keys::{Key, Keys};
 use lookup::Lookup;
 pub(crate) use settings::HostSettings;

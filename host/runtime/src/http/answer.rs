@@ -1,6 +1,5 @@
 //! From the handler's outputs to the answer to a request.
 
-use base64_simd::STANDARD;
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -10,9 +9,7 @@ use serde_json::{Map, Value};
 use super::body::{ReplyBody, reply};
 use super::forward::is_hop_by_hop;
 use crate::call::Failure;
-
-/// The binding whose value is `ReturnValue`.
-const RETURN: &str = "$return";
+use crate::output::from_base64;
 
 /// What the real host makes of outputs and nobody would expect.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +34,7 @@ pub(super) fn answer(
         name: name.to_owned(),
         what,
     };
-    match value_of(name, outputs) {
+    match outputs.output(name) {
         None | Some(Value::Null) => Ok(if quirks.is_strict {
             with_type(StatusCode::OK, Bytes::from_static(b"{}"), true)
         } else {
@@ -51,28 +48,6 @@ pub(super) fn answer(
         }
         Some(other) => Ok(with_type(StatusCode::OK, other.to_string().into(), true)),
     }
-}
-
-/// What `text` stands for if it is base64; .NET skips white space.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let digits: String = text
-        .chars()
-        .filter(|char| !matches!(char, ' ' | '\t' | '\r' | '\n'))
-        .collect();
-    STANDARD.decode_to_vec(digits).ok()
-}
-
-/// The value of the output `name`. The members of a returned object serve as outputs, too.
-fn value_of<'a>(name: &str, outputs: &'a Outputs) -> Option<&'a Value> {
-    if name == RETURN {
-        return Some(&outputs.return_value);
-    }
-    let member = |object: &'a Map<String, Value>| {
-        let mut members = object.iter();
-        let found = members.find(|(member, _)| member.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value)
-    };
-    member(&outputs.outputs).or_else(|| outputs.return_value.as_object().and_then(member))
 }
 
 /// An answer from `statusCode`, `headers` and `body`.

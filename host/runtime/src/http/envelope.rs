@@ -65,6 +65,7 @@ pub(super) async fn call(
     drop(body);
     let outputs = caller.post(&function.name, headers, encoded).await?;
     run.log(&outputs.logs);
+    caller.send_outputs(&function.outputs, &outputs).await?;
     let quirks = Quirks {
         is_strict: caller.mode() == Mode::Strict,
         decodes_base64: function.output_type != DataType::Binary,

@@ -126,7 +126,7 @@ impl Service {
             let Function::ServiceBus(function) = function else {
                 continue;
             };
-            match backlog::count(&self.caller.config, function).await {
+            match backlog::count(&self.caller.bus, function).await {
                 Ok(count) => {
                     total += u64::from(count);
                     each.insert(function.name.clone(), count.into());

@@ -5,12 +5,11 @@
 
 use std::time::Duration;
 
-use nightshift_bus::{
-    BusError, ClientOptions, MessageState, Receiver, ReceiverOptions, ServiceBusClient,
-};
+use nightshift_bus::{BusError, MessageState, Receiver, ReceiverOptions};
 use tokio::time::timeout;
 
-use crate::app::{HostConfig, ServiceBusFunction};
+use crate::app::ServiceBusFunction;
+use crate::bus::Bus;
 
 /// The most messages that are counted.
 pub(crate) const MOST: u32 = 1_000;
@@ -31,16 +30,9 @@ pub(crate) enum BacklogError {
 }
 
 /// The messages that wait for `function` or are being worked on, [`MOST`] at most.
-pub(crate) async fn count(
-    config: &HostConfig,
-    function: &ServiceBusFunction,
-) -> Result<u32, BacklogError> {
+pub(crate) async fn count(bus: &Bus, function: &ServiceBusFunction) -> Result<u32, BacklogError> {
     let counted = timeout(PATIENCE, async {
-        let options = ClientOptions {
-            clock: config.clock.clone(),
-            ..ClientOptions::default()
-        };
-        let client = ServiceBusClient::connect(&function.connection, options).await?;
+        let client = bus.client(&function.connection).await?;
         let options = ReceiverOptions {
             sub_queue: function.sub_queue,
             ..ReceiverOptions::default()
@@ -48,7 +40,6 @@ pub(crate) async fn count(
         let receiver = client.create_receiver(&function.queue, options).await?;
         let counted = look(&receiver).await;
         receiver.close().await;
-        client.close().await;
         counted
     });
     Ok(counted.await.map_err(|_| BacklogError::TimedOut)??)

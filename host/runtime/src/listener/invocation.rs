@@ -114,8 +114,10 @@ impl<'a> Invocation<'a> {
 
     async fn call(&self) -> Result<Response, Failure> {
         let body = self.encode()?;
-        let caller = self.caller;
-        caller.post(&self.function.name, self.headers(), body).await
+        let (caller, function) = (self.caller, self.function);
+        let response = caller.post(&function.name, self.headers(), body).await?;
+        caller.send_outputs(&function.outputs, &response).await?;
+        Ok(response)
     }
 
     fn encode(&self) -> Result<Vec<u8>, EncodeError> {

@@ -25,9 +25,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use nightshift_bindings::function_json::Cardinality;
 use nightshift_bindings::invocation::TriggerMessage;
-use nightshift_bus::{
-    BusError, ClientOptions, ReceivedMessage, Receiver, ReceiverOptions, ServiceBusClient,
-};
+use nightshift_bus::{BusError, ReceivedMessage, Receiver, ReceiverOptions, ServiceBusClient};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -176,7 +174,7 @@ impl Listener {
             let client = if let Some(client) = open {
                 client
             } else {
-                self.connect().await?
+                self.caller.bus.connect(&self.function.connection).await?
             };
             let options = ReceiverOptions {
                 prefetch: self.caller.config.service_bus.prefetch_count,
@@ -193,14 +191,6 @@ impl Listener {
             () = self.stop.cancelled() => Err(Ended::Stopped),
             opened = open => opened.map_err(Ended::Lost),
         }
-    }
-
-    async fn connect(&self) -> Result<ServiceBusClient, BusError> {
-        let options = ClientOptions {
-            clock: self.caller.config.clock.clone(),
-            ..ClientOptions::default()
-        };
-        ServiceBusClient::connect(&self.function.connection, options).await
     }
 
     /// Receives until something ends it, and leaves nothing locked behind.

@@ -197,6 +197,8 @@ impl Timer {
         let body = envelope.encode_timer(&tick);
         let headers = self.caller.headers(id);
         let response = self.caller.post(&self.function.name, headers, body).await?;
+        let outputs = &self.function.outputs;
+        self.caller.send_outputs(outputs, &response).await?;
         Ok(response.logs)
     }
 

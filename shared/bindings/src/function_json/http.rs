@@ -52,7 +52,7 @@ pub(super) fn read_trigger(trace: &mut Trace<'_, '_>, name: String) -> HttpTrigg
         ("function", AuthLevel::Function),
         ("admin", AuthLevel::Admin),
     ];
-    require_direction(trace, "in");
+    trace.require_direction("in");
     HttpTrigger {
         name,
         route: trace.text("route").filter(|route| !route.trim().is_empty()),
@@ -62,22 +62,10 @@ pub(super) fn read_trigger(trace: &mut Trace<'_, '_>, name: String) -> HttpTrigg
 }
 
 pub(super) fn read_output(trace: &mut Trace<'_, '_>, name: String) -> HttpOutput {
-    require_direction(trace, "out");
-    let path = trace.at("direction");
-    if trace.reader.is_absent(&path) {
-        trace.problem("direction", "is missing: write \"direction\": \"out\"");
-    }
+    trace.require_direction("out");
     HttpOutput {
         name,
         data_type: trace.data_type(),
-    }
-}
-
-fn require_direction(trace: &mut Trace<'_, '_>, right: &str) {
-    if let Some(found) = trace.text("direction")
-        && !found.eq_ignore_ascii_case(right)
-    {
-        trace.problem("direction", format!("expected {right:?}, found {found:?}"));
     }
 }
 

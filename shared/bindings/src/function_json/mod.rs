@@ -15,7 +15,9 @@ use crate::document::Document;
 use crate::problem::{ConfigProblem, ConfigProblems};
 use crate::reader::Reader;
 pub use http::{AuthLevel, HttpOutput, HttpTrigger};
-pub use service_bus::{Cardinality, DEFAULT_CONNECTION, EntityPath, ServiceBusTrigger};
+pub use service_bus::{
+    Cardinality, DEFAULT_CONNECTION, EntityPath, ServiceBusOutput, ServiceBusTrigger,
+};
 pub use timer::TimerTrigger;
 
 /// The longest function name, in characters.
@@ -57,6 +59,8 @@ pub enum Binding {
     TimerTrigger(TimerTrigger),
     /// The answer to an HTTP request.
     HttpOutput(HttpOutput),
+    /// Messages to send.
+    ServiceBusOutput(ServiceBusOutput),
     /// A binding of another kind.
     Other {
         /// Its `type`, as spelt.
@@ -136,15 +140,31 @@ impl FunctionJson {
         })
     }
 
+    /// The bindings by which messages are sent, each with its position among all bindings.
+    pub fn service_bus_outputs(&self) -> impl Iterator<Item = (usize, &ServiceBusOutput)> {
+        let bindings = self.bindings.iter().enumerate();
+        bindings.filter_map(|(index, binding)| match binding {
+            Binding::ServiceBusOutput(output) => Some((index, output)),
+            _ => None,
+        })
+    }
+
     /// A problem of the member `key` of the trigger, found by whoever knows more than the file.
     pub fn trigger_problem(&self, key: &str, what: impl Into<String>) -> ConfigProblem {
         let trigger = self.trigger();
+        let mut bindings = self.bindings.iter();
+        let index = bindings.position(|binding| Some(binding) == trigger);
+        self.binding_problem(index.unwrap_or_default(), key, what)
+    }
+
+    /// A problem of the member `key` of the binding at the position `index`.
+    pub fn binding_problem(
+        &self,
+        index: usize,
+        key: &str,
+        what: impl Into<String>,
+    ) -> ConfigProblem {
         // Every binding of a file without problems has been read, so the positions agree.
-        let index = self
-            .bindings
-            .iter()
-            .position(|binding| Some(binding) == trigger)
-            .unwrap_or_default();
         self.document
             .problem(&format!("bindings:{index}:{key}"), what)
     }
@@ -183,6 +203,19 @@ impl Trace<'_, '_> {
         self.reader.problem(&path, what);
     }
 
+    /// Demands that the binding's direction is `right`; triggers may leave theirs out.
+    fn require_direction(&mut self, right: &str) {
+        if let Some(found) = self.text("direction")
+            && !found.eq_ignore_ascii_case(right)
+        {
+            self.problem("direction", format!("expected {right:?}, found {found:?}"));
+        }
+        let path = self.at("direction");
+        if right == "out" && self.reader.is_absent(&path) {
+            self.problem("direction", "is missing: write \"direction\": \"out\"");
+        }
+    }
+
     fn data_type(&mut self) -> DataType {
         let types = [("string", DataType::String), ("binary", DataType::Binary)];
         self.choice("dataType", &types).unwrap_or_default()
@@ -213,6 +246,7 @@ fn read_binding(
         "httptrigger" => Some(Binding::HttpTrigger(http::read_trigger(&mut trace, name))),
         "timertrigger" => timer::read(&mut trace, name).map(Binding::TimerTrigger),
         "http" => Some(Binding::HttpOutput(http::read_output(&mut trace, name))),
+        "servicebus" => service_bus::read_output(&mut trace, name).map(Binding::ServiceBusOutput),
         _ => {
             let what = format!("{kind:?} is not supported by this host yet");
             trace.unsupported("type", what);

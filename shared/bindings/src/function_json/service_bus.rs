@@ -1,6 +1,7 @@
-//! The binding `serviceBusTrigger`.
+//! The bindings `serviceBusTrigger` and `serviceBus`.
 
 use super::{DataType, Trace};
+
 /// The connection setting of a Service Bus binding that names none.
 pub const DEFAULT_CONNECTION: &str = "AzureWebJobsServiceBus";
 
@@ -48,6 +49,56 @@ pub struct ServiceBusTrigger {
     pub auto_complete: Option<bool>,
 }
 
+/// A `serviceBus` output: messages to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceBusOutput {
+    /// The binding's name, under which the messages travel in `Outputs`; `$return` for
+    /// `ReturnValue`.
+    pub name: String,
+    /// The member that names the entity: `queueName` or `topicName`.
+    pub entity_key: &'static str,
+    /// The queue or topic to send to. `%NAME%` is not resolved yet.
+    pub entity: String,
+    /// The name of the connection setting.
+    pub connection: String,
+    /// Whether the real host would leave a text alone that happens to be base64
+    /// ([`DataType::Binary`]).
+    pub data_type: DataType,
+}
+
+/// `None` without an entity to send to.
+pub(super) fn read_output(trace: &mut Trace<'_, '_>, name: String) -> Option<ServiceBusOutput> {
+    trace.require_direction("out");
+    let named = |trace: &mut Trace<'_, '_>, key: &'static str| {
+        let name = trace.text(key).filter(|name| !name.trim().is_empty());
+        name.map(|name| (key, name))
+    };
+    let entity = match (named(trace, "queueName"), named(trace, "topicName")) {
+        (Some(entity), None) | (None, Some(entity)) => Some(entity),
+        _ => {
+            let what = "expected either queueName or topicName";
+            trace.reader.problem(trace.path, what);
+            None
+        }
+    };
+    let (connection, data_type) = (read_connection(trace), trace.data_type());
+    let (entity_key, entity) = entity?;
+    Some(ServiceBusOutput {
+        name,
+        entity_key,
+        entity,
+        connection,
+        data_type,
+    })
+}
+
+fn read_connection(trace: &mut Trace<'_, '_>) -> String {
+    let name = trace.text("connection");
+    let name = name.filter(|name| !name.trim().is_empty());
+    name.unwrap_or_else(|| DEFAULT_CONNECTION.to_owned())
+}
+
 /// `None` without an entity to receive from.
 pub(super) fn read(trace: &mut Trace<'_, '_>, name: String) -> Option<ServiceBusTrigger> {
     let entity = read_entity(trace);
@@ -59,10 +110,7 @@ pub(super) fn read(trace: &mut Trace<'_, '_>, name: String) -> Option<ServiceBus
     let auto_complete = maybe("autoCompleteMessages").or(maybe("autoComplete"));
     let trigger = ServiceBusTrigger {
         name,
-        connection: match trace.text("connection") {
-            Some(name) if !name.trim().is_empty() => name,
-            _ => DEFAULT_CONNECTION.to_owned(),
-        },
+        connection: read_connection(trace),
         cardinality: trace
             .choice("cardinality", &cardinalities)
             .unwrap_or_default(),

@@ -58,6 +58,41 @@ fn what_the_host_cannot_do_yet_is_collected_by_name() {
 }
 
 #[test]
+fn outputs_of_messages_are_read_and_refused_with_their_place() {
+    let read = parse(
+        r#"{"bindings": [{"type": "timerTrigger", "name": "t", "schedule": "1"},
+             {"type": "serviceBus", "direction": "out", "name": "a", "queueName": "q"},
+             {"type": "ServiceBus", "direction": "Out", "name": "$return", "topicName": "%T%",
+              "connection": "Bus", "dataType": "binary"}]}"#,
+    )
+    .unwrap();
+    let outputs: Vec<_> = read.service_bus_outputs().collect();
+    assert_eq!((outputs[0].0, outputs[1].0), (1, 2));
+    let (first, second) = (outputs[0].1, outputs[1].1);
+    assert_eq!(
+        (&*first.entity, &*first.connection),
+        ("q", DEFAULT_CONNECTION)
+    );
+    assert_eq!(first.data_type, DataType::Unspecified);
+    assert_eq!((second.entity_key, &*second.entity), ("topicName", "%T%"));
+    assert_eq!(second.data_type, DataType::Binary);
+    let problem = read.binding_problem(2, "topicName", "no").to_string();
+    assert_eq!(problem, "f/function.json:3:89: bindings[2].topicName: no");
+    let problems = parse(
+        r#"{"bindings": [{"type": "timerTrigger", "name": "t", "schedule": "1"},
+             {"type": "serviceBus", "name": "a", "queueName": "q", "topicName": "t"},
+             {"type": "serviceBus", "direction": "in", "name": "b"}]}"#,
+    )
+    .unwrap_err();
+    insta::assert_snapshot!(problems, @r#"
+    f/function.json:2:14: bindings[1].direction: is missing: write "direction": "out"
+    f/function.json:2:14: bindings[1]: expected either queueName or topicName
+    f/function.json:3:50: bindings[2].direction: expected "out", found "in"
+    f/function.json:3:14: bindings[2]: expected either queueName or topicName
+    "#);
+}
+
+#[test]
 fn every_fault_is_reported_at_once_with_its_place() {
     let problems = parse(
         r#"{"bindings": [

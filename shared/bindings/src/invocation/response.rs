@@ -18,6 +18,9 @@ pub const SUCCESS: &str = r#"{"Outputs":{},"Logs":[],"ReturnValue":null}"#;
 /// The content type that every answer must carry.
 pub const CONTENT_TYPE: &str = "application/json";
 
+/// The name of the output binding whose value is `ReturnValue`.
+pub const RETURN: &str = "$return";
+
 /// A successful answer as the host reads it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Response {
@@ -80,6 +83,22 @@ impl Response {
         }
         Ok(response)
     }
+
+    /// The value of the output binding `name`, in any case; [`RETURN`] names the return value. The
+    /// members of a returned object serve as outputs, too, as for the real host.
+    pub fn output(&self, name: &str) -> Option<&Value> {
+        if name == RETURN {
+            return Some(&self.return_value);
+        }
+        let returned = self.return_value.as_object();
+        member(&self.outputs, name).or_else(|| member(returned?, name))
+    }
+}
+
+fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let mut members = object.iter();
+    let found = members.find(|(member, _)| member.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value)
 }
 
 fn nullable<T: DeserializeOwned + Default>(raw: &RawValue) -> Result<T, ResponseError> {

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use hyper::Method;
-use nightshift_bindings::function_json::{AuthLevel, DataType, FunctionJson, HttpTrigger};
-use nightshift_bindings::host_json::{HostJson, HttpMode};
+use nightshift_bindings::function_json::{AuthLevel, DataType, HttpTrigger};
+use nightshift_bindings::host_json::HttpMode;
 use nightshift_bindings::problem::ConfigProblem;
 use nightshift_bindings::route::RouteTemplate;
 use nightshift_bindings::substitution::resolve_names;
 
-use super::{Function, ReadFunction};
-use crate::app::lookup::Lookup;
+use super::{Context, Function, ReadFunction, ServiceBusOutputs};
 
 /// What no route may begin with: these paths are the host's own.
 const RESERVED: &str = "admin";
@@ -36,6 +35,7 @@ pub(crate) struct HttpFunction {
     pub(crate) auth_level: AuthLevel,
     /// What the handler gets of a request.
     pub(crate) mode: HttpMode,
+    pub(crate) outputs: ServiceBusOutputs,
 }
 
 impl HttpFunction {
@@ -57,12 +57,16 @@ impl HttpFunction {
 
 /// Puts the prefix before the route and reads the whole.
 pub(super) fn resolve(
-    name: &str,
-    file: &FunctionJson,
+    context: Context<'_>,
     trigger: &HttpTrigger,
-    host_json: &HostJson,
-    lookup: &Lookup,
 ) -> Result<HttpFunction, Vec<ConfigProblem>> {
+    let Context {
+        name,
+        file,
+        host_json,
+        lookup,
+        ..
+    } = context;
     let at_route = |what: String| vec![file.trigger_problem("route", what)];
     let route = match &trigger.route {
         Some(route) => resolve_names(route, |name| lookup.value(name))
@@ -114,6 +118,7 @@ pub(super) fn resolve(
             .collect(),
         auth_level: trigger.auth_level,
         mode: wanted.filter(|_| is_plain).unwrap_or_default(),
+        outputs: context.outputs,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The functions of an app: one folder each, directly in the app root.
 
 mod http;
+mod output;
 mod service_bus;
 mod timer;
 
@@ -14,6 +15,7 @@ use nightshift_bindings::problem::ConfigProblem;
 use super::lookup::Lookup;
 use super::read_text;
 pub(crate) use http::HttpFunction;
+pub(crate) use output::{ServiceBusOutput, ServiceBusOutputs};
 pub(crate) use service_bus::ServiceBusFunction;
 pub(crate) use timer::TimerFunction;
 
@@ -101,6 +103,15 @@ fn is_disabled(name: &str, lookup: &Lookup) -> bool {
         || lookup.is_true(&format!("AzureWebJobs_{name}_Disabled"))
 }
 
+/// What a function is made of besides its trigger.
+struct Context<'a> {
+    name: &'a str,
+    file: &'a FunctionJson,
+    outputs: ServiceBusOutputs,
+    host_json: &'a HostJson,
+    lookup: &'a Lookup,
+}
+
 /// A function with the file that it was read from, in which more problems may be found.
 type ReadFunction = (Function, FunctionJson);
 
@@ -123,20 +134,29 @@ fn read_one(
     if !read.unsupported.is_empty() {
         return Err(lines(&read.unsupported));
     }
+    let outputs = output::resolve(&read, lookup);
+    let context = Context {
+        name,
+        file: &read,
+        outputs: outputs.clone().unwrap_or_default(),
+        host_json,
+        lookup,
+    };
     let function = match read.trigger() {
         Some(Binding::ServiceBusTrigger(trigger)) => {
-            service_bus::resolve(name, &read, trigger, host_json, lookup).map(Function::ServiceBus)
+            service_bus::resolve(context, trigger).map(Function::ServiceBus)
         }
-        Some(Binding::HttpTrigger(trigger)) => {
-            http::resolve(name, &read, trigger, host_json, lookup).map(Function::Http)
-        }
+        Some(Binding::HttpTrigger(trigger)) => http::resolve(context, trigger).map(Function::Http),
         Some(Binding::TimerTrigger(trigger)) => {
-            timer::resolve(name, &read, trigger, lookup).map(Function::Timer)
+            timer::resolve(context, trigger).map(Function::Timer)
         }
         _ => return Err(at("has no trigger that this host knows".to_owned())),
     };
-    match function {
-        Ok(function) => Ok((function, read)),
-        Err(found) => Err(lines(&found)),
+    match (function, outputs) {
+        (Ok(function), Ok(_)) => Ok((function, read)),
+        (function, outputs) => {
+            let found = function.err().into_iter().chain(outputs.err());
+            Err(lines(&found.flatten().collect::<Vec<_>>()))
+        }
     }
 }

@@ -1,15 +1,12 @@
 //! Functions that Service Bus messages trigger.
 
-use nightshift_bindings::function_json::{
-    Cardinality, DataType, EntityPath, FunctionJson, ServiceBusTrigger,
-};
-use nightshift_bindings::host_json::HostJson;
+use nightshift_bindings::function_json::{Cardinality, DataType, EntityPath, ServiceBusTrigger};
 use nightshift_bindings::problem::ConfigProblem;
 use nightshift_bindings::substitution::resolve_names;
-use nightshift_bus::{ConnectionString, SubQueue};
+use nightshift_bus::SubQueue;
 
-use crate::app::connection;
-use crate::app::lookup::Lookup;
+use super::{Context, ServiceBusOutputs};
+use crate::app::connection::{self, Connection};
 
 /// How the dead-letter queue of a queue is named in `queueName`.
 const DEAD_LETTER_SUFFIX: &str = "/$DeadLetterQueue";
@@ -21,23 +18,22 @@ pub(crate) struct ServiceBusFunction {
     pub(crate) name: String,
     /// The trigger binding's name.
     pub(crate) binding: String,
-    pub(crate) connection: ConnectionString,
+    pub(crate) connection: Connection,
     pub(crate) queue: String,
     pub(crate) sub_queue: Option<SubQueue>,
     pub(crate) cardinality: Cardinality,
     pub(crate) data_type: DataType,
     /// Whether the messages of a successful invocation are completed.
     pub(crate) auto_complete: bool,
+    pub(crate) outputs: ServiceBusOutputs,
 }
 
 /// Replaces the names in a trigger by what the settings say.
 pub(super) fn resolve(
-    name: &str,
-    file: &FunctionJson,
+    context: Context<'_>,
     trigger: &ServiceBusTrigger,
-    host_json: &HostJson,
-    lookup: &Lookup,
 ) -> Result<ServiceBusFunction, Vec<ConfigProblem>> {
+    let Context { file, lookup, .. } = context;
     let mut problems = Vec::new();
     let queue = match &trigger.entity {
         EntityPath::Queue(queue) => resolve_names(queue, |name| lookup.value(name))
@@ -52,7 +48,7 @@ pub(super) fn resolve(
     };
     let (queue, sub_queue) = split_sub_queue(&queue);
     Ok(ServiceBusFunction {
-        name: name.to_owned(),
+        name: context.name.to_owned(),
         binding: trigger.name.clone(),
         connection,
         queue: queue.to_owned(),
@@ -61,7 +57,8 @@ pub(super) fn resolve(
         data_type: trigger.data_type,
         auto_complete: trigger
             .auto_complete
-            .unwrap_or(host_json.service_bus.auto_complete_messages),
+            .unwrap_or(context.host_json.service_bus.auto_complete_messages),
+        outputs: context.outputs,
     })
 }
 

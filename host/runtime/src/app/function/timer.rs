@@ -3,11 +3,12 @@
 //! Schedules are in the zone that `WEBSITE_TIME_ZONE` names, or else `TZ`, and in UTC without
 //! either.
 
-use nightshift_bindings::function_json::{FunctionJson, TimerTrigger};
+use nightshift_bindings::function_json::TimerTrigger;
 use nightshift_bindings::problem::ConfigProblem;
 use nightshift_bindings::substitution::resolve_names;
 use nightshift_time::ncrontab::{Schedule, Tz, zone};
 
+use super::{Context, ServiceBusOutputs};
 use crate::app::lookup::Lookup;
 
 /// The settings that may name a zone, the first first.
@@ -25,15 +26,15 @@ pub(crate) struct TimerFunction {
     pub(crate) runs_on_startup: bool,
     /// Whether the last run is remembered across restarts.
     pub(crate) is_monitored: bool,
+    pub(crate) outputs: ServiceBusOutputs,
 }
 
 /// Reads schedule and zone.
 pub(super) fn resolve(
-    name: &str,
-    file: &FunctionJson,
+    context: Context<'_>,
     trigger: &TimerTrigger,
-    lookup: &Lookup,
 ) -> Result<TimerFunction, Vec<ConfigProblem>> {
+    let Context { file, lookup, .. } = context;
     let at_schedule = |what: String| file.trigger_problem("schedule", what);
     let schedule = resolve_names(&trigger.schedule, |name| lookup.value(name))
         .map_err(|error| at_schedule(error.to_string()))
@@ -44,12 +45,13 @@ pub(super) fn resolve(
     let zone = configured_zone(lookup).map_err(at_schedule);
     match (schedule, zone) {
         (Ok(schedule), Ok(zone)) => Ok(TimerFunction {
-            name: name.to_owned(),
+            name: context.name.to_owned(),
             binding: trigger.name.clone(),
             zone,
             runs_on_startup: trigger.run_on_startup,
             is_monitored: trigger.use_monitor && schedule.is_worth_monitoring(),
             schedule,
+            outputs: context.outputs,
         }),
         (schedule, zone) => Err(schedule.err().into_iter().chain(zone.err()).collect()),
     }

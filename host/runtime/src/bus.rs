@@ -1,0 +1,76 @@
+//! The host's connections to brokers, apart from those on which it receives.
+//!
+//! There is one connection for each `connection` setting, whoever uses it, and one sender for each
+//! queue or topic. Both are made when they are first needed, make themselves anew when they are
+//! lost, and live as long as the host.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nightshift_bus::{BusError, ClientOptions, Sender, ServiceBusClient};
+use tokio::sync::OnceCell;
+
+use crate::app::Connection;
+
+/// Values that are made when they are first asked for. A failure makes none.
+type Slots<K, V> = Mutex<HashMap<K, Arc<OnceCell<V>>>>;
+
+/// The connections.
+#[derive(Debug, Default)]
+pub(crate) struct Bus {
+    options: ClientOptions,
+    clients: Slots<String, ServiceBusClient>,
+    senders: Slots<(String, String), Arc<Sender>>,
+}
+
+impl Bus {
+    /// Connections that behave as `options` say.
+    pub(crate) fn new(options: ClientOptions) -> Self {
+        Self {
+            options,
+            ..Self::default()
+        }
+    }
+
+    /// A connection of its own, for whoever receives.
+    pub(crate) async fn connect(&self, to: &Connection) -> Result<ServiceBusClient, BusError> {
+        to.connect(self.options.clone()).await
+    }
+
+    /// The shared connection.
+    pub(crate) async fn client(&self, to: &Connection) -> Result<ServiceBusClient, BusError> {
+        let slot = slot(&self.clients, to.name().to_owned());
+        slot.get_or_try_init(|| self.connect(to)).await.cloned()
+    }
+
+    /// The shared sender to `entity`.
+    pub(crate) async fn sender(
+        &self,
+        to: &Connection,
+        entity: &str,
+    ) -> Result<Arc<Sender>, BusError> {
+        let slot = slot(&self.senders, (to.name().to_owned(), entity.to_owned()));
+        let open = async || {
+            let client = self.client(to).await?;
+            client.create_sender(entity).await.map(Arc::new)
+        };
+        slot.get_or_try_init(open).await.cloned()
+    }
+
+    /// Closes every shared connection, for good.
+    pub(crate) async fn close(&self) {
+        let clients: Vec<_> = lock(&self.clients).drain().collect();
+        for client in clients.iter().filter_map(|(_, slot)| slot.get()) {
+            client.close().await;
+        }
+    }
+}
+
+fn slot<K: Eq + Hash, V>(slots: &Slots<K, V>, key: K) -> Arc<OnceCell<V>> {
+    Arc::clone(lock(slots).entry(key).or_default())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
