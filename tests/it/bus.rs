@@ -4,7 +4,7 @@ mod locks;
 pub(crate) mod malformed;
 mod management;
 mod recovery;
-mod tls;
+pub(crate) mod tls;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

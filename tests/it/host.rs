@@ -11,6 +11,7 @@ mod flow;
 mod fuzz;
 mod http;
 pub(crate) mod http_client;
+mod identity;
 mod lifecycle;
 mod outputs;
 mod timer;

@@ -21,6 +21,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("amqp", vec![]),
         ("job", with(&[])),
         ("bus", with(&["amqp"])),
+        ("identity", with(&["bus"])),
         ("postgres", with(&["job"])),
         ("handler", with(&["job", "postgres"])),
         ("testkit", with(&["job", "postgres", "handler"])),
@@ -30,7 +31,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             with(&["job", "postgres", "handler", "notifications"]),
         ),
         ("broker", with(&["amqp"])),
-        ("runtime", with(&["amqp", "bus"])),
+        ("runtime", with(&["amqp", "bus", "identity"])),
         (
             "cli",
             with(&[

@@ -9,9 +9,10 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nightshift_bus::{BusError, ClientOptions, Sender, ServiceBusClient};
+use nightshift_identity::EntraCredential;
 use tokio::sync::OnceCell;
 
-use crate::app::Connection;
+use crate::app::{Access, Connection};
 
 /// Values that are made when they are first asked for. A failure makes none.
 type Slots<K, V> = Mutex<HashMap<K, Arc<OnceCell<V>>>>;
@@ -20,6 +21,8 @@ type Slots<K, V> = Mutex<HashMap<K, Arc<OnceCell<V>>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Bus {
     options: ClientOptions,
+    /// Shared by all connections of one name, and their tokens with them.
+    credentials: Slots<String, Arc<EntraCredential>>,
     clients: Slots<String, ServiceBusClient>,
     senders: Slots<(String, String), Arc<Sender>>,
 }
@@ -35,12 +38,29 @@ impl Bus {
 
     /// A connection of its own, for whoever receives.
     pub(crate) async fn connect(&self, to: &Connection) -> Result<ServiceBusClient, BusError> {
-        to.connect(self.options.clone()).await
+        let options = self.options.clone();
+        match &to.access {
+            Access::String(string) => ServiceBusClient::connect(string, options).await,
+            Access::Identity {
+                namespace,
+                identity,
+            } => {
+                let slot = slot(&self.credentials, to.name.clone());
+                let new = async || {
+                    Arc::new(EntraCredential::new(
+                        identity.clone(),
+                        options.clock.clone(),
+                    ))
+                };
+                let credential = Arc::clone(slot.get_or_init(new).await);
+                ServiceBusClient::connect_with_credential(namespace, credential, options).await
+            }
+        }
     }
 
     /// The shared connection.
     pub(crate) async fn client(&self, to: &Connection) -> Result<ServiceBusClient, BusError> {
-        let slot = slot(&self.clients, to.name().to_owned());
+        let slot = slot(&self.clients, to.name.clone());
         slot.get_or_try_init(|| self.connect(to)).await.cloned()
     }
 
@@ -50,7 +70,7 @@ impl Bus {
         to: &Connection,
         entity: &str,
     ) -> Result<Arc<Sender>, BusError> {
-        let slot = slot(&self.senders, (to.name().to_owned(), entity.to_owned()));
+        let slot = slot(&self.senders, (to.name.clone(), entity.to_owned()));
         let open = async || {
             let client = self.client(to).await?;
             client.create_sender(entity).await.map(Arc::new)

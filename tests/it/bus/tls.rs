@@ -21,7 +21,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use super::{SOON, broker, prefetch, receive, receiver};
 
 /// Serves TLS for `name` in front of `target`. Returns its address and its certificate.
-async fn secure(target: SocketAddr, name: &str) -> (SocketAddr, Bytes) {
+pub(crate) async fn secure(target: SocketAddr, name: &str) -> (SocketAddr, Bytes) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed([name.to_owned()]).unwrap();
     let certificate = cert.der().clone();

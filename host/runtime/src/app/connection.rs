@@ -2,32 +2,33 @@
 //!
 //! The order is the real host's: `AzureWebJobsX` before `X`, and for each the section
 //! `ConnectionStrings` before the root. A value is a connection string; a section with
-//! `fullyQualifiedNamespace` asks for an identity instead, which this host cannot use yet.
+//! `fullyQualifiedNamespace` names a namespace that is reached with tokens of Entra ID.
 
-use nightshift_bus::{BusError, ClientOptions, ConnectionString, ServiceBusClient};
+use nightshift_bus::ConnectionString;
+use nightshift_identity::Identity;
 
+use super::identity;
 use super::lookup::Lookup;
 
 /// A namespace and how to be let in.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
-    name: String,
-    string: ConnectionString,
+    /// What a binding calls it, in lower case: names ignore case.
+    pub(crate) name: String,
+    pub(crate) access: Access,
 }
 
-impl Connection {
-    /// What a binding calls it, in lower case: names ignore case.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Connects. One try.
-    pub(crate) async fn connect(
-        &self,
-        options: ClientOptions,
-    ) -> Result<ServiceBusClient, BusError> {
-        ServiceBusClient::connect(&self.string, options).await
-    }
+/// How a namespace lets one in.
+#[derive(Debug, Clone)]
+pub(crate) enum Access {
+    /// By what a connection string holds.
+    String(ConnectionString),
+    /// By tokens.
+    Identity {
+        /// `HOST[:PORT]`, reached over TLS.
+        namespace: String,
+        identity: Identity,
+    },
 }
 
 /// The connection that `name` stands for, or what is wrong with it; never a secret.
@@ -38,30 +39,38 @@ pub(super) fn resolve(name: &str, lookup: &Lookup) -> Result<Connection, String>
         format!("ConnectionStrings:{name}"),
         name.to_owned(),
     ];
-    for candidate in &candidates {
+    let found = candidates.iter().find_map(|candidate| {
         if let Some(text) = lookup.get(candidate) {
-            let string = text
-                .parse()
-                .map_err(|error| format!("the setting {candidate}: {error}"))?;
-            return Ok(Connection {
-                name: name.to_lowercase(),
-                string,
-            });
+            let string = text.parse().map(Access::String);
+            return Some(string.map_err(|error| format!("the setting {candidate}: {error}")));
         }
-        if lookup
-            .get(&format!("{candidate}:fullyQualifiedNamespace"))
-            .is_some()
-        {
-            return Err(format!(
-                "the setting {candidate}__fullyQualifiedNamespace asks for a connection by \
-                 identity, which is not supported by this host yet: set {candidate} to a \
-                 connection string"
-            ));
-        }
+        let namespace = lookup.get(&format!("{candidate}:fullyQualifiedNamespace"))?;
+        Some(by_identity(candidate, namespace, lookup))
+    });
+    let access = found.unwrap_or_else(|| {
+        Err(format!(
+            "the connection {name} has no value: set {name} to a connection string, or \
+             {name}__fullyQualifiedNamespace to the name of a namespace"
+        ))
+    })?;
+    Ok(Connection {
+        name: name.to_lowercase(),
+        access,
+    })
+}
+
+fn by_identity(section: &str, namespace: &str, lookup: &Lookup) -> Result<Access, String> {
+    let namespace = namespace.trim();
+    if namespace.is_empty() || namespace.contains([' ', '/', ';', '=', '@']) {
+        return Err(format!(
+            "the setting {section}__fullyQualifiedNamespace: expected a host such as \
+             NAME.servicebus.windows.net, found {namespace:?}"
+        ));
     }
-    Err(format!(
-        "the connection {name} has no value: set {name} to a connection string"
-    ))
+    Ok(Access::Identity {
+        namespace: namespace.to_owned(),
+        identity: identity::resolve(section, lookup)?,
+    })
 }
 
 #[cfg(test)]
@@ -72,7 +81,14 @@ mod tests {
 
     fn resolved(pairs: &[(&str, &str)]) -> Result<String, String> {
         let source: MapSource = pairs.iter().copied().collect();
-        resolve("Bus", &Lookup::new(&source)).map(|found| found.string.host().to_owned())
+        let found = resolve("Bus", &Lookup::new(&source))?;
+        Ok(match found.access {
+            Access::String(string) => string.host().to_owned(),
+            Access::Identity {
+                namespace,
+                identity,
+            } => format!("{namespace} {identity:?}"),
+        })
     }
 
     fn local(host: &str) -> String {
@@ -101,14 +117,28 @@ mod tests {
     }
 
     #[test]
+    fn a_section_names_a_namespace_and_an_identity() {
+        let section = ("AzureWebJobsBus__fullyQualifiedNamespace", "n.example");
+        let of = |more: &[(&str, &str)]| resolved(&[&[section], more].concat());
+        assert_eq!(of(&[]).unwrap(), "n.example managed identity (System)");
+        // A value wins over a section, and the prefixed name over the other.
+        assert_eq!(
+            of(&[("Bus", &local("a"))]).unwrap(),
+            "n.example managed identity (System)"
+        );
+        assert_eq!(of(&[("AzureWebJobsBus", &local("a"))]).unwrap(), "a");
+    }
+
+    #[test]
     fn what_cannot_be_used_is_said_without_the_key() {
         let error = resolved(&[]).unwrap_err();
         assert_eq!(
             error,
-            "the connection Bus has no value: set Bus to a connection string"
+            "the connection Bus has no value: set Bus to a connection string, or \
+             Bus__fullyQualifiedNamespace to the name of a namespace"
         );
-        let error = resolved(&[("Bus__fullyQualifiedNamespace", "x")]).unwrap_err();
-        assert!(error.contains("by identity"), "{error}");
+        let error = resolved(&[("Bus__fullyQualifiedNamespace", "sb://x/")]).unwrap_err();
+        assert!(error.contains("expected a host such as"), "{error}");
         let error = resolved(&[("AzureWebJobsBus", "SharedAccessKey=hush")]).unwrap_err();
         assert!(
             error.starts_with("the setting AzureWebJobsBus: "),

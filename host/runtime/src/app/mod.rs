@@ -7,6 +7,7 @@
 mod connection;
 mod executable;
 mod function;
+mod identity;
 mod keys;
 mod listen;
 mod lookup;
@@ -24,7 +25,7 @@ use nightshift_bindings::host_json::{FunctionTimeout, HostJson, HttpOptions, Ser
 use nightshift_settings::Source;
 use nightshift_time::{SharedClock, SystemClock};
 
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Access, Connection};
 pub(crate) use executable::HandlerCommand;
 pub(crate) use function::{
     Function, HttpFunction, ServiceBusFunction, ServiceBusOutput, TimerFunction,

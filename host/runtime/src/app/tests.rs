@@ -112,7 +112,7 @@ fn everything_wrong_comes_at_once() {
       APP/broken/function.json:1:1: is not valid JSON: unterminated object
       APP/sessions/function.json:2:55: bindings[0].isSessionsEnabled: sessions are not supported by this host yet
       APP/unresolved/function.json:1:71: bindings[0].queueName: %NOPE% has no value: set NOPE
-      APP/unresolved/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string
+      APP/unresolved/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string, or Bus__fullyQualifiedNamespace to the name of a namespace
       APP/web/function.json:1:55: bindings[1].direction: is missing: write "direction": "out"
       APP/host.json: customHandler.description.defaultExecutablePath: there is no file "handler" in APP nor on PATH: build the handler first
     "#);
@@ -127,7 +127,7 @@ fn a_bad_host_json_does_not_hide_the_functions_problems() {
     insta::assert_snapshot!(load(&root, &[]).unwrap_err(), @r#"
     2 problems with the function app:
       APP/host.json:1:13: version: expected the text "2.0", found 2
-      APP/a/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string
+      APP/a/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string, or Bus__fullyQualifiedNamespace to the name of a namespace
     "#);
 }
 

@@ -1,0 +1,63 @@
+//! Why there is no token.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A token that could not be had. Trying again may help with all but wrong settings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// The address is none that can be asked.
+    #[error("{url:?} is no address to ask for a token: {reason}")]
+    Address {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file with the pod's own token cannot be read.
+    #[error("the token file {path} cannot be read")]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody answers at the address.
+    #[error("{host} cannot be reached for a token")]
+    Connect {
+        /// Whom was asked.
+        host: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The exchange broke off.
+    #[error("{host} did not answer")]
+    Exchange {
+        /// Whom was asked.
+        host: String,
+        /// What happened.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The answer is a refusal.
+    #[error("{host} refused a token with status {status}: {reason}")]
+    Refused {
+        /// Whom was asked.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+        /// The first line of the description.
+        reason: String,
+    },
+    /// The answer is no token.
+    #[error("the answer of {host} is no token: {reason}")]
+    Answer {
+        /// Whom was asked.
+        host: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
