@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nightshift_bus::ClientOptions;
+use nightshift_bus::{ClientOptions, RetryOptions};
 use nightshift_time::SharedClock;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -96,10 +96,10 @@ impl Host {
             handler: None,
             drain: stop.child_token(),
         };
-        let bus = Arc::new(Bus::new(ClientOptions {
-            clock: config.clock.clone(),
-            ..ClientOptions::default()
-        }));
+        let bus = Arc::new(Bus::new(client_options(&config)));
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
         let host = |handler, monitor| Self {
             bus: Arc::clone(&bus),
             handler,
@@ -266,6 +266,26 @@ impl Host {
     /// The handler's process id, while it is ready.
     pub fn handler_pid(&self) -> Option<u32> {
         self.stats().handler.pid
+    }
+}
+
+fn client_options(config: &HostConfig) -> ClientOptions {
+    let retry = &config.service_bus.client_retry;
+    let max_delay = if retry.pauses_grow {
+        retry.max_delay
+    } else {
+        retry.delay
+    };
+    ClientOptions {
+        clock: config.clock.clone(),
+        try_timeout: retry.try_timeout,
+        retry: RetryOptions {
+            max_retries: retry.max_retries,
+            delay: retry.delay,
+            max_delay,
+            ..RetryOptions::default()
+        },
+        ..ClientOptions::default()
     }
 }
 

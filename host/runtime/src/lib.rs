@@ -32,7 +32,8 @@
 //! the real host would wait until its time-out) and a redirect (which it would follow) fail the
 //! invocation. Messages are received only while the handler answers: during a restart nothing is
 //! fetched, and what was fetched ahead goes back without counting as delivered.
-//! Locks are not renewed: an invocation should end before its messages' lock does.
+//! The lock of a single message is renewed while it is worked on, up to `maxAutoLockRenewalDuration`;
+//! those of a batch are not, so its invocation should end before they do.
 
 pub mod app;
 mod bus;

@@ -194,6 +194,16 @@ impl Document {
             .collect()
     }
 
+    /// Everything inside the object `path`, at any depth, by its name as it was spelt.
+    pub(crate) fn below(&self, path: &str) -> impl Iterator<Item = (&str, &Entry)> {
+        let prefix = path.to_lowercase() + ":";
+        let shown = self.get(path).map_or(0, |entry| entry.shown.len() + 1);
+        let entries = self.entries.range(prefix.clone()..);
+        entries
+            .take_while(move |(key, _)| key.starts_with(&prefix))
+            .map(move |(_, entry)| (entry.shown.get(shown..).unwrap_or_default(), entry))
+    }
+
     /// A problem of the value at `path`. If it is absent, the place is that of what should hold it.
     pub(crate) fn problem(&self, path: &str, what: impl Into<String>) -> ConfigProblem {
         let (entry, missing) = self.nearest(path);

@@ -38,7 +38,12 @@ impl Fixture {
     /// A world whose trigger has the JSON members `trigger` besides queue and connection, and whose
     /// handler obeys `script`.
     pub(super) async fn new(trigger: &str, script: &str) -> Self {
-        let queues = [QUEUE, SECOND_QUEUE].map(QueueConfig::new);
+        Self::with_lock(trigger, script, Duration::from_mins(1)).await
+    }
+
+    /// The same, with another lock duration.
+    pub(super) async fn with_lock(trigger: &str, script: &str, lock: Duration) -> Self {
+        let queues = [QUEUE, SECOND_QUEUE].map(|name| QueueConfig::new(name).lock_duration(lock));
         let broker = Broker::start(BrokerConfig::new(queues), SystemClock::shared()).unwrap();
         let client = connect(&broker).await;
         let root = tempfile::tempdir().unwrap();

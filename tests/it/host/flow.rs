@@ -1,5 +1,7 @@
 //! How many messages, how many at a time.
 
+use std::time::{Duration, Instant};
+
 use super::fixture::{Fixture, Request, stats, until};
 
 const MANY: &str = r#", "cardinality": "many", "dataType": "binary""#;
@@ -161,4 +163,39 @@ async fn a_minimum_is_not_waited_for_beyond_its_time_nor_at_the_end() {
     let counts = fixture.counts();
     assert_eq!(counts.locked, 0);
     assert_eq!(counts.active + fixture.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_of_a_single_message_is_renewed_while_it_is_worked_on() {
+    let lock = Duration::from_secs(1);
+    let fixture = Fixture::with_lock("", "wait", lock).await;
+    fixture.send(&["{}"]).await;
+    let host = fixture.start().await;
+    fixture.requests_made(1).await;
+    let begun = Instant::now();
+    until("three locks to pass", || {
+        assert_eq!(fixture.requests().len(), 1);
+        begun.elapsed() > 3 * lock
+    })
+    .await;
+    fixture.go();
+    fixture.drained().await;
+    assert_eq!(fixture.requests().len(), 1);
+    assert_eq!(stats(&host).lost_settlements, 0);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_renewal_a_lock_ends_and_the_message_comes_again() {
+    let lock = Duration::from_secs(1);
+    let fixture = Fixture::with_lock("", "wait", lock).await;
+    fixture
+        .host_json(r#", "extensions": {"serviceBus": {"maxAutoLockRenewalDuration": "00:00:00"}}"#);
+    fixture.send(&["{}"]).await;
+    let host = fixture.start().await;
+    let requests = fixture.requests_made(2).await;
+    assert_eq!(requests[1].metadata("DeliveryCount"), 2);
+    fixture.go();
+    fixture.drained().await;
+    host.stop().await;
 }

@@ -135,6 +135,57 @@ async fn a_run_that_fails_does_not_stop_the_timer_and_runs_never_overlap() {
     host.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_run_is_tried_again_as_its_policy_says() {
+    let policy = r#"}], "retry": {"strategy": "fixedDelay", "maxRetryCount": 2, "delayInterval": "00:00:00.01"},
+        "unread": [{"#;
+    let more = format!(r#", "runOnStartup": true{policy}"#);
+    let fixture = one(HOURLY, &more).await;
+    fixture.script("status:500\nstatus:404");
+    let host = fixture.start().await;
+    until("three failed runs", || {
+        host.stats().functions["nightly"].failures == 3
+    })
+    .await;
+    let contexts: Vec<_> = fixture
+        .requests()
+        .iter()
+        .map(|request| request.body()["Metadata"]["RetryContext"].clone())
+        .collect();
+    let of = |count: u32, status: &str| {
+        let what =
+            format!("the handler answered with status {status}; what went wrong is in its own log");
+        serde_json::json!({"RetryCount": count, "MaxRetryCount": 2, "Exception": what})
+    };
+    assert_eq!(contexts[0], serde_json::Value::Null);
+    assert_eq!(contexts[1], of(1, "500 Internal Server Error"));
+    assert_eq!(contexts[2], of(2, "404 Not Found"));
+    // The policy is used up: the timer goes on, and remembers the run.
+    let status = || std::fs::read_to_string(fixture.path(STATUS)).unwrap_or_default();
+    until("the run to be remembered", || {
+        !status().contains("\"Last\":null")
+    })
+    .await;
+    assert_eq!(fixture.requests().len(), 3);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_retry() {
+    let policy = r#"}], "retry": {"strategy": "fixedDelay", "maxRetryCount": -1, "delayInterval": "01:00:00"},
+        "unread": [{"#;
+    let fixture = one(HOURLY, &format!(r#", "runOnStartup": true{policy}"#)).await;
+    fixture.script("status:500");
+    let host = fixture.start().await;
+    until("a failed run", || {
+        host.stats().functions["nightly"].failures == 1
+    })
+    .await;
+    tokio::time::timeout(Duration::from_secs(20), host.stop())
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_wrong_schedule_or_zone_is_refused_with_its_place() {
     let fixture = one("0 0 25 * * *", "")

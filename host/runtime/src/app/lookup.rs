@@ -57,7 +57,8 @@ impl Lookup {
     }
 }
 
-fn key(name: &str) -> String {
+/// The one spelling of a name by which settings are compared.
+pub(super) fn key(name: &str) -> String {
     name.replace("__", ":").to_lowercase()
 }
 

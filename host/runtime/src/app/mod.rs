@@ -10,6 +10,7 @@ mod function;
 mod identity;
 mod keys;
 mod listen;
+mod local;
 mod lookup;
 mod settings;
 
@@ -21,7 +22,9 @@ use std::path::{Path, PathBuf};
 
 use hyper::header::{HeaderName, HeaderValue};
 use nightshift_bindings::MAX_FILE_BYTES;
-use nightshift_bindings::host_json::{FunctionTimeout, HostJson, HttpOptions, ServiceBusOptions};
+use nightshift_bindings::host_json::{
+    FunctionTimeout, HostJson, HttpOptions, ServiceBusOptions, SingletonOptions,
+};
 use nightshift_settings::Source;
 use nightshift_time::{SharedClock, SystemClock};
 
@@ -31,6 +34,7 @@ pub(crate) use function::{
     Function, HttpFunction, ServiceBusFunction, ServiceBusOutput, TimerFunction,
 };
 pub(crate) use keys::{Key, Keys};
+use local::Layered;
 use lookup::Lookup;
 pub(crate) use settings::HostSettings;
 pub use settings::Mode;
@@ -66,6 +70,9 @@ pub struct HostConfig {
     pub(crate) function_timeout: FunctionTimeout,
     pub(crate) service_bus: ServiceBusOptions,
     pub(crate) http: HttpOptions,
+    pub(crate) singleton: SingletonOptions,
+    /// What is not as the app asks for, and no reason not to start.
+    pub(crate) warnings: Vec<String>,
     /// What callers have to know.
     pub(crate) keys: Keys,
     pub(crate) functions: Vec<Function>,
@@ -79,19 +86,22 @@ pub struct HostConfig {
 impl HostConfig {
     /// Reads the app in the folder `app_root`; `source` holds the host's own settings
     /// (`NIGHTSHIFT_HOST_…`), the app's settings and connection strings, and overrides of
-    /// `host.json`.
+    /// `host.json`. What the app's `local.settings.json` says counts where `source` says nothing.
     pub fn load(app_root: &Path, source: &dyn Source) -> Result<Self, HostProblems> {
-        let mut problems = Vec::new();
-        let settings = settings::read(app_root, source, &mut problems);
-        let lookup = Lookup::new(source);
+        let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+        let source = Layered::read(app_root, source, &mut problems, &mut warnings);
+        let mut settings = settings::read(app_root, &source, &mut problems);
+        settings.listen = settings.listen.or(source.listen);
+        let lookup = Lookup::new(&source);
         let Some(host_json) = read_host_json(app_root, &lookup, &mut problems) else {
             // The functions' own problems can be told all the same.
             if let Ok(defaults) = HostJson::parse(app_root, DEFAULT_HOST_JSON, []) {
-                function::read_all(app_root, &defaults, &lookup, &mut problems);
+                function::read_all(app_root, &defaults, &lookup, &mut problems, &mut warnings);
             }
             return Err(HostProblems(problems));
         };
-        let functions = function::read_all(app_root, &host_json, &lookup, &mut problems);
+        let functions =
+            function::read_all(app_root, &host_json, &lookup, &mut problems, &mut warnings);
         let keys = Keys::read(settings.keys_folder.as_deref(), &mut problems);
         let handler = match &host_json.custom_handler {
             _ if functions.is_empty() => None,
@@ -115,6 +125,8 @@ impl HostConfig {
             function_timeout: host_json.function_timeout,
             service_bus: host_json.service_bus,
             http: host_json.http,
+            singleton: host_json.singleton,
+            warnings,
             keys,
             functions,
             handler,

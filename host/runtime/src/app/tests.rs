@@ -214,3 +214,144 @@ fn requests_are_answered_where_the_settings_say_or_if_a_function_needs_it() {
         Some("127.0.0.1:9")
     );
 }
+
+#[test]
+fn local_settings_count_where_the_environment_says_nothing() {
+    let web = r#"{"bindings": [{"type": "httpTrigger", "name": "req"}]}"#;
+    let local = format!(
+        r#"{{"IsEncrypted": false, "Host": {{"LocalHttpPort": 7072, "CORS": "*"}},
+            "Values": {{"Q": "theirs", "BUS": "hidden", "P": "7",
+                "NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT": 3,
+                "AzureFunctionsJobHost__functionTimeout": "00:00:09",
+                "AzureWebJobs.off.Disabled": "1"}},
+            "ConnectionStrings": {{"Second": "{BUS}"}}}}"#
+    );
+    let second = trigger("")
+        .replace("\"Bus\"", "\"Second\"")
+        .replace("\"q\"", "\"%Q%\"");
+    let root = app(&[
+        ("host.json", HOST_JSON),
+        ("handler", "#!"),
+        ("local.settings.json", &local),
+        ("first/function.json", &trigger("")),
+        ("second/function.json", &second),
+        ("off/function.json", "not read"),
+        ("web/function.json", web),
+    ]);
+    let config = load(&root, &[("Bus", BUS), ("q", "ours")]).unwrap();
+    assert_eq!(config.function_names(), ["first", "second", "web"]);
+    let Function::ServiceBus(second) = &config.functions[1] else {
+        panic!()
+    };
+    assert_eq!(second.queue, "ours");
+    assert_eq!(config.settings.batches_in_flight, 3);
+    let limit = FunctionTimeout::After(std::time::Duration::from_secs(9));
+    assert_eq!(config.function_timeout, limit);
+    assert_eq!(config.handler.as_ref().unwrap().arguments, ["-p", "7"]);
+    let listen = config.listen_address().unwrap();
+    assert_eq!(listen.to_string(), "127.0.0.1:7072");
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].contains("Host.CORS: is not used"));
+    // The handler gets what the host has, each name once.
+    let of = |name: &str| {
+        let found = config.environment.iter().filter(|(found, _)| found == name);
+        found.map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("P"), ["7"]);
+    assert_eq!((of("q"), of("Q")), (vec!["ours"], vec![]));
+    assert_eq!(of("ConnectionStrings__Second"), [BUS]);
+    let address = |name: &str, value: &str| {
+        let settings = [("Bus", BUS), (name, value)];
+        load(&root, &settings).unwrap().listen_address().unwrap()
+    };
+    assert_eq!(address("NIGHTSHIFT_HOST_LISTEN", "127.0.0.1:9").port(), 9);
+    assert_eq!(address("ASPNETCORE_URLS", "http://+:8").port(), 8);
+}
+
+#[test]
+fn local_settings_that_cannot_be_read_are_a_problem() {
+    let root = app(&[
+        ("host.json", HOST_JSON),
+        (
+            "local.settings.json",
+            r#"{"IsEncrypted": true, "Values": {"A": "x"}}"#,
+        ),
+    ]);
+    insta::assert_snapshot!(load(&root, &[]).unwrap_err(), @"
+    1 problem with the function app:
+      APP/local.settings.json:1:17: IsEncrypted: is true, and this host cannot decrypt: write the values in plain text (`func settings decrypt` does it) and set it to false
+    ");
+    fs::remove_file(root.path().join("local.settings.json")).unwrap();
+    fs::create_dir(root.path().join("local.settings.json")).unwrap();
+    insta::assert_snapshot!(load(&root, &[]).unwrap_err(), @"
+    1 problem with the function app:
+      APP/local.settings.json: cannot be read: Is a directory (os error 21)
+    ");
+}
+
+#[test]
+fn functions_are_disabled_in_both_spellings_and_others_are_not() {
+    let root = app(&[
+        ("host.json", HOST_JSON),
+        ("a/function.json", "not read"),
+        ("B-c/function.json", "not read"),
+    ]);
+    let names = |settings: &[(&str, &str)]| {
+        load(&root, settings).map(|config| config.function_names().len())
+    };
+    let dotted = [
+        ("azurewebjobs.A.disabled", "TRUE"),
+        ("AzureWebJobs.B-c.Disabled", "1"),
+    ];
+    assert_eq!(names(&dotted), Ok(0));
+    let lined = [
+        ("AzureWebJobs_a_Disabled", "true"),
+        ("AZUREWEBJOBS_B-C_DISABLED", "True"),
+    ];
+    assert_eq!(names(&lined), Ok(0));
+    let other = [
+        ("AzureWebJobs_a_Disabled", "yes"),
+        ("AzureWebJobs.B-c.Disabled", "0"),
+    ];
+    assert!(names(&other).unwrap_err().starts_with("2 problems"));
+}
+
+#[test]
+fn a_retry_policy_belongs_to_the_function_or_to_all_timers() {
+    let own =
+        r#", "retry": {"strategy": "fixedDelay", "maxRetryCount": 1, "delayInterval": "00:00:01"}"#;
+    let timer =
+        r#"{"bindings": [{"type": "timerTrigger", "name": "t", "schedule": "1.00:00:00"}]}"#;
+    let with = |text: &str| text.trim_end_matches('}').to_owned() + "}]" + own + "}";
+    let of = |text: &str| with(text.trim_end().trim_end_matches("]}"));
+    let root = app(&[
+        (
+            "host.json",
+            &HOST_JSON.replace(
+                "\"2.0\",",
+                r#""2.0", "retry": {"strategy": "exponentialBackoff", "maxRetryCount": -1,
+                    "minimumInterval": "00:00:01", "maximumInterval": "00:01:00"},"#,
+            ),
+        ),
+        ("handler", "#!"),
+        ("own/function.json", &of(timer)),
+        ("plain/function.json", timer),
+        ("queue/function.json", &of(&trigger(""))),
+    ]);
+    let config = load(&root, &[("Bus", BUS)]).unwrap();
+    let counts = config
+        .functions
+        .iter()
+        .filter_map(|function| match function {
+            Function::Timer(timer) => Some(timer.retry.as_ref().unwrap().max_retry_count),
+            _ => None,
+        });
+    assert_eq!(counts.collect::<Vec<_>>(), [Some(1), None]);
+    assert_eq!(config.warnings.len(), 1);
+    assert!(
+        config.warnings[0].contains("queue/function.json:2:"),
+        "{:?}",
+        config.warnings
+    );
+    assert!(config.warnings[0].contains("retry: is applied to timers only"));
+}

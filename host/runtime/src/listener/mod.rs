@@ -59,6 +59,9 @@ const TRIES_TOGETHER: u32 = 3;
 const LONGEST_ABSENCE: Duration = Duration::from_secs(10);
 pub(crate) const LONGEST_FAILURE: Duration = Duration::from_secs(1);
 
+/// What counts as without end.
+const WITHOUT_END: Duration = Duration::from_hours(24 * 365);
+
 /// A receiver that lived this long counts as a success, and the next pause is short again.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 
@@ -179,6 +182,7 @@ impl Listener {
             let options = ReceiverOptions {
                 prefetch: self.caller.config.service_bus.prefetch_count,
                 sub_queue: self.function.sub_queue,
+                max_auto_lock_renewal_duration: self.renewal(),
                 ..ReceiverOptions::default()
             };
             let receiver = client
@@ -270,6 +274,15 @@ impl Listener {
         }
     }
 
+    /// How long locks are renewed. Those of a batch are not, as in the real host.
+    fn renewal(&self) -> Duration {
+        let options = &self.caller.config.service_bus;
+        match self.function.cardinality {
+            Cardinality::One => options.max_auto_lock_renewal_duration.min(WITHOUT_END),
+            Cardinality::Many => Duration::ZERO,
+        }
+    }
+
     /// How many invocations of the function may be under way at a time.
     fn concurrency(&self) -> usize {
         match self.function.cardinality {
@@ -298,6 +311,8 @@ impl Listener {
             .iter()
             .filter_map(|message| message.locked_until)
             .min();
+        let renewed_until = self.caller.config.clock.now() + self.renewal();
+        let locked_until = locked_until.map(|until| until.max(renewed_until));
         let messages: Vec<_> = batch.iter_mut().map(into_trigger_message).collect();
         let result = self
             .invocation(&messages, locked_until)

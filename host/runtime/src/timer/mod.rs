@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use nightshift_bindings::function_json::DataType;
-use nightshift_bindings::invocation::encode::{Envelope, ScheduleStatus, TimerInvocation};
+use nightshift_bindings::invocation::encode::{
+    Envelope, RetryContext, ScheduleStatus, TimerInvocation,
+};
 use nightshift_telemetry::causes;
 use nightshift_time::ncrontab::Schedule;
 use nix::fcntl::{Flock, FlockArg};
@@ -30,7 +32,7 @@ use crate::call::{Caller, Failure};
 use crate::stats::Counters;
 use status::Status;
 
-/// How often a waiting host tries to get a timer's lock.
+/// How often a waiting host tries to get a timer's lock, unless `host.json` says otherwise.
 const LOCK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest sleep: the wall clock may be set in between.
@@ -48,6 +50,13 @@ pub(crate) struct Timer {
     pub(crate) cancel: CancellationToken,
 }
 
+/// What a run is told.
+struct Tick<'a> {
+    status: Option<&'a Status>,
+    is_past_due: bool,
+    retry: Option<RetryContext>,
+}
+
 impl Timer {
     /// Runs until the host stops.
     pub(crate) async fn run(self) {
@@ -63,12 +72,14 @@ impl Timer {
 
     /// One run that somebody asked for; nothing is remembered of it.
     pub(crate) async fn run_by_hand(self) {
-        // Told by the run itself.
-        self.tick(None, false).await;
+        self.run_once(None, false).await;
     }
 
     /// Waits for the lock; `None` when the host stops first.
     async fn only_one(&self) -> Option<Flock<File>> {
+        let singleton = &self.caller.config.singleton;
+        let interval = singleton.listener_lock_recovery_polling_interval;
+        let interval = interval.unwrap_or(LOCK_INTERVAL);
         let mut is_told = false;
         loop {
             match try_lock(self.folder(), &self.function.name) {
@@ -87,7 +98,7 @@ impl Timer {
             }
             tokio::select! {
                 () = self.stop.cancelled() => return None,
-                () = sleep(LOCK_INTERVAL) => {}
+                () = sleep(interval) => {}
             }
         }
     }
@@ -110,7 +121,7 @@ impl Timer {
                 return;
             }
             let begun = self.now();
-            self.tick(Some(&status), is_past_due).await;
+            self.run_once(Some(&status), is_past_due).await;
             (is_due, is_past_due) = (false, false);
             let Some(next) = plan::next(schedule, zone, begun) else {
                 self.tell_the_end();
@@ -141,13 +152,40 @@ impl Timer {
         }
     }
 
-    /// One run, which is counted and told.
-    async fn tick(&self, status: Option<&Status>, is_past_due: bool) {
+    /// One run, and as many more as the retry policy allows until one succeeds. How often was tried
+    /// is forgotten with the host.
+    async fn run_once(&self, status: Option<&Status>, is_past_due: bool) {
+        let mut tick = Tick {
+            status,
+            is_past_due,
+            retry: None,
+        };
+        // Failures are told by the run itself.
+        while let Err(failure) = self.tick(&tick).await {
+            let number = tick.retry.as_ref().map_or(0, |retry| retry.count) + 1;
+            let policy = self.function.retry.as_ref();
+            let Some(pause) = policy.and_then(|policy| policy.pause_before(number)) else {
+                return;
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+            tick.retry = Some(RetryContext {
+                count: number,
+                max_count: policy.and_then(|policy| policy.max_retry_count),
+                failure: causes(&failure),
+            });
+        }
+    }
+
+    /// One try, which is counted and told.
+    async fn tick(&self, tick: &Tick<'_>) -> Result<(), Failure> {
         let id = Uuid::new_v4();
         let begun = Instant::now();
         let running = self.counters.invocation_began();
         let outcome = tokio::select! {
-            outcome = self.call(id, status, is_past_due) => outcome,
+            outcome = self.call(id, tick) => outcome,
             () = self.cancel.cancelled() => Err(Failure::HostStopped),
         };
         drop(running);
@@ -159,22 +197,21 @@ impl Timer {
                 for line in logs {
                     tracing::info!(function.name = %name, invocation.id = %id, "{line}");
                 }
+                Ok(())
             }
-            Err(failure) => tracing::warn!(
-                function.name = %name,
-                invocation.id = %id,
-                error = causes(&failure),
-                "the invocation failed; the timer goes on"
-            ),
+            Err(failure) => {
+                tracing::warn!(
+                    function.name = %name,
+                    invocation.id = %id,
+                    error = causes(&failure),
+                    "the invocation failed; the timer goes on"
+                );
+                Err(failure)
+            }
         }
     }
 
-    async fn call(
-        &self,
-        id: Uuid,
-        status: Option<&Status>,
-        is_past_due: bool,
-    ) -> Result<Vec<String>, Failure> {
+    async fn call(&self, id: Uuid, tick: &Tick<'_>) -> Result<Vec<String>, Failure> {
         self.caller.awaited_handler().await?;
         let zone = self.function.zone;
         let envelope = Envelope {
@@ -184,17 +221,18 @@ impl Timer {
             now: self.now(),
             random: Uuid::new_v4(),
         };
-        let status = status.filter(|_| self.function.is_monitored);
-        let tick = TimerInvocation {
+        let status = tick.status.filter(|_| self.function.is_monitored);
+        let invocation = TimerInvocation {
             adjusts_for_dst: matches!(self.function.schedule, Schedule::Crontab(_)),
             status: status.map(|status| ScheduleStatus {
                 last: status.last.map(|last| last.with_timezone(&zone)),
                 next: status.next.with_timezone(&zone),
                 last_updated: status.last_updated.with_timezone(&zone),
             }),
-            is_past_due,
+            is_past_due: tick.is_past_due,
+            retry: tick.retry.clone(),
         };
-        let body = envelope.encode_timer(&tick);
+        let body = envelope.encode_timer(&invocation);
         let headers = self.caller.headers(id);
         let response = self.caller.post(&self.function.name, headers, body).await?;
         let outputs = &self.function.outputs;

@@ -14,6 +14,7 @@ use std::path::Path;
 use crate::document::Document;
 use crate::problem::{ConfigProblem, ConfigProblems};
 use crate::reader::Reader;
+use crate::retry::RetryPolicy;
 pub use http::{AuthLevel, HttpOutput, HttpTrigger};
 pub use service_bus::{
     Cardinality, DEFAULT_CONNECTION, EntityPath, ServiceBusOutput, ServiceBusTrigger,
@@ -76,6 +77,8 @@ pub enum Binding {
 pub struct FunctionJson {
     /// The bindings, in the order of the file.
     pub bindings: Vec<Binding>,
+    /// What becomes of runs that fail.
+    pub retry: Option<RetryPolicy>,
     /// What the file asks for that the host cannot do yet.
     pub unsupported: Vec<ConfigProblem>,
     document: Document,
@@ -102,13 +105,11 @@ impl FunctionJson {
             .iter()
             .filter_map(|path| read_binding(&mut reader, path, &mut unsupported))
             .collect();
-        if !reader.is_absent("retry") {
-            let what = "is not supported by this host yet: remove it";
-            unsupported.push(document.problem("retry", what));
-        }
+        let retry = crate::retry::read(&mut reader, "retry");
         reader.finish()?;
         Ok(Self {
             bindings,
+            retry,
             unsupported,
             document,
         })
@@ -155,6 +156,11 @@ impl FunctionJson {
         let mut bindings = self.bindings.iter();
         let index = bindings.position(|binding| Some(binding) == trigger);
         self.binding_problem(index.unwrap_or_default(), key, what)
+    }
+
+    /// A problem of the top-level member `key`.
+    pub fn problem(&self, key: &str, what: impl Into<String>) -> ConfigProblem {
+        self.document.problem(key, what)
     }
 
     /// A problem of the member `key` of the binding at the position `index`.

@@ -44,8 +44,7 @@ fn what_the_host_cannot_do_yet_is_collected_by_name() {
         r#"{"bindings": [
              {"type": "serviceBusTrigger", "name": "m", "topicName": "t",
               "subscriptionName": "s", "isSessionsEnabled": true},
-             {"type": "blob", "direction": "out", "name": "b", "path": "x"}],
-            "retry": {"strategy": "fixedDelay"}}"#,
+             {"type": "blob", "direction": "out", "name": "b", "path": "x"}]}"#,
     )
     .unwrap();
     let lines: Vec<String> = read.unsupported.iter().map(ToString::to_string).collect();
@@ -53,7 +52,6 @@ fn what_the_host_cannot_do_yet_is_collected_by_name() {
     f/function.json:3:61: bindings[0].isSessionsEnabled: sessions are not supported by this host yet
     f/function.json:2:70: bindings[0].topicName: topics and subscriptions are not supported by this host yet
     f/function.json:4:23: bindings[1].type: "blob" is not supported by this host yet
-    f/function.json:5:22: retry: is not supported by this host yet: remove it
     "#);
 }
 

@@ -10,6 +10,7 @@
 mod custom_handler;
 mod http;
 mod service_bus;
+mod singleton;
 mod unsupported;
 
 use std::collections::BTreeMap;
@@ -18,11 +19,13 @@ use std::time::Duration;
 
 pub use custom_handler::{CustomHandler, HandlerDescription, HttpMode};
 pub use http::HttpOptions;
-pub use service_bus::ServiceBusOptions;
+pub use service_bus::{ClientRetryOptions, ServiceBusOptions};
+pub use singleton::SingletonOptions;
 
 use crate::document::{Document, Kind};
 use crate::problem::{ConfigProblem, ConfigProblems};
 use crate::reader::Reader;
+use crate::retry::RetryPolicy;
 
 /// Settings with this prefix override keys: `AzureFunctionsJobHost__functionTimeout`.
 pub const OVERRIDE_PREFIX: &str = "AzureFunctionsJobHost__";
@@ -64,6 +67,10 @@ pub struct HostJson {
     pub service_bus: ServiceBusOptions,
     /// How HTTP functions are reached.
     pub http: HttpOptions,
+    /// How hosts decide which of them runs a timer.
+    pub singleton: SingletonOptions,
+    /// What becomes of runs that fail, for functions that do not say it themselves.
+    pub retry: Option<RetryPolicy>,
     /// The extension bundle the real host would load.
     pub extension_bundle: Option<ExtensionBundle>,
     /// Log levels by category in lower case, such as `default` or `function.orders-work.user`.
@@ -95,6 +102,8 @@ impl HostJson {
             custom_handler: custom_handler::read(&mut reader),
             service_bus: service_bus::read(&mut reader),
             http: http::read(&mut reader),
+            singleton: singleton::read(&mut reader),
+            retry: crate::retry::read(&mut reader, "retry"),
             extension_bundle: read_extension_bundle(&mut reader),
             log_levels: read_log_levels(&mut reader),
             unsupported: unsupported::find(&document),

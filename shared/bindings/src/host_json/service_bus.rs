@@ -21,6 +21,47 @@ pub struct ServiceBusOptions {
     pub min_message_batch_size: u32,
     /// How long it waits for them; 30 seconds by default.
     pub max_batch_wait_time: Duration,
+    /// How long the locks of single messages are renewed while they are worked on; 5 minutes by
+    /// default, [`Duration::MAX`] for without end.
+    pub max_auto_lock_renewal_duration: Duration,
+    /// Sessions worked on at a time by a function with `isSessionsEnabled`; 8 by default.
+    pub max_concurrent_sessions: u32,
+    /// Concurrent invocations for each of them; 1 by default.
+    pub max_concurrent_calls_per_session: u32,
+    /// How long an empty session is waited on before the next is taken; when not given, as long as
+    /// one try of the client takes.
+    pub session_idle_timeout: Option<Duration>,
+    /// How calls to the broker are tried again.
+    pub client_retry: ClientRetryOptions,
+}
+
+/// The section `clientRetryOptions`: how the client's own calls are tried again, which has nothing
+/// to do with invocations that fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientRetryOptions {
+    /// Whether pauses grow (`exponential`, the default) or stay (`fixed`).
+    pub pauses_grow: bool,
+    /// How long one try may take; one minute by default.
+    pub try_timeout: Duration,
+    /// The first pause; 0.8 seconds by default.
+    pub delay: Duration,
+    /// The longest pause; one minute by default.
+    pub max_delay: Duration,
+    /// How often a call is tried again; 3 by default.
+    pub max_retries: u32,
+}
+
+impl Default for ClientRetryOptions {
+    fn default() -> Self {
+        Self {
+            pauses_grow: true,
+            try_timeout: Duration::from_mins(1),
+            delay: Duration::from_millis(800),
+            max_delay: Duration::from_mins(1),
+            max_retries: 3,
+        }
+    }
 }
 
 impl Default for ServiceBusOptions {
@@ -32,6 +73,11 @@ impl Default for ServiceBusOptions {
             max_message_batch_size: 1_000,
             min_message_batch_size: 1,
             max_batch_wait_time: Duration::from_secs(30),
+            max_auto_lock_renewal_duration: Duration::from_mins(5),
+            max_concurrent_sessions: 8,
+            max_concurrent_calls_per_session: 1,
+            session_idle_timeout: None,
+            client_retry: ClientRetryOptions::default(),
         }
     }
 }
@@ -42,10 +88,20 @@ const LONGEST_BATCH_WAIT: Duration = Duration::from_secs(150);
 /// 32-bit signed in the extension.
 const MAX_COUNT: u32 = i32::MAX as u32;
 
+/// What the extension writes for "without end": one millisecond less than nothing.
+const INFINITE: [&str; 2] = ["-00:00:00.0010000", "-00:00:00.001"];
+
+/// The most tries and the longest pause and time of one try that the client's options allow.
+const MAX_RETRIES: u32 = 100;
+const LONGEST_DELAY: Duration = Duration::from_mins(5);
+const LONGEST_TRY: Duration = Duration::from_hours(1);
+
+fn path(key: &str) -> String {
+    format!("extensions:serviceBus:{key}")
+}
+
 pub(super) fn read(reader: &mut Reader<'_>) -> ServiceBusOptions {
-    const SECTION: &str = "extensions:serviceBus";
     let defaults = ServiceBusOptions::default();
-    let path = |key: &str| format!("{SECTION}:{key}");
     let wait = path("maxBatchWaitTime");
     let max_batch_wait_time = reader
         .time_span(&wait)
@@ -61,11 +117,18 @@ pub(super) fn read(reader: &mut Reader<'_>) -> ServiceBusOptions {
             .unwrap_or(defaults.max_message_batch_size),
         min_message_batch_size: number("minMessageBatchSize", 1)
             .unwrap_or(defaults.min_message_batch_size),
+        max_batch_wait_time,
+        max_concurrent_sessions: number("maxConcurrentSessions", 1)
+            .unwrap_or(defaults.max_concurrent_sessions),
+        max_concurrent_calls_per_session: number("maxConcurrentCallsPerSession", 1)
+            .unwrap_or(defaults.max_concurrent_calls_per_session),
         auto_complete_messages: reader.boolean(
             &path("autoCompleteMessages"),
             defaults.auto_complete_messages,
         ),
-        max_batch_wait_time,
+        max_auto_lock_renewal_duration: read_renewal(reader),
+        session_idle_timeout: reader.time_span(&path("sessionIdleTimeout")),
+        client_retry: read_client_retry(reader),
     };
     let (min, max) = (
         options.min_message_batch_size,
@@ -76,4 +139,44 @@ pub(super) fn read(reader: &mut Reader<'_>) -> ServiceBusOptions {
         reader.problem(&path("minMessageBatchSize"), what);
     }
     options
+}
+
+fn read_renewal(reader: &mut Reader<'_>) -> Duration {
+    let path = path("maxAutoLockRenewalDuration");
+    let text = reader.peek(&path).map(str::trim);
+    if text.is_some_and(|text| INFINITE.contains(&text)) {
+        return Duration::MAX;
+    }
+    let default = ServiceBusOptions::default().max_auto_lock_renewal_duration;
+    reader.time_span(&path).unwrap_or(default)
+}
+
+fn read_client_retry(reader: &mut Reader<'_>) -> ClientRetryOptions {
+    let at = |key: &str| path(&format!("clientRetryOptions:{key}"));
+    let defaults = ClientRetryOptions::default();
+    let modes = [("exponential", true), ("fixed", false)];
+    let mut span = |key: &str, default: Duration, longest: Duration, is_zero_fine: bool| {
+        let path = at(key);
+        let found = reader.time_span(&path).unwrap_or(default);
+        if found > longest || found.is_zero() && !is_zero_fine {
+            let least = if is_zero_fine {
+                ""
+            } else {
+                "more than nothing and "
+            };
+            let longest = longest.as_secs() / 60;
+            let what = format!("expected {least}at most {longest} minutes");
+            reader.problem(&path, what);
+        }
+        found
+    };
+    ClientRetryOptions {
+        try_timeout: span("tryTimeout", defaults.try_timeout, LONGEST_TRY, false),
+        delay: span("delay", defaults.delay, LONGEST_DELAY, true),
+        max_delay: span("maxDelay", defaults.max_delay, LONGEST_TRY, true),
+        pauses_grow: reader.choice(&at("mode"), &modes).unwrap_or(true),
+        max_retries: reader
+            .number(&at("maxRetries"), 0, MAX_RETRIES)
+            .unwrap_or(defaults.max_retries),
+    }
 }

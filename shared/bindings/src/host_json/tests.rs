@@ -1,5 +1,7 @@
 use super::*;
 
+mod overrides;
+
 fn parse(text: &str) -> Result<HostJson, ConfigProblems> {
     HostJson::parse(Path::new("host.json"), text, [])
 }
@@ -58,6 +60,11 @@ fn a_full_file_is_read_with_comments_and_any_case() {
         max_message_batch_size: 500,
         min_message_batch_size: 10,
         max_batch_wait_time: Duration::from_secs(1),
+        client_retry: ClientRetryOptions {
+            pauses_grow: false,
+            ..ClientRetryOptions::default()
+        },
+        ..ServiceBusOptions::default()
     };
     assert_eq!(host.service_bus, expected);
     assert_eq!(host.extension_bundle.unwrap().version, "[4.*, 5.0.0)");
@@ -179,5 +186,31 @@ fn the_http_section_is_read_and_its_faults_are_named() {
     host.json:2:39: extensions.http.maxOutstandingRequests: expected at least 1, or -1 for no limit, found 0
     host.json:2:67: extensions.http.maxConcurrentRequests: expected a whole number from -1 to 2147483647, found "many"
     host.json:1:59: extensions.http.routePrefix: has an empty segment: write it without // and without a slash at its ends
+    "#);
+}
+
+#[test]
+fn spans_beyond_what_can_be_are_refused() {
+    let problems = parse(
+        r#"{"version": "2.0",
+            "singleton": {"lockPeriod": "00:02:00", "listenerLockPeriod": "00:00:01",
+                "lockAcquisitionPollingInterval": "00:00:00.1"},
+            "extensions": {"serviceBus": {"maxAutoLockRenewalDuration": "-00:01:00",
+                "maxConcurrentSessions": 0, "sessionIdleTimeout": "soon",
+                "clientRetryOptions": {"mode": "never", "tryTimeout": "00:00:00",
+                    "delay": "01:00:00", "maxRetries": 1000}}}}"#,
+    )
+    .unwrap_err();
+    insta::assert_snapshot!(problems, @r#"
+    host.json:5:42: extensions.serviceBus.maxConcurrentSessions: expected a whole number from 1 to 2147483647, found 0
+    host.json:4:73: extensions.serviceBus.maxAutoLockRenewalDuration: expected a time span of zero or more, found "-00:01:00"
+    host.json:5:67: extensions.serviceBus.sessionIdleTimeout: expected a time span such as "00:05:00" (hours:minutes:seconds) or "1.00:00:00", found "soon"
+    host.json:6:71: extensions.serviceBus.clientRetryOptions.tryTimeout: expected more than nothing and at most 60 minutes
+    host.json:7:30: extensions.serviceBus.clientRetryOptions.delay: expected at most 5 minutes
+    host.json:6:48: extensions.serviceBus.clientRetryOptions.mode: expected "exponential" or "fixed", found "never"
+    host.json:7:56: extensions.serviceBus.clientRetryOptions.maxRetries: expected a whole number from 0 to 100, found 1000
+    host.json:2:41: singleton.lockPeriod: expected "00:00:15" to "00:01:00"
+    host.json:2:75: singleton.listenerLockPeriod: expected "00:00:15" to "00:01:00"
+    host.json:3:51: singleton.lockAcquisitionPollingInterval: expected at least half a second ("00:00:00.5")
     "#);
 }

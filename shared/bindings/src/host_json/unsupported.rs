@@ -10,7 +10,6 @@ use crate::problem::ConfigProblem;
 const KEYS: &[(&str, Option<&str>)] = &[
     ("httpWorker", None),
     ("configurationProfile", Some("default")),
-    ("retry", None),
     ("concurrency:dynamicConcurrencyEnabled", Some("false")),
     ("customHandler:http:routes", None),
     ("customHandler:description:defaultWorkerPath", None),

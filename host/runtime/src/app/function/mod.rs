@@ -47,6 +47,7 @@ pub(super) fn read_all(
     host_json: &HostJson,
     lookup: &Lookup,
     problems: &mut Vec<String>,
+    warnings: &mut Vec<String>,
 ) -> Vec<Function> {
     let names = match folder_names(app_root) {
         Ok(names) => names,
@@ -74,7 +75,14 @@ pub(super) fn read_all(
         .filter(|name| wanted(name) && !is_disabled(name, lookup))
     {
         match read_one(app_root, name, host_json, lookup) {
-            Ok(function) => functions.push(function),
+            Ok((function, file)) => {
+                if file.retry.is_some() && !matches!(function, Function::Timer(_)) {
+                    let what = "is applied to timers only: the broker delivers a failed message \
+                                again, and whoever made a request may repeat it";
+                    warnings.push(file.problem("retry", what).to_string());
+                }
+                functions.push((function, file));
+            }
             Err(found) => problems.extend(found),
         }
     }

@@ -5,6 +5,7 @@
 
 use nightshift_bindings::function_json::TimerTrigger;
 use nightshift_bindings::problem::ConfigProblem;
+use nightshift_bindings::retry::RetryPolicy;
 use nightshift_bindings::substitution::resolve_names;
 use nightshift_time::ncrontab::{Schedule, Tz, zone};
 
@@ -26,6 +27,8 @@ pub(crate) struct TimerFunction {
     pub(crate) runs_on_startup: bool,
     /// Whether the last run is remembered across restarts.
     pub(crate) is_monitored: bool,
+    /// What becomes of runs that fail.
+    pub(crate) retry: Option<RetryPolicy>,
     pub(crate) outputs: ServiceBusOutputs,
 }
 
@@ -35,6 +38,7 @@ pub(super) fn resolve(
     trigger: &TimerTrigger,
 ) -> Result<TimerFunction, Vec<ConfigProblem>> {
     let Context { file, lookup, .. } = context;
+    let retry = file.retry.clone();
     let at_schedule = |what: String| file.trigger_problem("schedule", what);
     let schedule = resolve_names(&trigger.schedule, |name| lookup.value(name))
         .map_err(|error| at_schedule(error.to_string()))
@@ -51,6 +55,7 @@ pub(super) fn resolve(
             runs_on_startup: trigger.run_on_startup,
             is_monitored: trigger.use_monitor && schedule.is_worth_monitoring(),
             schedule,
+            retry: retry.or_else(|| context.host_json.retry.clone()),
             outputs: context.outputs,
         }),
         (schedule, zone) => Err(schedule.err().into_iter().chain(zone.err()).collect()),

@@ -28,7 +28,7 @@ pub use http::{HttpBody, HttpInvocation};
 use metadata::{push_batch_metadata, push_single_metadata};
 use text::body_text;
 use time::{Form, push_time};
-pub use timer::{ScheduleStatus, TimerInvocation};
+pub use timer::{RetryContext, ScheduleStatus, TimerInvocation};
 
 /// Why messages cannot be put into an invocation; the invocation then fails before the handler is
 /// called.

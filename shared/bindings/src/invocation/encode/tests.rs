@@ -255,6 +255,7 @@ fn a_timers_tick_carries_its_state_in_its_zone() {
         random: Uuid::nil(),
     };
     let mut tick = TimerInvocation {
+        retry: None,
         adjusts_for_dst: true,
         status: Some(ScheduleStatus {
             last: None,
@@ -267,4 +268,11 @@ fn a_timers_tick_carries_its_state_in_its_zone() {
     insta::assert_snapshot!(text(&tick), @r#"{"Data":{"tick":{"IsPastDue":true,"Schedule":{"AdjustForDST":true},"ScheduleStatus":{"Last":"0001-01-01T00:00:00+00:00","LastUpdated":"2026-01-02T04:00:00.25+01:00","Next":"2026-01-02T05:00:00+01:00"}}},"Metadata":{"sys":{"MethodName":"f","RandGuid":"00000000-0000-0000-0000-000000000000","UtcNow":"2026-01-02T03:04:05Z"}}}"#);
     tick.status = None;
     assert!(text(&tick).contains(r#""ScheduleStatus":null"#));
+    tick.retry = Some(RetryContext {
+        count: 2,
+        max_count: None,
+        failure: "why".to_owned(),
+    });
+    let retry = r#""RetryContext":{"Exception":"why","MaxRetryCount":-1,"RetryCount":2}"#;
+    assert!(text(&tick).contains(retry));
 }

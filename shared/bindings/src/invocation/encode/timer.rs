@@ -31,6 +31,19 @@ pub struct TimerInvocation<Z: TimeZone> {
     pub status: Option<ScheduleStatus<Z>>,
     /// Whether the tick comes later than it was due.
     pub is_past_due: bool,
+    /// What went before, when a failed run is tried again.
+    pub retry: Option<RetryContext>,
+}
+
+/// What a run that is tried again is told (`RetryContext`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryContext {
+    /// Which retry this is, counted from 1.
+    pub count: u32,
+    /// How many there may be; `None`, on the wire -1, for without end.
+    pub max_count: Option<u32>,
+    /// Why the run before failed.
+    pub failure: String,
 }
 
 impl Envelope<'_> {
@@ -50,7 +63,15 @@ impl Envelope<'_> {
         });
         let mut named = serde_json::Map::new();
         named.insert(self.binding.to_owned(), data);
-        json!({"Data": named, "Metadata": {"sys": sys(self)}})
+        let mut metadata = json!({"sys": sys(self)});
+        if let Some(retry) = &tick.retry {
+            metadata["RetryContext"] = json!({
+                "RetryCount": retry.count,
+                "MaxRetryCount": retry.max_count.map_or(-1, i64::from),
+                "Exception": retry.failure,
+            });
+        }
+        json!({"Data": named, "Metadata": metadata})
             .to_string()
             .into_bytes()
     }
