@@ -12,6 +12,10 @@ use crate::connection::Transfer;
 use crate::encode;
 use crate::message::Message;
 
+/// The most messages of one batch: the service takes no more, whatever their size, and Microsoft's
+/// .NET SDK fills no batch further.
+const MOST_MESSAGES: usize = 4_500;
+
 /// Packs `encoded`, the encodings of `messages`, into transfers of at most `limit` bytes. A
 /// message that fits into no batch, or that would be alone in one, goes by itself.
 pub(crate) fn pack(messages: &[Message], encoded: Vec<Bytes>, limit: u64) -> Vec<Transfer> {
@@ -59,6 +63,7 @@ impl<'a> OpenBatch<'a> {
     fn takes(&mut self, message: &Message, length: usize, limit: usize) -> bool {
         let size = self.size + section_size(length);
         let fits = size <= limit
+            && self.payloads.len() < MOST_MESSAGES
             && message.session_id == self.first.session_id
             && message.partition_key == self.first.partition_key;
         if fits {
@@ -152,6 +157,14 @@ mod tests {
         let transfers = contents(pack(&messages, encoded(&messages), 1000));
         let sizes: Vec<usize> = transfers.iter().map(Vec::len).collect();
         assert_eq!(sizes, [2, 1, 1]);
+    }
+
+    #[test]
+    fn a_batch_has_no_more_messages_than_the_service_takes() {
+        let messages = vec![Message::new("x"); 2 * MOST_MESSAGES + 1];
+        let transfers = contents(pack(&messages, encoded(&messages), u64::MAX));
+        let sizes: Vec<usize> = transfers.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [MOST_MESSAGES, MOST_MESSAGES, 1]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn full(id: &str) -> Message {
         .with_reply_to("r")
         .with_reply_to_session_id("rs")
         .with_partition_key("s")
-        .with_time_to_live(Duration::from_secs(3_600))
+        .with_time_to_live(Duration::from_hours(1))
         .with_property("kind", "welcome")
 }
 
