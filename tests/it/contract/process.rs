@@ -1,6 +1,7 @@
 //! A host as a process of its own, whose log can be read.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -28,6 +29,12 @@ impl HostProcess {
             .spawn()
             .unwrap();
         Self { child, log }
+    }
+
+    /// Where it answers requests.
+    pub(super) async fn address(&self) -> SocketAddr {
+        let line = self.line("requests are answered").await;
+        line["http.address"].as_str().unwrap().parse().unwrap()
     }
 
     /// What the host has logged so far.

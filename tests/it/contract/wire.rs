@@ -24,6 +24,8 @@ pub(super) enum Reply {
     Gated(Vec<u8>),
     /// The first bytes at once, the others as soon as the test opens the gate.
     InTwo(Vec<u8>, Vec<u8>),
+    /// These bytes, and then the connection is closed.
+    Last(Vec<u8>),
     /// Nothing, until the host closes the connection.
     Never,
     /// Nothing: the connection is closed.
@@ -308,6 +310,10 @@ impl Conversation {
                 self.write(&first).await?;
                 gate.wait_for(|is_open| *is_open).await.ok()?;
                 self.write(&second).await
+            }
+            Reply::Last(bytes) => {
+                self.write(&bytes).await?;
+                None
             }
             Reply::Never => {
                 // Nothing else comes on this connection than its end.

@@ -1,5 +1,6 @@
 //! Requests byte by byte, so that wrong ones can be sent, too.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nightshift_runtime::Host;
@@ -44,9 +45,12 @@ impl Answer {
 
 /// Opens a connection to the host.
 pub(crate) async fn connect(host: &Host) -> TcpStream {
-    TcpStream::connect(host.http_address().unwrap())
-        .await
-        .unwrap()
+    connect_to(host.http_address().unwrap()).await
+}
+
+/// Opens a connection to a host that is a process of its own.
+pub(crate) async fn connect_to(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).await.unwrap()
 }
 
 /// Sends `request` as it is and reads until the host closes the connection.
