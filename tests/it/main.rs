@@ -20,5 +20,6 @@ mod crash;
 mod host;
 mod layering;
 mod outage;
+mod rust_conformance;
 mod settings;
 mod walking_skeleton;
