@@ -19,6 +19,41 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Where messages belong to sessions, a receiver holds one session at a time:
+//!
+//! ```no_run
+//! # async fn example(client: nightshift_bus::ServiceBusClient) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use nightshift_bus::{BusError, SessionReceiverOptions};
+//!
+//! let options = SessionReceiverOptions {
+//!     max_auto_lock_renewal_duration: Duration::from_mins(5),
+//!     ..SessionReceiverOptions::default()
+//! };
+//! let session = match client.accept_next_session("chats", options).await {
+//!     Ok(session) => session,
+//!     Err(BusError::NoSessionAvailable { .. }) => return Ok(()),
+//!     Err(error) => return Err(error.into()),
+//! };
+//! for message in session.receive_messages(10, Duration::from_secs(5)).await? {
+//!     session.complete_message(&message).await?;
+//! }
+//! session.close().await;
+//! # Ok(()) }
+//! ```
+//!
+//! | what | where |
+//! | --- | --- |
+//! | send one, many (in batches), at a later time | [`Sender`] |
+//! | receive, with or without prefetch, in both modes; peek; deferred messages | [`Receiver`] |
+//! | complete, abandon, release, defer, dead-letter, with changes to properties | [`Settlement`] |
+//! | sessions: by id or the next one, their lock, their state | [`SessionReceiver`] |
+//! | dead letters | [`ReceiverOptions::sub_queue`] |
+//! | shared access keys and signatures | [`ConnectionString`] |
+//! | Microsoft Entra ID and the like | [`TokenCredential`] |
+//!
+//! Not offered: rules of subscriptions, transactions, sending by way of another entity, WebSockets.
+//!
 //! The names and shapes follow the official Rust client under development, so that it can take
 //! this crate's place once it is published with what is needed here (connection strings, any host
 //! and port, batches, dead letters).
@@ -38,6 +73,8 @@
 //!   that are known not to have happened are tried again, and one whose outcome nobody knows says
 //!   so ([`BusError::SendOutcomeUnknown`]). The next call makes a new connection and opens its link
 //!   again, with growing pauses ([`RetryOptions`]). Between calls nothing is connected.
+//! - A session is the exception: it ends with its link ([`BusError::SessionLockLost`]), since going
+//!   on over another link could change the order of its messages.
 
 mod authorization;
 mod batch;

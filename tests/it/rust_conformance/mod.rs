@@ -29,6 +29,7 @@ mod deferring;
 mod duplicates;
 mod errors;
 mod expiry;
+mod forwarding;
 mod locks;
 mod peeking;
 mod receiving;
@@ -73,7 +74,7 @@ macro_rules! checks {
 }
 use checks;
 
-const MODULES: [(&str, &[Check]); 16] = [
+const MODULES: [(&str, &[Check]); 17] = [
     ("bodies", bodies::CHECKS),
     ("competing", competing::CHECKS),
     ("connections", connections::CHECKS),
@@ -82,6 +83,7 @@ const MODULES: [(&str, &[Check]); 16] = [
     ("duplicates", duplicates::CHECKS),
     ("errors", errors::CHECKS),
     ("expiry", expiry::CHECKS),
+    ("forwarding", forwarding::CHECKS),
     ("locks", locks::CHECKS),
     ("peeking", peeking::CHECKS),
     ("receiving", receiving::CHECKS),
