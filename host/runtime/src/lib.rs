@@ -16,21 +16,24 @@
 //! |---|---|---|
 //! | batches in flight of a function | 1 | 2 |
 //! | handler exits with an error | restarted at once; the third error less than 30 minutes after its predecessor stops the host | restarted at once, then with growing pauses (0.2 s doubling to 10 s) until it has run for 30 s |
-//! | handler exits with code 0 | not restarted; calls fail | restarted like after an error |
+//! | handler exits with code 0 | no notice is taken; calls go to whatever listens on its port | restarted like after an error |
 //! | handler exits with code 200 | restarted at once, not an error | the same, with pauses |
 //! | `functionTimeout` | kills the handler, with all its calls | cancels that call: its connection is closed |
 //! | stop | `SIGKILL` | `SIGTERM`, then `SIGKILL` after 5 s |
 //! | extra request headers | none | `x-nightshift-deadline`, `x-nightshift-locked-until`, the caller's `traceparent` |
 //! | body that is an AMQP value or sequence | fails its invocation | dead-lettered alone |
 //! | answer | read whole | at most 16 MiB in an envelope, any length when forwarded |
+//! | answer that is empty or `null` | waited for until `functionTimeout` | fails its invocation |
+//! | redirect in an envelope | followed | fails its invocation |
+//! | invocation while the handler starts | waits; after four times `initializationTimeout` the host stops | requests and timers wait 30 s |
+//! | the handler's port | drawn once | drawn at every start |
+//! | the handler's output | becomes log entries with levels | passed on as it is |
 //! | HTTP caller that goes away | its call goes on | its call is cancelled |
 //! | `enableForwardingHttpRequest` | holds request and answer whole, loses bodies without a length | streams |
 //! | a failed invocation's messages | abandoned at once | given back after a pause (0.1 s doubling to 1 s, over with the next success); a failed delivery counts unless the handler answered 503 or was not called |
 //! | a message that has failed three times | in a batch as before | in an invocation of its own |
 //!
-//! In both modes an answer outside 2xx, one that is no JSON object (also an empty one, on which
-//! the real host would wait until its time-out) and a redirect (which it would follow) fail the
-//! invocation. Messages are received only while the handler answers: during a restart nothing is
+//! In both modes an answer outside 2xx and one that is no JSON object fail the invocation. Messages are received only while the handler answers: during a restart nothing is
 //! fetched, and what was fetched ahead goes back without counting as delivered.
 //! The lock of a single message is renewed while it is worked on, up to `maxAutoLockRenewalDuration`;
 //! those of a batch are not, so its invocation should end before they do.
