@@ -122,12 +122,9 @@ pub struct BrokerArgs {
     /// Where to listen; port 0 takes a free one. Beyond loopback, `NIGHTSHIFT_BROKER_KEY` is needed.
     #[arg(long, default_value = "127.0.0.1:5672")]
     pub listen: SocketAddr,
-    /// A queue to serve; may be repeated.
-    #[arg(
-        long = "queue",
-        value_name = "NAME",
-        required_unless_present_any = ["config", "session_queues"]
-    )]
+    /// A queue to serve; may be repeated. Without any queue and without a `Config.json`, the queues
+    /// are those that the functions below `--app-root` name.
+    #[arg(long = "queue", value_name = "NAME")]
     pub queues: Vec<String>,
     /// A queue to serve whose messages belong to sessions; may be repeated.
     #[arg(long = "session-queue", value_name = "NAME")]
@@ -136,6 +133,11 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "FILE",
           conflicts_with_all = ["queues", "session_queues", "lock_seconds", "max_delivery_count"])]
     pub config: Option<PathBuf>,
+    /// Where to look for functions: a folder with `host.json`, and with one folder per function or
+    /// a folder `functions` of jobs.
+    #[arg(long, value_name = "DIR", default_value = ".",
+          conflicts_with_all = ["queues", "session_queues", "config"])]
+    pub app_root: PathBuf,
     /// Seconds for which a received message stays locked, 1 to 300.
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..=300))]

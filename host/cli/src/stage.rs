@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use crate::servers::remove;
 
 /// The file that makes a folder a function.
-const FUNCTION_FILE: &str = "function.json";
+pub(crate) const FUNCTION_FILE: &str = "function.json";
 
 /// A staged app.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn stage(checkout: &Path, handler: &Path, root: &Path) -> anyhow::Result<Sta
 }
 
 /// Function name and `function.json` of every door, sorted by name.
-fn doors(functions: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+pub(crate) fn doors(functions: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let mut doors = Vec::new();
     for job in folders(functions)? {
         for door in folders(&job)? {
@@ -64,7 +64,8 @@ fn doors(functions: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     Ok(doors)
 }
 
-fn folders(parent: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// The folders directly in `parent`.
+pub(crate) fn folders(parent: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?;
     Ok(entries
@@ -74,7 +75,8 @@ fn folders(parent: &Path) -> anyhow::Result<Vec<PathBuf>> {
         .collect())
 }
 
-fn name_of(folder: &Path) -> anyhow::Result<&str> {
+/// The last part of a folder's path.
+pub(crate) fn name_of(folder: &Path) -> anyhow::Result<&str> {
     let name = folder.file_name().and_then(|name| name.to_str());
     name.with_context(|| format!("the name of {} is not UTF-8", folder.display()))
 }

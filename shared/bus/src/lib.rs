@@ -52,7 +52,7 @@
 //! | shared access keys and signatures | [`ConnectionString`] |
 //! | Microsoft Entra ID and the like | [`TokenCredential`] |
 //!
-//! Not offered: rules of subscriptions, transactions, sending by way of another entity, WebSockets.
+//! Not offered: rules of subscriptions, transactions, sending by way of another entity, `WebSockets`.
 //!
 //! The names and shapes follow the official Rust client under development, so that it can take
 //! this crate's place once it is published with what is needed here (connection strings, any host

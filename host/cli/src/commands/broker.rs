@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use nightshift_broker::{
-    AccessKey, Broker, BrokerConfig, ConfigFile, ConfigFileError, QueueConfig,
-};
+use anyhow::{Context, bail};
+use nightshift_broker::{AccessKey, Broker, BrokerConfig, ConfigFile, QueueConfig};
 use nightshift_settings::{Environment, ExposeSecret, Reader};
 use nightshift_telemetry::LogFilter;
 use nightshift_time::SystemClock;
@@ -13,6 +11,7 @@ use serde_json::json;
 
 use super::settings::ELSEWHERE;
 use crate::args::BrokerArgs;
+use crate::found::Entities;
 use crate::output;
 use crate::signals::Signals;
 
@@ -57,20 +56,41 @@ pub(super) async fn run(args: BrokerArgs, is_json: bool) -> anyhow::Result<u8> {
 }
 
 /// The queues to serve, and the topics that were asked for in vain.
-fn configured(args: &BrokerArgs) -> Result<(Vec<QueueConfig>, Vec<String>), ConfigFileError> {
+fn configured(args: &BrokerArgs) -> anyhow::Result<(Vec<QueueConfig>, Vec<String>)> {
     if let Some(file) = &args.config {
         let file = ConfigFile::read(file)?;
         return Ok((file.queues, file.topics));
     }
-    let queue = |name| {
+    let queue = |name: String, has_sessions| {
         QueueConfig::new(name)
             .lock_duration(Duration::from_secs(args.lock_seconds))
             .max_delivery_count(args.max_delivery_count)
+            .requires_session(has_sessions)
     };
-    let plain = args.queues.iter().map(queue);
-    let with_sessions = args.session_queues.iter().map(queue);
-    let with_sessions = with_sessions.map(|queue| queue.requires_session(true));
-    Ok((plain.chain(with_sessions).collect(), Vec::new()))
+    let named = [(&args.queues, false), (&args.session_queues, true)];
+    let named = named.into_iter().flat_map(|(names, has_sessions)| {
+        names
+            .iter()
+            .map(move |name| queue(name.clone(), has_sessions))
+    });
+    let queues: Vec<QueueConfig> = named.collect();
+    if !queues.is_empty() {
+        return Ok((queues, Vec::new()));
+    }
+    let mut found = Entities::of_app(&args.app_root, &Environment)?;
+    let topics = std::mem::take(&mut found.topics);
+    let queues: Vec<QueueConfig> = found
+        .into_queues()
+        .map(|found| queue(found.name, found.has_sessions))
+        .collect();
+    if queues.is_empty() {
+        bail!(
+            "no function in {} names a queue: name one by --queue, give a Config.json by --config, \
+             or say by --app-root where the functions are",
+            args.app_root.display()
+        );
+    }
+    Ok((queues, topics))
 }
 
 /// Says where the broker is. A key that protects something is not shown.
@@ -139,10 +159,27 @@ mod tests {
     }
 
     #[test]
-    fn options_and_file_exclude_each_other_and_one_is_needed() {
+    fn without_options_the_functions_name_the_queues() {
+        let root = tempfile::tempdir().unwrap();
+        let args = try_args(&["--app-root", root.path().to_str().unwrap()]).unwrap();
+        let nothing = configured(&args).unwrap_err().to_string();
+        assert!(nothing.contains("--queue"), "{nothing}");
+        let folder = root.path().join("work");
+        std::fs::create_dir(&folder).unwrap();
+        let function = r#"{"bindings": [{"type": "serviceBusTrigger", "direction": "in", "name": "m",
+            "queueName": "steps", "isSessionsEnabled": true}]}"#;
+        std::fs::write(folder.join("function.json"), function).unwrap();
+        let (queues, _) = configured(&args).unwrap();
+        assert_eq!(queues[0].name, "steps");
+        assert!(queues[0].requires_session);
+    }
+
+    #[test]
+    fn the_sources_of_queues_exclude_each_other() {
         for arguments in [
-            &[][..],
-            &["--config", "f", "--queue", "q"],
+            &["--config", "f", "--queue", "q"][..],
+            &["--app-root", "d", "--queue", "q"],
+            &["--app-root", "d", "--config", "f"],
             &["--config", "f", "--session-queue", "q"],
             &["--config", "f", "--lock-seconds", "7"],
             &["--config", "f", "--max-delivery-count", "7"],
