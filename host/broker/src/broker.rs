@@ -10,7 +10,7 @@ use std::{
 };
 
 use nightshift_time::SharedClock;
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -30,13 +30,19 @@ const ANY_KEY: &str = "SAS_KEY_VALUE";
 /// How long to wait before accepting again when the machine has run out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Connections for which there is no place, looked at in case they are health probes.
+const PROBE_PLACES: usize = 64;
+
 /// What every connection needs to see.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: BrokerConfig,
     pub(crate) namespace: Arc<Namespace>,
     pub(crate) clock: SharedClock,
+    /// Clients are told to go.
     pub(crate) stop: CancellationToken,
+    /// They have gone.
+    stopped: CancellationToken,
     next_connection: AtomicU64,
 }
 
@@ -47,6 +53,7 @@ impl Shared {
             config,
             clock,
             stop: CancellationToken::new(),
+            stopped: CancellationToken::new(),
             next_connection: AtomicU64::new(1),
         })
     }
@@ -58,6 +65,7 @@ pub struct Broker {
     shared: Arc<Shared>,
     local_addr: SocketAddr,
     tasks: TaskTracker,
+    accepting: JoinHandle<()>,
 }
 
 impl Broker {
@@ -75,18 +83,19 @@ impl Broker {
         let listener = TcpListener::from_std(listener).map_err(failed)?;
 
         let tasks = TaskTracker::new();
-        tasks.spawn(timekeeper::keep_time(
+        tokio::spawn(timekeeper::keep_time(
             Arc::clone(&shared.namespace),
             Arc::clone(&shared.clock),
-            shared.stop.clone(),
+            shared.stopped.clone(),
         ));
-        tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
         let queues = shared.config.queues.len();
         tracing::info!(broker.address = %local_addr, broker.queues = queues, "broker is listening");
         Ok(Self {
             shared,
             local_addr,
             tasks,
+            accepting,
         })
     }
 
@@ -138,7 +147,7 @@ impl Broker {
     /// Stops accepting, tells every client that the connection is closed by force, and returns when
     /// all connections are gone, at the latest after the configured grace. The messages are gone
     /// with the broker.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.shared.stop.cancel();
         self.tasks.close();
         if timeout(self.shared.config.limits.stop_grace, self.tasks.wait())
@@ -151,20 +160,25 @@ impl Broker {
                 "stopped before every client was told"
             );
         }
+        self.shared.stopped.cancel();
+        // From here on the port is free.
+        drop((&mut self.accepting).await);
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
         self.shared.stop.cancel();
+        self.shared.stopped.cancel();
     }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
     let places = Arc::new(Semaphore::new(shared.config.limits.connections));
+    let probe_places = Arc::new(Semaphore::new(PROBE_PLACES));
     loop {
         let accepted = tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.stopped.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -176,12 +190,22 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            let limit = shared.config.limits.connections;
-            tracing::warn!(peer.address = %peer, broker.limit = limit, "too many connections");
+        let shared = Arc::clone(&shared);
+        let is_stopping = shared.stop.is_cancelled();
+        let place = Arc::clone(&places).try_acquire_owned();
+        let Some(place) = place.ok().filter(|_| !is_stopping) else {
+            if !is_stopping {
+                let limit = shared.config.limits.connections;
+                tracing::warn!(peer.address = %peer, broker.limit = limit, "too many connections");
+            }
+            if let Ok(place) = Arc::clone(&probe_places).try_acquire_owned() {
+                tasks.spawn(async move {
+                    connection::serve_probe(stream, &shared).await;
+                    drop(place);
+                });
+            }
             continue;
         };
-        let shared = Arc::clone(&shared);
         let id = shared.next_connection.fetch_add(1, Ordering::Relaxed);
         tasks.spawn(async move {
             connection::serve(stream, peer, id, shared).await;

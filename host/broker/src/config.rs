@@ -246,6 +246,9 @@ impl QueueConfig {
 pub struct Limits {
     /// Connections at a time. The service's own quota is 5,000.
     pub connections: usize,
+    /// Bytes held by all queues together. When they are reached, senders are told that the broker
+    /// is busy until an eighth of them is free again.
+    pub total_bytes: usize,
     /// Messages held by one queue, its dead letters included.
     pub queue_messages: usize,
     /// Bytes held by one queue, its dead letters included.
@@ -266,9 +269,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 5_000,
+            connections: 10_000,
+            total_bytes: 2 * 1024 * 1024 * 1024,
             queue_messages: 10_000_000,
-            queue_bytes: 4 * 1024 * 1024 * 1024,
+            queue_bytes: 1024 * 1024 * 1024,
             duplicate_history: 5_000_000,
             unsettled_per_connection: 65_536,
             authentication: Duration::from_secs(20),

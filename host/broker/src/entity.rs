@@ -16,6 +16,7 @@ use crate::{
     error::BrokerError,
     forwarding,
     queue::{Queue, Settings, SubQueue, Submission, Unsuitable, check_session_ids},
+    usage::Usage,
 };
 
 /// A queue that connections share.
@@ -32,6 +33,7 @@ pub(crate) struct Entity {
     forward_to: Option<Arc<Entity>>,
     forward_dead_letters_to: Option<Arc<Entity>>,
     queue: Mutex<Queue>,
+    usage: Arc<Usage>,
     clock: SharedClock,
     alarm: Arc<Alarm>,
 }
@@ -51,8 +53,10 @@ impl Entity {
     /// Adds the queues to `onward` that were given something, for receivers wait there.
     fn with_lock<T>(&self, work: impl FnOnce(&mut Queue) -> T, onward: &mut Vec<Arc<Entity>>) -> T {
         let mut queue = self.lock();
+        let bytes = queue.bytes();
         let result = work(&mut queue);
         self.forward(&mut queue, onward);
+        self.usage.change(bytes, queue.bytes());
         queue.wake();
         let deadline_ms = queue.next_deadline_ms();
         drop(queue);
@@ -75,7 +79,10 @@ impl Entity {
             let Some(target) = target else { continue };
             let now = self.clock.now();
             if queue.has_outbound(now, sub_queue) {
-                let forwarded = queue.forward(now, sub_queue, &self.name, &mut target.lock());
+                let mut into = target.lock();
+                let bytes = into.bytes();
+                let forwarded = queue.forward(now, sub_queue, &self.name, &mut into);
+                self.usage.change(bytes, into.bytes());
                 if forwarded > 0 {
                     onward.push(Arc::clone(target));
                 }
@@ -110,6 +117,7 @@ impl Namespace {
     /// Fails when a queue forwards to nowhere, or in a circle.
     pub(crate) fn new(config: &BrokerConfig, clock: &SharedClock) -> Result<Self, BrokerError> {
         let alarm = Arc::<Alarm>::default();
+        let usage = Arc::new(Usage::new(config.limits.total_bytes));
         let mut entities = HashMap::new();
         for place in forwarding::order(&config.queues)? {
             let queue = &config.queues[place];
@@ -121,7 +129,8 @@ impl Namespace {
                 requires_session: queue.requires_session,
                 forward_to: target(&queue.forward_to),
                 forward_dead_letters_to: target(&queue.forward_dead_letters_to),
-                queue: Mutex::new(Queue::new(Settings::new(queue, &config.limits))),
+                queue: Mutex::new(Queue::new(Settings::new(queue, &config.limits, &usage))),
+                usage: Arc::clone(&usage),
                 clock: Arc::clone(clock),
                 alarm: Arc::clone(&alarm),
             };

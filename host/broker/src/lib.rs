@@ -23,6 +23,7 @@ mod error;
 mod forwarding;
 mod queue;
 mod timekeeper;
+mod usage;
 
 pub use broker::Broker;
 pub use config::{AccessKey, BrokerConfig, Limits, QueueConfig};

@@ -146,6 +146,11 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "N", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub max_delivery_count: u32,
+    /// Mebibytes that all queues together may hold; senders are told to come back later when they
+    /// are reached.
+    #[arg(long, value_name = "MIB", default_value_t = 2048,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory_mib: u32,
 }
 
 /// Commands about the host.

@@ -230,6 +230,10 @@ pub(super) fn queue_full(full: QueueFull) -> AmqpError {
             );
             (condition::SERVER_BUSY, text)
         }
+        QueueFull::Broker(limit) => {
+            let text = format!("all queues together hold {limit} bytes; try again later");
+            (condition::SERVER_BUSY, text)
+        }
     };
     AmqpError::new(condition, text)
 }

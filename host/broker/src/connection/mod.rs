@@ -13,6 +13,7 @@ mod attach;
 mod cbs;
 mod delivery;
 mod grants;
+mod health;
 mod inbox;
 mod link;
 mod management;
@@ -31,7 +32,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use self::{outbox::OUTPUT_HIGH, state::Connection};
+pub(crate) use self::health::serve_probe;
+use self::{health::Caller, outbox::OUTPUT_HIGH, state::Connection};
 use crate::broker::Shared;
 
 /// No more is read while this much output waits for the client.
@@ -45,12 +47,22 @@ const LARGEST_READ: usize = 256 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves one client until it leaves, breaks the protocol, or the broker stops.
-pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, id: u64, shared: Arc<Shared>) {
+pub(crate) async fn serve(mut stream: TcpStream, peer: SocketAddr, id: u64, shared: Arc<Shared>) {
     // Answers are small and awaited; without this they would wait for the client's next move.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(connection.id = id, error = %error, "could not switch off Nagle's algorithm");
     }
     tracing::debug!(connection.id = id, peer.address = %peer, "client connected");
+    let patience = shared.config.limits.authentication;
+    let caller = tokio::select! {
+        caller = health::caller(&stream, patience) => caller,
+        () = shared.stop.cancelled() => None,
+    };
+    match caller {
+        Some(Caller::Amqp) => {}
+        Some(Caller::Http) => return health::answer(&mut stream, &shared).await,
+        None => return,
+    }
     let mut task = Task {
         connection: Connection::new(id, Arc::clone(&shared)),
         stream,

@@ -22,8 +22,9 @@ const DESCRIPTION: &str = "DeadLetterErrorDescription";
 /// The most characters of a reason or a description that the service keeps.
 const MAX_TEXT: usize = 4_096;
 
-/// The most that amendments may add to a message: the service's limit for all properties together.
-const MAX_GROWTH: usize = 64 * 1024;
+/// The most bytes to which amendments may let the application properties grow: the service's limit.
+/// A sender's own that are larger may be changed, but not grow.
+const MAX_PROPERTIES: usize = 64 * 1024;
 
 /// Application properties to set.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -109,11 +110,12 @@ impl Amendments {
         let mut out = BytesMut::with_capacity(content.len() + 256);
         out.extend_from_slice(annotations);
         out.extend_from_slice(&bare[..before]);
+        let start = out.len();
         Section::ApplicationProperties.put(&mut out, &properties);
-        out.extend_from_slice(&bare[after..]);
-        if out.len() > content.len() + MAX_GROWTH {
+        if out.len() - start > (after - before).max(MAX_PROPERTIES) {
             return Err(Unamendable::TooLarge);
         }
+        out.extend_from_slice(&bare[after..]);
         let annotations_len = u32::try_from(annotations.len()).unwrap_or(u32::MAX);
         Ok(Content::new(&out, values, annotations_len))
     }
@@ -215,7 +217,7 @@ mod tests {
         let text = properties.get(REASON).and_then(Value::as_str).unwrap();
         assert_eq!(text.chars().count(), MAX_TEXT);
 
-        let huge = Map::from_iter([("k", Bytes::from(vec![0; MAX_GROWTH]))]);
+        let huge = Map::from_iter([("k", Bytes::from(vec![0; MAX_PROPERTIES]))]);
         let refused = Amendments::from_map(Some(huge)).apply(&empty, IfMalformed::Replace);
         assert_eq!(refused.unwrap_err(), Unamendable::TooLarge);
     }

@@ -65,7 +65,10 @@ use self::{
     sessions::{SessionKey, Sessions, Shelf},
     waiters::Waiters,
 };
-use crate::config::{Limits, QueueConfig};
+use crate::{
+    config::{Limits, QueueConfig},
+    usage::Usage,
+};
 
 /// How one queue behaves.
 #[derive(Debug, Clone)]
@@ -81,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) max_messages: usize,
     pub(crate) max_bytes: usize,
     pub(crate) max_history: usize,
+    /// What all queues of the broker hold.
+    pub(crate) usage: Arc<Usage>,
 }
 
 /// What is passed on to other queues.
@@ -91,7 +96,7 @@ pub(crate) struct Forwards {
 }
 
 impl Settings {
-    pub(crate) fn new(queue: &QueueConfig, limits: &Limits) -> Self {
+    pub(crate) fn new(queue: &QueueConfig, limits: &Limits, usage: &Arc<Usage>) -> Self {
         Self {
             lock_duration: queue.lock_duration,
             max_delivery_count: queue.max_delivery_count,
@@ -106,6 +111,7 @@ impl Settings {
             max_messages: limits.queue_messages,
             max_bytes: limits.queue_bytes,
             max_history: limits.duplicate_history,
+            usage: Arc::clone(usage),
         }
     }
 }
@@ -140,6 +146,8 @@ pub(crate) enum QueueFull {
     Bytes(usize),
     /// So many message ids came within the window of duplicate detection.
     History(usize),
+    /// All queues together hold so many bytes.
+    Broker(usize),
 }
 
 /// What is stored of a submission.
@@ -238,11 +246,22 @@ impl Queue {
         cost: usize,
         submissions: impl Iterator<Item = Submission>,
     ) -> Result<(), QueueFull> {
-        self.admit(now.timestamp_millis(), count, cost)?;
+        self.admit_new(now.timestamp_millis(), count, cost)?;
         for submission in submissions.take(count) {
             self.accept(now.timestamp_millis(), submission);
         }
         Ok(())
+    }
+
+    /// What comes from outside is admitted only while the whole broker has room.
+    fn admit_new(&mut self, now_ms: i64, count: usize, cost: usize) -> Result<(), QueueFull> {
+        self.admit_by_broker()?;
+        self.admit(now_ms, count, cost)
+    }
+
+    fn admit_by_broker(&self) -> Result<(), QueueFull> {
+        let exceeded = self.settings.usage.exceeded();
+        exceeded.map_or(Ok(()), |limit| Err(QueueFull::Broker(limit)))
     }
 
     fn admit(&mut self, now_ms: i64, count: usize, cost: usize) -> Result<(), QueueFull> {
@@ -383,6 +402,11 @@ impl Queue {
         let outbound = outbound.into_iter().flatten().filter_map(Outbound::next_ms);
         let all = all.into_iter().filter_map(Deadlines::next_ms);
         all.chain(outbound).min()
+    }
+
+    /// What all messages and states count for against the limits, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn counts(&self) -> QueueCounts {

@@ -28,7 +28,7 @@ impl Queue {
     ) -> Result<Vec<u64>, QueueFull> {
         let cost = submissions.iter().map(Submission::cost).sum();
         let now_ms = now.timestamp_millis();
-        self.admit(now_ms, submissions.len(), cost)?;
+        self.admit_new(now_ms, submissions.len(), cost)?;
         let accept = |submission| self.accept(now_ms, submission);
         Ok(submissions.into_iter().map(accept).collect())
     }

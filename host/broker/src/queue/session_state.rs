@@ -73,7 +73,9 @@ impl Queue {
             session.state_cost(state.map(<[u8]>::len)),
         ];
         if after > before {
-            self.admit_bytes(after - before)
+            let admitted = self.admit_by_broker();
+            admitted
+                .and_then(|()| self.admit_bytes(after - before))
                 .map_err(StateRefused::Full)?;
         }
         self.bytes = self.bytes - before + after;

@@ -43,9 +43,9 @@ async fn still_serves(address: SocketAddr) {
 async fn what_is_not_amqp_is_answered_by_our_header_and_the_end() {
     let broker = start([QueueConfig::new("q")]);
     for nonsense in [
-        &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
-        b"AMQP\x02\x01\x00\x00",
+        &b"AMQP\x02\x01\x00\x00"[..],
         &[0; 64],
+        b"\x16\x03\x01\x00\x05hello",
     ] {
         let mut stream = TcpStream::connect(broker.local_addr()).await.unwrap();
         stream.write_all(nonsense).await.unwrap();

@@ -8,9 +8,12 @@
 )]
 
 mod authorisation;
+mod bounds;
 mod client;
+mod crowd;
 mod delivery;
 mod forwarding;
+mod health;
 mod hostile;
 mod links;
 mod management;

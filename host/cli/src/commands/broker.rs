@@ -33,6 +33,7 @@ pub(super) async fn run(args: BrokerArgs, is_json: bool) -> anyhow::Result<u8> {
     reader.finish(ELSEWHERE)?;
     let (queues, topics) = configured(&args)?;
     let mut config = BrokerConfig::new(queues).listen(args.listen);
+    config.limits.total_bytes = bytes(args.memory_mib);
     if let Some(key) = key {
         let key = key.expose_secret().to_owned();
         config = config.access_key(AccessKey {
@@ -53,6 +54,12 @@ pub(super) async fn run(args: BrokerArgs, is_json: bool) -> anyhow::Result<u8> {
     signals.next().await;
     broker.stop().await;
     Ok(0)
+}
+
+fn bytes(mib: u32) -> usize {
+    usize::try_from(mib)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(1024 * 1024)
 }
 
 /// The queues to serve, and the topics that were asked for in vain.

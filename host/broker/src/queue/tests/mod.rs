@@ -32,7 +32,8 @@ impl Bench {
     }
 
     fn with_limits(config: &QueueConfig, limits: &Limits) -> Self {
-        let queue = Queue::new(Settings::new(config, limits));
+        let usage = Arc::new(Usage::new(limits.total_bytes));
+        let queue = Queue::new(Settings::new(config, limits, &usage));
         Self {
             queue,
             now: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
