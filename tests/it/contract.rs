@@ -24,8 +24,8 @@
 //! Where nothing can be seen from outside there is no test: the time limit of the host's HTTP client
 //! lies a minute beyond `functionTimeout`; the host's ping of a handler's health has no
 //! consequence; neither a flag nor a `null` can be the value of a binding of the kinds above.
-//! That half an hour forgives errors is tested beside the code (`handler::policy`), where time can
-//! be had.
+//! What takes long is tested beside the code: that half an hour forgives errors (`handler::policy`),
+//! and that a proxied call which stands still for four minutes is given up (`http::body`).
 
 mod bad_handlers;
 mod differences;

@@ -33,8 +33,9 @@
 //! | a failed invocation's messages | abandoned at once | given back after a pause (0.1 s doubling to 1 s, over with the next success); a failed delivery counts unless the handler answered 503 or was not called |
 //! | a message that has failed three times | in a batch as before | in an invocation of its own |
 //!
-//! In both modes an answer outside 2xx and one that is no JSON object fail the invocation. Messages are received only while the handler answers: during a restart nothing is
-//! fetched, and what was fetched ahead goes back without counting as delivered.
+//! In both modes an answer outside 2xx and one that is no JSON object fail the invocation. Messages
+//! are received only while the handler answers: during a restart nothing is fetched, and what was
+//! fetched ahead goes back without counting as delivered.
 //! The lock of a single message is renewed while it is worked on, up to `maxAutoLockRenewalDuration`;
 //! those of a batch are not, so its invocation should end before they do.
 

@@ -8,6 +8,8 @@ use super::wire::{Reply, Seen, answer};
 use super::world::{WEB, World, ok, stats, until, web};
 use crate::host::http_client::{ask, connect, get, read};
 
+const REQUEST: &[u8] = b"GET /api/web/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
 async fn world(script: Vec<Reply>) -> World {
     let world = World::new(WEB, &web(r#", "route": "web/{*rest}""#), script).await;
     world.host_json("", r#", "enableProxyingHttpRequest": true"#);
@@ -98,8 +100,7 @@ async fn the_answer_is_streamed() {
     let world = world(vec![Reply::InTwo(head, b"other".to_vec())]).await;
     let host = world.start().await;
     let mut caller = connect(&host).await;
-    let request = b"GET /api/web/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    caller.write_all(request).await.unwrap();
+    caller.write_all(REQUEST).await.unwrap();
     let mut got = Vec::new();
     while !got.ends_with(b"first") {
         assert!(caller.read_buf(&mut got).await.unwrap() > 0);
@@ -136,8 +137,7 @@ async fn a_refused_connection_is_tried_again() {
     let host = world.start().await;
     world.wire.shut().await;
     let mut caller = connect(&host).await;
-    let request = b"GET /api/web/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    caller.write_all(request).await.unwrap();
+    caller.write_all(REQUEST).await.unwrap();
     until("the call", || stats(&host, WEB).running == 1).await;
     world.wire.reopen().await;
     assert_eq!(read(&mut caller).await.status, 200);
@@ -162,5 +162,33 @@ async fn an_answer_that_never_begins_is_a_500() {
     let world = world(vec![Reply::Closed]).await;
     let host = world.start().await;
     assert_eq!(get(&host, "/api/web/x").await.status, 500);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_goes_away_ends_the_call() {
+    let world = world(vec![Reply::Never]).await;
+    let host = world.start().await;
+    let mut caller = connect(&host).await;
+    caller.write_all(REQUEST).await.unwrap();
+    world.wire.call(1).await;
+    drop(caller);
+    until("the end of the call", || world.wire.given_up() == 1).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_out_kills_the_handler_in_the_middle_of_its_answer() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst".to_vec();
+    let world = world(vec![Reply::InTwo(head, b"other".to_vec()), ok()]).await;
+    world.host_json(
+        r#", "functionTimeout": "00:00:01""#,
+        r#", "enableProxyingHttpRequest": true"#,
+    );
+    let host = world.start().await;
+    let answer = get(&host, "/api/web/x").await;
+    assert_eq!((answer.status, &*answer.body), (200, "first"));
+    until("a restart", || host.stats().handler.restarts == 1).await;
+    assert_eq!(get(&host, "/api/web/x").await.status, 200);
     host.stop().await;
 }

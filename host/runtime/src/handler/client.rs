@@ -82,6 +82,8 @@ pub(crate) enum CallError {
     Send(#[source] hyper_util::client::legacy::Error),
     #[error("the handler's answer broke off")]
     Receive(#[source] BoxError),
+    #[error("neither the request nor the answer has moved for {0:?}")]
+    StoodStill(Duration),
     #[error("the handler's answer is longer than {0} bytes")]
     TooLong(usize),
 }

@@ -10,7 +10,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Response, StatusCode};
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::guard::Refusal;
 use super::run::Run;
@@ -64,6 +66,8 @@ pub(super) async fn read(mut body: Incoming, most: u64) -> Result<Bytes, Refusal
 #[derive(Debug, Clone)]
 pub(super) struct SharedBody {
     inner: Arc<Mutex<Incoming>>,
+    /// When the last of it came.
+    moved: watch::Sender<Instant>,
     hint: (u64, Option<u64>),
     left: u64,
 }
@@ -74,7 +78,21 @@ impl SharedBody {
         Self {
             hint: (hint.lower(), hint.upper()),
             inner: Arc::new(Mutex::new(inner)),
+            moved: watch::Sender::new(Instant::now()),
             left: most,
+        }
+    }
+
+    /// Waits until nothing of the body has come for as long as `patience`.
+    pub(super) async fn stands_still(&self, patience: Duration) {
+        let mut moved = self.moved.subscribe();
+        loop {
+            let due = *moved.borrow_and_update() + patience;
+            tokio::select! {
+                () = sleep_until(due) => return,
+                // This body holds the sender, so it is there.
+                _ = moved.changed() => {}
+            }
         }
     }
 }
@@ -101,6 +119,7 @@ impl Body for SharedBody {
         match self.left.checked_sub(length) {
             Some(left) => {
                 self.left = left;
+                self.moved.send_replace(Instant::now());
                 Poll::Ready(Some(Ok(frame)))
             }
             None => Poll::Ready(Some(Err(BodyTooLong.into()))),
@@ -124,11 +143,19 @@ impl Body for SharedBody {
 pub(super) struct StreamedBody {
     inner: Incoming,
     run: Option<Run>,
-    /// When the run is given up.
-    deadline: Option<Instant>,
-    /// How long the body may stand still.
-    idle: Option<Duration>,
+    limits: Limits,
     alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// How long an answer may take.
+#[derive(Debug)]
+pub(super) struct Limits {
+    /// When the run is given up.
+    pub(super) deadline: Option<Instant>,
+    /// How long the body may stand still.
+    pub(super) idle: Option<Duration>,
+    /// Kills the handler if it has not kept the deadline (strict mode).
+    pub(super) kill: Option<CancellationToken>,
 }
 
 /// An answer that came too slowly.
@@ -136,18 +163,23 @@ pub(super) struct StreamedBody {
 #[error("the handler's answer did not end in time")]
 struct TooSlow;
 
+impl Limits {
+    fn punish(&self) {
+        let is_over = self
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now());
+        if let Some(kill) = self.kill.as_ref().filter(|_| is_over) {
+            kill.cancel();
+        }
+    }
+}
+
 impl StreamedBody {
-    pub(super) fn new(
-        inner: Incoming,
-        run: Run,
-        deadline: Option<Instant>,
-        idle: Option<Duration>,
-    ) -> Self {
+    pub(super) fn new(inner: Incoming, run: Run, limits: Limits) -> Self {
         let mut body = Self {
             inner,
             run: Some(run),
-            deadline,
-            idle,
+            limits,
             alarm: None,
         };
         body.set_alarm();
@@ -158,11 +190,11 @@ impl StreamedBody {
     }
 
     fn set_alarm(&mut self) {
-        let idle = self.idle.map(|idle| Instant::now() + idle);
-        let next = [self.deadline, idle].into_iter().flatten().min();
+        let idle = self.limits.idle.map(|idle| Instant::now() + idle);
+        let next = [self.limits.deadline, idle].into_iter().flatten().min();
         match (&mut self.alarm, next) {
             (Some(alarm), Some(next)) => alarm.as_mut().reset(next),
-            (alarm, Some(next)) => *alarm = Some(Box::pin(tokio::time::sleep_until(next))),
+            (alarm, Some(next)) => *alarm = Some(Box::pin(sleep_until(next))),
             (_, None) => {}
         }
     }
@@ -184,7 +216,7 @@ impl Body for StreamedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match Pin::new(&mut self.inner).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
-                if self.idle.is_some() {
+                if self.limits.idle.is_some() {
                     self.set_alarm();
                 }
                 if self.inner.is_end_stream() {
@@ -206,6 +238,7 @@ impl Body for StreamedBody {
                     .as_mut()
                     .is_some_and(|alarm| alarm.as_mut().poll(context).is_ready());
                 if is_late {
+                    self.limits.punish();
                     self.finish(true);
                     return Poll::Ready(Some(Err(TooSlow.into())));
                 }
@@ -222,3 +255,6 @@ impl Body for StreamedBody {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests;

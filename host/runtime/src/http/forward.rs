@@ -22,7 +22,7 @@ use nightshift_bindings::host_json::{FunctionTimeout, HttpMode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, sleep};
 
-use super::body::{ReplyBody, SharedBody, StreamedBody, read, reply};
+use super::body::{Limits, ReplyBody, SharedBody, StreamedBody, read, reply};
 use super::guard::{Asked, Refusal};
 use super::run::Run;
 use crate::app::Mode;
@@ -100,7 +100,10 @@ impl Forwarding<'_> {
     ) -> Result<Response<ReplyBody>, (Failure, Run)> {
         let begun = Instant::now();
         let answer = self.caller.limited(handler, async {
-            let answer = self.send(handler, &payload, &run).await?;
+            let answer = tokio::select! {
+                answer = self.send(handler, &payload, &run) => answer?,
+                () = self.stands_still(&payload) => return Err(CallError::StoodStill(PROXY_PATIENCE)),
+            };
             let (parts, body) = answer.into_parts();
             if self.is_whole() {
                 return Ok((parts, Err(read_answer(body, usize::MAX).await?)));
@@ -117,12 +120,16 @@ impl Forwarding<'_> {
                 reply(parts.status, whole)
             }
             Ok(stream) => {
-                let deadline = match self.caller.config.function_timeout {
-                    FunctionTimeout::After(limit) => Some(begun + limit),
-                    FunctionTimeout::Unlimited => None,
+                let is_strict = self.caller.mode() == Mode::Strict;
+                let limits = Limits {
+                    deadline: match self.caller.config.function_timeout {
+                        FunctionTimeout::After(limit) => Some(begun + limit),
+                        FunctionTimeout::Unlimited => None,
+                    },
+                    idle: (self.mode == HttpMode::Proxy).then_some(PROXY_PATIENCE),
+                    kill: is_strict.then(|| handler.kill.clone()),
                 };
-                let idle = (self.mode == HttpMode::Proxy).then_some(PROXY_PATIENCE);
-                let body = StreamedBody::new(stream, run, deadline, idle);
+                let body = StreamedBody::new(stream, run, limits);
                 let mut response = Response::new(body.boxed_unsync());
                 *response.status_mut() = parts.status;
                 response
@@ -133,6 +140,16 @@ impl Forwarding<'_> {
             parts.headers.contains_key(TRANSFER_ENCODING),
         );
         Ok(response)
+    }
+
+    /// Waits until a proxied request has stood still for too long.
+    async fn stands_still(&self, payload: &Payload) {
+        match payload {
+            Payload::Streamed(body) if self.mode == HttpMode::Proxy => {
+                body.stands_still(PROXY_PATIENCE).await;
+            }
+            _ => std::future::pending().await,
+        }
     }
 
     async fn send(

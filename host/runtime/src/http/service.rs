@@ -135,7 +135,8 @@ impl Service {
             peer,
         };
         let custom_headers = self.custom_headers.clone();
-        let mut response = if self.caller.mode() == Mode::Strict {
+        let is_proxied = visit.target.function.mode == HttpMode::Proxy;
+        let mut response = if self.caller.mode() == Mode::Strict && !is_proxied {
             // A caller that goes away leaves its call behind, as in the real host.
             let call = tokio::spawn(async move { self.call(request, visit).await });
             call.await
