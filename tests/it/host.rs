@@ -12,6 +12,7 @@ mod fuzz;
 mod http;
 pub(crate) mod http_client;
 mod identity;
+mod keys;
 mod lifecycle;
 mod outputs;
 mod timer;

@@ -12,11 +12,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::app::{Function, HostConfig, ServiceBusFunction};
 use crate::bus::Bus;
 use crate::call::Caller;
+use crate::gate::Gate;
 use crate::handler::{Handler, HandlerClient, HandlerState};
 use crate::http::{HttpServer, HttpTarget, Service};
 use crate::listener::{LONGEST_FAILURE, Listener, Pauses};
@@ -94,7 +96,8 @@ impl Host {
             begun: Instant::now(),
             counters: BTreeMap::new(),
             handler: None,
-            drain: stop.child_token(),
+            gate: Gate::new(),
+            by_hand: TaskTracker::new(),
         };
         let bus = Arc::new(Bus::new(client_options(&config)));
         for warning in &config.warnings {
@@ -152,7 +155,7 @@ impl Host {
                         function,
                         caller: caller.clone(),
                         counters,
-                        stop: self.monitor.drain.clone(),
+                        gate: self.monitor.gate.clone(),
                         cancel: self.cancel.clone(),
                     };
                     self.listeners.spawn(timer.run());
@@ -171,7 +174,7 @@ impl Host {
             function,
             caller: caller.clone(),
             counters,
-            stop: self.monitor.drain.clone(),
+            gate: self.monitor.gate.clone(),
             cancel: self.cancel.clone(),
             failures: Mutex::new(Pauses::up_to(LONGEST_FAILURE)),
         };
@@ -191,7 +194,7 @@ impl Host {
         let service = Arc::new(service);
         self.listeners.spawn(server.run(service, stop, cancel));
         tracing::info!(http.address = %address, "requests are answered");
-        if !address.ip().is_loopback() && !caller.config.keys.are_configured {
+        if !address.ip().is_loopback() && !caller.config.keys.are_configured() {
             tracing::warn!(
                 "everybody can reach this host and there are no keys, so it answers only anonymous \
                  functions: set NIGHTSHIFT_HOST_KEYS_DIR"
@@ -235,9 +238,14 @@ impl Host {
     /// invocations up to the grace period and gives up the rest, settles their messages, closes
     /// the connections, and then ends the handler.
     pub async fn stop(mut self) {
+        self.monitor.gate.end();
         self.stop.cancel();
-        let listeners = &mut self.listeners;
-        let mut all_done = async || while listeners.join_next().await.is_some() {};
+        let (listeners, by_hand) = (&mut self.listeners, &self.monitor.by_hand);
+        by_hand.close();
+        let mut all_done = async || {
+            while listeners.join_next().await.is_some() {}
+            by_hand.wait().await;
+        };
         if timeout(self.shutdown_grace, all_done()).await.is_err() {
             tracing::warn!(
                 "invocations did not end within {:?}; their messages go back to the broker",

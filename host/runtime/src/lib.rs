@@ -42,6 +42,7 @@
 pub mod app;
 mod bus;
 mod call;
+mod gate;
 mod handler;
 mod host;
 mod http;

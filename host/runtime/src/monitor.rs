@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::gate::Gate;
 use crate::handler::{HandlerState, HandlerWatch};
 use crate::stats::{Counters, HandlerStats, HostStats};
 
@@ -18,8 +19,10 @@ pub(crate) struct Monitor {
     pub(crate) begun: Instant,
     pub(crate) counters: BTreeMap<String, Arc<Counters>>,
     pub(crate) handler: Option<HandlerWatch>,
-    /// Cancelled when nothing more is to be received.
-    pub(crate) drain: CancellationToken,
+    /// Whether anything more is to be received.
+    pub(crate) gate: Gate,
+    /// The runs that somebody asked for.
+    pub(crate) by_hand: TaskTracker,
 }
 
 /// How far a drain has come.
@@ -64,6 +67,9 @@ impl Monitor {
 
     /// The real host's word for the state the host is in.
     pub(crate) fn state_name(&self) -> &'static str {
+        if self.gate.is_offline() {
+            return "Offline";
+        }
         match self.state().map(|state| state.borrow().clone()) {
             Some(HandlerState::Ready(_)) | None => "Running",
             Some(HandlerState::Starting) => "Starting",
@@ -80,7 +86,7 @@ impl Monitor {
 
     /// How far a drain has come.
     pub(crate) fn drain(&self) -> Drain {
-        match (self.drain.is_cancelled(), self.running()) {
+        match (!self.gate.is_open(), self.running()) {
             (false, _) => Drain::Disabled,
             (true, 0) => Drain::Completed,
             (true, _) => Drain::InProgress,

@@ -200,3 +200,100 @@ async fn the_backlog_counts_what_waits_and_what_is_worked_on() {
     assert_eq!(get(&host, "/admin/host/backlog").await.json()["total"], 0);
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_host_resumes() {
+    let fixture = fixture("ok").await;
+    let host = fixture.start().await;
+    assert_eq!(
+        ask(&host, "POST /admin/host/drain", "", "").await.status,
+        202
+    );
+    until("the listener to stop", || {
+        !host.stats().functions[FUNCTION].is_listening
+    })
+    .await;
+    fixture.send(&["{}"]).await;
+    assert_eq!(fixture.counts().active, 1);
+    let resumed = ask(&host, "POST /admin/host/resume", "", "").await;
+    assert_eq!(
+        (resumed.status, &resumed.json()["state"]),
+        (200, &"Running".into())
+    );
+    fixture.drained().await;
+    assert_eq!(fixture.requests().len(), 1);
+    let status = get(&host, "/admin/host/drain/status").await.json();
+    assert_eq!(status["state"], "Disabled");
+    assert_eq!(get(&host, "/healthz/ready").await.status, 200);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_goes_offline_and_comes_back() {
+    let web = r#"{"bindings": [{"type": "httpTrigger", "name": "req", "authLevel": "anonymous"},
+        {"type": "http", "direction": "out", "name": "res"}]}"#;
+    let timer =
+        r#"{"bindings": [{"type": "timerTrigger", "name": "t", "schedule": "*/1 * * * * *"}]}"#;
+    let fixture = Fixture::with_functions(&[("web", web), ("tick", timer)], "ok").await;
+    let host = fixture.start().await;
+    let set = async |state: &str| {
+        let body = format!("\"{state}\"");
+        ask(&host, "PUT /admin/host/state", JSON, &body)
+            .await
+            .status
+    };
+    assert_eq!(set("sleeping").await, 400);
+    assert_eq!(
+        ask(&host, "PUT /admin/host/state", JSON, "{}").await.status,
+        400
+    );
+    assert_eq!(set("Running").await, 200);
+    assert_eq!(get(&host, "/api/web").await.status, 200);
+    assert_eq!(set("offline").await, 202);
+    assert_eq!(set("offline").await, 200);
+    assert_eq!(get(&host, "/api/web").await.status, 503);
+    assert_eq!(
+        get(&host, "/admin/host/status").await.json()["state"],
+        "Offline"
+    );
+    assert_eq!(get(&host, "/healthz/ready").await.status, 503);
+    assert_eq!(
+        ask(&host, "POST /admin/host/resume", "", "").await.status,
+        409
+    );
+    until("the timer to be left alone", || {
+        !host.stats().functions["tick"].is_listening
+    })
+    .await;
+    let ticks = host.stats().functions["tick"].invocations;
+    assert_eq!(set("running").await, 202);
+    assert_eq!(get(&host, "/api/web").await.status, 200);
+    until("the timer to go on", || {
+        host.stats().functions["tick"].invocations > ticks
+    })
+    .await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_runs_by_hand() {
+    let fixture = fixture("wait").await;
+    let host = fixture.start().await;
+    let path = format!("POST /admin/functions/{FUNCTION}");
+    assert_eq!(ask(&host, &path, JSON, "{}").await.status, 202);
+    fixture.requests_made(1).await;
+    let address = host.http_address().unwrap();
+    let stopping = tokio::spawn(host.stop());
+    // The server goes first; the run is still under way.
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!stopping.is_finished());
+    fixture.go();
+    let limit = std::time::Duration::from_secs(20);
+    tokio::time::timeout(limit, stopping)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(fixture.path("done").exists());
+}

@@ -33,7 +33,9 @@ pub(crate) use executable::HandlerCommand;
 pub(crate) use function::{
     Function, HttpFunction, ServiceBusFunction, ServiceBusOutput, TimerFunction,
 };
-pub(crate) use keys::{Key, Keys};
+pub(crate) use keys::{
+    Key, KeyScope, Keys, MASTER, MAX_KEY_BYTES, generate as generate_key, is_key_name,
+};
 use local::Layered;
 use lookup::Lookup;
 pub(crate) use settings::HostSettings;

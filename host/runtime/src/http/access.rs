@@ -6,6 +6,8 @@
 //! browser must not profit from that, so then the `Host` has to be this machine by a name that no
 //! stranger's DNS controls, and the admin pages answer no request that a page sent.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName, ORIGIN};
 use nightshift_bindings::function_json::AuthLevel;
@@ -24,13 +26,13 @@ pub(super) struct Access {
 }
 
 /// A caller that may go on, with the key that it showed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caller<'a>(pub(super) Option<&'a Key>);
+#[derive(Debug, Clone)]
+pub(super) struct Caller(pub(super) Option<Arc<Key>>);
 
 impl Access {
     pub(super) fn new(keys: &Keys, is_loopback: bool) -> Self {
         Self {
-            needs_keys: keys.are_configured || !is_loopback,
+            needs_keys: keys.are_configured() || !is_loopback,
             keys: keys.clone(),
         }
     }
@@ -43,12 +45,12 @@ impl Access {
         headers: &HeaderMap,
         level: AuthLevel,
         function: Option<&str>,
-    ) -> Result<Caller<'_>, Refusal> {
+    ) -> Result<Caller, Refusal> {
         if !self.needs_keys {
             return Self::admit_neighbour(asked, headers, function);
         }
         let key = presented(asked, headers).and_then(|key| self.keys.find(key, function));
-        let reached = key.map_or(AuthLevel::Anonymous, Key::level);
+        let reached = key.as_ref().map_or(AuthLevel::Anonymous, |key| key.level());
         if reached < level {
             return Err(Refusal(
                 StatusCode::UNAUTHORIZED,
@@ -58,11 +60,11 @@ impl Access {
         Ok(Caller(key))
     }
 
-    fn admit_neighbour<'a>(
+    fn admit_neighbour(
         asked: &Asked,
         headers: &HeaderMap,
         function: Option<&str>,
-    ) -> Result<Caller<'a>, Refusal> {
+    ) -> Result<Caller, Refusal> {
         if !names_this_machine(&asked.host) {
             return Err(Refusal(
                 StatusCode::FORBIDDEN,

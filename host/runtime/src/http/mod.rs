@@ -12,6 +12,7 @@ mod body;
 mod envelope;
 mod forward;
 mod guard;
+mod keys;
 mod metrics;
 mod pages;
 mod run;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::body::{ReplyBody, read, reply};
 use super::guard::{Asked, Refusal};
+use super::keys::KeysPath;
 use super::metrics;
 use super::service::Service;
 use crate::app::Function;
@@ -21,7 +22,7 @@ use crate::listener::{ByHand, backlog};
 use crate::timer::Timer;
 
 /// The largest body of an admin request, in bytes.
-const MAX_ADMIN_BYTES: u64 = 1024 * 1024;
+pub(super) const MAX_ADMIN_BYTES: u64 = 1024 * 1024;
 
 impl Service {
     /// The answer of one of the host's own pages; the request comes back if it is for none.
@@ -50,6 +51,9 @@ impl Service {
             }
             [_, rest @ ..] if is_admin => {
                 self.admit_admin(asked, &request)?;
+                if let Some(path) = KeysPath::of(rest) {
+                    return Ok(Ok(self.keys_page(path, request).await?));
+                }
                 let rest: Vec<String> = rest.iter().map(|word| word.to_lowercase()).collect();
                 let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
                 match rest.as_slice() {
@@ -58,8 +62,12 @@ impl Service {
                     _ if is_get => self.admin_get(&rest),
                     ["host", "drain"] if is_post => {
                         tracing::info!("a drain was asked for: nothing more is received");
-                        self.monitor.drain.cancel();
+                        self.monitor.gate.drain();
                         reply(StatusCode::ACCEPTED, "")
+                    }
+                    ["host", "resume"] if is_post => self.resume(),
+                    ["host", "state"] if *request.method() == Method::PUT => {
+                        self.set_state(request).await?
                     }
                     _ => reply(StatusCode::NOT_FOUND, ""),
                 }
@@ -78,7 +86,9 @@ impl Service {
 
     /// Whether there is any use in sending work here.
     fn readiness(&self) -> Response<ReplyBody> {
-        let missing = if self.monitor.drain.is_cancelled() {
+        let missing = if self.monitor.gate.is_offline() {
+            Some("the host is offline".to_owned())
+        } else if !self.monitor.gate.is_open() {
             Some("the host is draining".to_owned())
         } else {
             self.monitor.missing()
@@ -89,11 +99,52 @@ impl Service {
         }
     }
 
-    fn admin_get(&self, path: &[&str]) -> Response<ReplyBody> {
-        let function = |name: &str| {
-            let mut functions = self.caller.config.functions.iter();
-            functions.find(|function| function.name().eq_ignore_ascii_case(name))
+    /// The function `name`, whose case does not count.
+    pub(super) fn function(&self, name: &str) -> Option<&Function> {
+        let mut functions = self.caller.config.functions.iter();
+        functions.find(|function| function.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Ends a drain. The real host knows no way back from a state other than running.
+    fn resume(&self) -> Response<ReplyBody> {
+        let state = self.monitor.state_name();
+        if state != "Running" {
+            return reply(StatusCode::CONFLICT, "only a running host can resume");
+        }
+        if !self.monitor.gate.is_open() {
+            tracing::info!("the drain is over: the host receives again");
+            self.monitor.gate.open();
+        }
+        json_page(&json!({"state": state}))
+    }
+
+    /// `"offline"` takes the host out of service, `"running"` brings it back.
+    async fn set_state(&self, request: Request<Incoming>) -> Result<Response<ReplyBody>, Refusal> {
+        let what = "expected \"running\" or \"offline\" as JSON";
+        let bad = Refusal(StatusCode::BAD_REQUEST, what);
+        let body = read(request.into_body(), MAX_ADMIN_BYTES).await?;
+        let wanted: String = serde_json::from_slice(&body).map_err(|_| bad)?;
+        let gate = &self.monitor.gate;
+        let is_offline = gate.is_offline();
+        let changes = match wanted.to_ascii_lowercase().as_str() {
+            "offline" => !is_offline,
+            "running" => is_offline,
+            _ => return Err(bad),
         };
+        if !changes {
+            return Ok(reply(StatusCode::OK, ""));
+        }
+        if is_offline {
+            gate.open();
+        } else {
+            gate.go_offline();
+        }
+        tracing::info!(host.state = %self.monitor.state_name(), "the host's state was set");
+        Ok(reply(StatusCode::ACCEPTED, ""))
+    }
+
+    fn admin_get(&self, path: &[&str]) -> Response<ReplyBody> {
+        let function = |name: &str| self.function(name);
         match path {
             ["host", "status"] => json_page(&self.status()),
             ["host", "drain", "status"] => json_page(&json!({
@@ -184,9 +235,7 @@ impl Service {
         request: Request<Incoming>,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let bad = |what: &'static str| Refusal(StatusCode::BAD_REQUEST, what);
-        let mut functions = self.caller.config.functions.iter();
-        let Some(function) = functions.find(|function| function.name().eq_ignore_ascii_case(name))
-        else {
+        let Some(function) = self.function(name) else {
             return Ok(not_found());
         };
         let kind = request
@@ -216,19 +265,20 @@ impl Service {
         let (caller, cancel) = (self.caller.clone(), self.cancel.clone());
         match function.clone() {
             Function::ServiceBus(function) => {
-                tokio::spawn(ByHand::new(caller, function, counters).run(input, cancel));
+                let run = ByHand::new(caller, function, counters).run(input, cancel);
+                self.monitor.by_hand.spawn(run);
                 Ok(reply(StatusCode::ACCEPTED, ""))
             }
             Function::Timer(function) => {
-                let stop = self.monitor.drain.clone();
+                let gate = self.monitor.gate.clone();
                 let timer = Timer {
                     function,
                     caller,
                     counters,
-                    stop,
+                    gate,
                     cancel,
                 };
-                tokio::spawn(timer.run_by_hand());
+                self.monitor.by_hand.spawn(timer.run_by_hand());
                 Ok(reply(StatusCode::ACCEPTED, ""))
             }
             Function::Http(_) => Err(bad("an HTTP function is called at its own address")),
@@ -240,11 +290,11 @@ fn is(word: &str, expected: &str) -> bool {
     word.eq_ignore_ascii_case(expected)
 }
 
-fn not_found() -> Response<ReplyBody> {
+pub(super) fn not_found() -> Response<ReplyBody> {
     reply(StatusCode::NOT_FOUND, "")
 }
 
-fn json_page(value: &Value) -> Response<ReplyBody> {
+pub(super) fn json_page(value: &Value) -> Response<ReplyBody> {
     with_type(value.to_string(), "application/json; charset=utf-8")
 }
 

@@ -122,11 +122,15 @@ impl Service {
         let Some((target, params)) = found else {
             return Ok(reply(StatusCode::NOT_FOUND, ""));
         };
+        if self.monitor.gate.is_offline() {
+            let what = "the host is offline";
+            return Ok(reply(StatusCode::SERVICE_UNAVAILABLE, what));
+        }
         let (level, name) = (target.function.auth_level, &target.function.name);
         let admitted = self
             .access
             .admit(&asked, request.headers(), level, Some(name))?;
-        let key = admitted.0.cloned();
+        let key = admitted.0;
         let visit = Visit {
             target,
             params,
@@ -187,7 +191,7 @@ impl Service {
             parts: &parts,
             asked: &visit.asked,
             params: &visit.params,
-            key: visit.key.as_ref(),
+            key: visit.key.as_deref(),
         };
         match envelope::call(&self.caller, function, request, body, &run).await {
             Ok(response) => {
@@ -226,7 +230,7 @@ struct Visit {
     target: Arc<HttpTarget>,
     params: RouteValues,
     asked: Asked,
-    key: Option<Key>,
+    key: Option<Arc<Key>>,
     peer: SocketAddr,
 }
 

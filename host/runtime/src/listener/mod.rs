@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{Mode, ServiceBusFunction};
 use crate::call::{Caller, Failure};
+use crate::gate::Gate;
 use crate::stats::Counters;
 use batch::BatchLimits;
 pub(crate) use by_hand::ByHand;
@@ -71,8 +72,8 @@ pub(crate) struct Listener {
     pub(crate) function: ServiceBusFunction,
     pub(crate) caller: Caller,
     pub(crate) counters: Arc<Counters>,
-    /// Stops receiving.
-    pub(crate) stop: CancellationToken,
+    /// Whether to receive.
+    pub(crate) gate: Gate,
     /// Gives up invocations that are under way.
     pub(crate) cancel: CancellationToken,
     /// The pauses after failed invocations.
@@ -81,7 +82,7 @@ pub(crate) struct Listener {
 
 /// Why a receiver's life ended.
 enum Ended {
-    Stopped,
+    GateClosed,
     HandlerAway,
     Lost(BusError),
 }
@@ -117,7 +118,7 @@ impl Listener {
         let mut connection = None;
         let mut pauses = Pauses::up_to(LONGEST_ABSENCE);
         let mut last_error = None;
-        while self.handler_becomes_ready().await {
+        while self.may_receive().await {
             let ended = match self.open(&mut connection).await {
                 Ok(receiver) => {
                     if last_error.take().is_some() {
@@ -133,14 +134,13 @@ impl Listener {
                 Err(ended) => ended,
             };
             match ended {
-                Ended::Stopped => break,
-                Ended::HandlerAway => {}
+                Ended::GateClosed | Ended::HandlerAway => {}
                 Ended::Lost(error) => {
                     self.tell_lost_connection(&mut last_error, &error);
                     connection = None;
                     tokio::select! {
                         () = tokio::time::sleep(pauses.next()) => {}
-                        () = self.stop.cancelled() => break,
+                        () = self.gate.closed() => {}
                     }
                 }
             }
@@ -151,20 +151,23 @@ impl Listener {
         }
     }
 
-    /// Waits for the handler; false when the host stops first.
-    async fn handler_becomes_ready(&self) -> bool {
+    /// Waits until the gate is open and the handler ready; false when the host stops first.
+    async fn may_receive(&self) -> bool {
         let mut state = self.caller.handler.clone();
-        tokio::select! {
-            () = self.stop.cancelled() => false,
-            found = state.wait_for(|state| state.ready().is_some()) => found.is_ok(),
+        while self.gate.opened().await {
+            tokio::select! {
+                () = self.gate.closed() => {}
+                found = state.wait_for(|state| state.ready().is_some()) => return found.is_ok(),
+            }
         }
+        false
     }
 
     /// Waits until nothing more may be received.
     async fn halted(&self) -> Ended {
         let mut state = self.caller.handler.clone();
         tokio::select! {
-            () = self.stop.cancelled() => Ended::Stopped,
+            () = self.gate.closed() => Ended::GateClosed,
             // An error means that the handler's supervisor is gone, and the handler with it.
             _ = state.wait_for(|state| state.ready().is_none()) => Ended::HandlerAway,
         }
@@ -192,7 +195,7 @@ impl Listener {
             Ok(receiver)
         };
         tokio::select! {
-            () = self.stop.cancelled() => Err(Ended::Stopped),
+            () = self.gate.closed() => Err(Ended::GateClosed),
             opened = open => opened.map_err(Ended::Lost),
         }
     }
@@ -362,7 +365,7 @@ impl Listener {
         let pause = locked_for.map_or(pause, |locked| pause.min(locked / 2));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = self.stop.cancelled() => {}
+            () = self.gate.closed() => {}
         }
     }
 

@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use crate::app::TimerFunction;
 use crate::call::{Caller, Failure};
+use crate::gate::Gate;
 use crate::stats::Counters;
 use status::Status;
 
@@ -44,8 +45,8 @@ pub(crate) struct Timer {
     pub(crate) function: TimerFunction,
     pub(crate) caller: Caller,
     pub(crate) counters: Arc<Counters>,
-    /// Begins no more runs.
-    pub(crate) stop: CancellationToken,
+    /// Whether to begin runs.
+    pub(crate) gate: Gate,
     /// Gives up the run that is under way.
     pub(crate) cancel: CancellationToken,
 }
@@ -58,16 +59,18 @@ struct Tick<'a> {
 }
 
 impl Timer {
-    /// Runs until the host stops.
+    /// Runs until the host stops. A host that takes on nothing leaves the timer to others.
     pub(crate) async fn run(self) {
-        self.counters.set_listening(true);
-        let Some(lock) = self.only_one().await else {
-            return;
-        };
-        tracing::info!(function.name = %self.function.name, "this host runs the timer");
-        self.keep_time().await;
-        self.counters.set_listening(false);
-        drop(lock);
+        while self.gate.opened().await {
+            self.counters.set_listening(true);
+            if let Some(lock) = self.only_one().await {
+                tracing::info!(function.name = %self.function.name, "this host runs the timer");
+                self.keep_time().await;
+                drop(lock);
+            }
+            self.counters.set_listening(false);
+            self.gate.closed().await;
+        }
     }
 
     /// One run that somebody asked for; nothing is remembered of it.
@@ -75,7 +78,7 @@ impl Timer {
         self.run_once(None, false).await;
     }
 
-    /// Waits for the lock; `None` when the host stops first.
+    /// Waits for the lock; `None` when the gate closes first.
     async fn only_one(&self) -> Option<Flock<File>> {
         let singleton = &self.caller.config.singleton;
         let interval = singleton.listener_lock_recovery_polling_interval;
@@ -97,7 +100,7 @@ impl Timer {
                 Ok(None) | Err(_) => {}
             }
             tokio::select! {
-                () = self.stop.cancelled() => return None,
+                () = self.gate.closed() => return None,
                 () = sleep(interval) => {}
             }
         }
@@ -117,7 +120,7 @@ impl Timer {
         let mut is_past_due = start.is_past_due;
         let mut is_due = is_past_due || self.function.runs_on_startup;
         loop {
-            if !is_due && !self.wait_until(status.next).await || self.stop.is_cancelled() {
+            if !is_due && !self.wait_until(status.next).await || !self.gate.is_open() {
                 return;
             }
             let begun = self.now();
@@ -136,7 +139,7 @@ impl Timer {
         }
     }
 
-    /// False when the host stops first.
+    /// False when the gate closes first.
     async fn wait_until(&self, time: DateTime<Utc>) -> bool {
         loop {
             let Ok(left) = (time - self.now()).to_std() else {
@@ -146,7 +149,7 @@ impl Timer {
                 return true;
             }
             tokio::select! {
-                () = self.stop.cancelled() => return false,
+                () = self.gate.closed() => return false,
                 () = sleep(left.min(LONGEST_SLEEP)) => {}
             }
         }
@@ -168,7 +171,7 @@ impl Timer {
                 return;
             };
             tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.gate.closed() => return,
                 () = sleep(pause) => {}
             }
             tick.retry = Some(RetryContext {
