@@ -13,7 +13,6 @@ use nightshift_amqp::{
     engine::{LinkId, SessionId},
     performative::{AmqpError, Attach, Source},
 };
-use tokio::time::Instant;
 
 use super::{
     attach::receiver_answer,
@@ -87,7 +86,7 @@ impl Connection {
     ) {
         let number = self.outbox.number(id);
         let Wanted::Named(name) = wanted else {
-            let until = Instant::now() + patience(&attach);
+            let until = self.now + patience(&attach);
             let waiting = AcceptingLink {
                 session,
                 number,
@@ -178,7 +177,7 @@ impl Connection {
 
     /// Ends the wait of receivers for whom there was no session in time.
     pub(super) fn give_up_accepting(&mut self) {
-        let now = Instant::now();
+        let now = self.now;
         while let Some(&(until, id)) = self.accepting.first()
             && until <= now
         {

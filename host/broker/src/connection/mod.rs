@@ -64,7 +64,7 @@ pub(crate) async fn serve(mut stream: TcpStream, peer: SocketAddr, id: u64, shar
         None => return,
     }
     let mut task = Task {
-        connection: Connection::new(id, Arc::clone(&shared)),
+        connection: Connection::new(id, Arc::clone(&shared), Instant::now()),
         stream,
         shared,
         read_size: SMALLEST_READ,
@@ -94,7 +94,7 @@ struct Task {
 impl Task {
     async fn run(&mut self) -> io::Result<()> {
         loop {
-            let deadline = self.connection.advance();
+            let deadline = self.connection.advance(Instant::now());
             self.write()?;
             if self.connection.engine.is_closed() {
                 if self.connection.engine.output().is_empty() {

@@ -50,13 +50,15 @@ pub(super) struct Connection {
     /// Whether one of them was accepted in this round.
     pub(super) accepted: bool,
     bell: Arc<Doorbell>,
+    /// When the round of work began.
+    pub(super) now: Instant,
     started: Instant,
     /// Since when the connection has had no link.
     linkless_since: Option<Instant>,
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(id: u64, shared: Arc<Shared>, now: Instant) -> Self {
         let config = &shared.config;
         let limits = Limits {
             max_message_size: config.max_message_size,
@@ -66,7 +68,6 @@ impl Connection {
             limits,
             ..ServerOptions::new(CONTAINER)
         };
-        let now = Instant::now();
         Self {
             id,
             engine: Engine::server(options),
@@ -80,6 +81,7 @@ impl Connection {
             accepting: BTreeSet::new(),
             accepted: false,
             bell: Arc::default(),
+            now,
             started: now,
             linkless_since: Some(now),
             shared,
@@ -90,9 +92,10 @@ impl Connection {
         &self.bell
     }
 
-    /// Does all there is to do: what the client sent, and what the queues have for it. Says when to
-    /// come back at the latest.
-    pub(super) fn advance(&mut self) -> Option<Instant> {
+    /// Does all there is to do at `now`: what the client sent, and what the queues have for it. Says
+    /// when to come back at the latest.
+    pub(super) fn advance(&mut self, now: Instant) -> Option<Instant> {
+        self.now = now;
         while self.round() {}
         self.next_deadline()
     }
@@ -209,7 +212,7 @@ impl Connection {
             Some(Link::Sender(_) | Link::Requests(_) | Link::Responses(_)) | None => {}
         }
         if self.links.is_empty() {
-            self.linkless_since = Some(Instant::now());
+            self.linkless_since = Some(self.now);
         }
     }
 
@@ -239,7 +242,7 @@ impl Connection {
 
     fn close_when_due(&mut self) {
         let limits = &self.shared.config.limits;
-        let now = Instant::now();
+        let now = self.now;
         let unauthenticated = self.grants.is_empty() && self.started + limits.authentication <= now;
         let idle = self
             .linkless_since
@@ -262,7 +265,7 @@ impl Connection {
 
     fn next_deadline(&mut self) -> Option<Instant> {
         let limits = &self.shared.config.limits;
-        let now = Instant::now();
+        let now = self.now;
         let protocol = match self.engine.tick(now.into_std()) {
             Ok(deadline) => deadline.map(Instant::from_std),
             Err(error) => {
