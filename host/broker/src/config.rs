@@ -128,6 +128,33 @@ pub struct QueueConfig {
     pub forward_to: Option<String>,
     /// The queue to which dead letters are passed on. Default: none, they stay.
     pub forward_dead_letters_to: Option<String>,
+    /// What clients may do with it. Default: everything.
+    pub status: QueueStatus,
+}
+
+/// What clients may do with a queue. What they may not is refused with
+/// `com.microsoft:entity-disabled`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueStatus {
+    /// Everything.
+    #[default]
+    Active,
+    /// Nothing.
+    Disabled,
+    /// Receive, but not send.
+    SendDisabled,
+    /// Send, but not receive.
+    ReceiveDisabled,
+}
+
+impl QueueStatus {
+    pub(crate) fn takes_messages(self) -> bool {
+        matches!(self, Self::Active | Self::ReceiveDisabled)
+    }
+
+    pub(crate) fn gives_messages(self) -> bool {
+        matches!(self, Self::Active | Self::SendDisabled)
+    }
 }
 
 impl QueueConfig {
@@ -143,6 +170,7 @@ impl QueueConfig {
             requires_session: false,
             forward_to: None,
             forward_dead_letters_to: None,
+            status: QueueStatus::default(),
         }
     }
 
@@ -199,6 +227,13 @@ impl QueueConfig {
     #[must_use]
     pub fn forward_dead_letters_to(mut self, queue: impl Into<String>) -> Self {
         self.forward_dead_letters_to = Some(queue.into());
+        self
+    }
+
+    /// The same queue in another status.
+    #[must_use]
+    pub fn status(mut self, status: QueueStatus) -> Self {
+        self.status = status;
         self
     }
 

@@ -12,7 +12,7 @@ use nightshift_time::SharedClock;
 use tokio::sync::Notify;
 
 use crate::{
-    config::BrokerConfig,
+    config::{BrokerConfig, QueueStatus},
     error::BrokerError,
     forwarding,
     queue::{Queue, Settings, SubQueue, Submission, Unsuitable, check_session_ids},
@@ -30,6 +30,7 @@ pub(crate) struct Entity {
     pub(crate) name: String,
     /// Whether its messages belong to sessions. Its dead letters never do.
     pub(crate) requires_session: bool,
+    pub(crate) status: QueueStatus,
     forward_to: Option<Arc<Entity>>,
     forward_dead_letters_to: Option<Arc<Entity>>,
     queue: Mutex<Queue>,
@@ -127,6 +128,7 @@ impl Namespace {
             let entity = Entity {
                 name: queue.name.clone(),
                 requires_session: queue.requires_session,
+                status: queue.status,
                 forward_to: target(&queue.forward_to),
                 forward_dead_letters_to: target(&queue.forward_dead_letters_to),
                 queue: Mutex::new(Queue::new(Settings::new(queue, &config.limits, &usage))),

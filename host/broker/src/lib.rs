@@ -26,7 +26,7 @@ mod timekeeper;
 mod usage;
 
 pub use broker::Broker;
-pub use config::{AccessKey, BrokerConfig, Limits, QueueConfig};
+pub use config::{AccessKey, BrokerConfig, Limits, QueueConfig, QueueStatus};
 pub use config_file::{ConfigFile, ConfigFileError};
 pub use error::BrokerError;
 pub use queue::QueueCounts;

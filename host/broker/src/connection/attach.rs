@@ -15,6 +15,7 @@ use super::{
     state::Connection,
 };
 use crate::{
+    QueueStatus,
     address::{Address, EntityAddress},
     entity::Entity,
     queue::SubQueue,
@@ -74,7 +75,7 @@ impl Connection {
                 node: Node::Cbs,
             }),
             Address::Management(address) => {
-                self.entity(&address)?;
+                self.managed_entity(&address)?;
                 let node = Node::Management(address);
                 Link::Requests(RequestLink { session, node })
             }
@@ -84,6 +85,7 @@ impl Connection {
             }
             Address::Entity(address) => {
                 let entity = self.entity(&address)?;
+                enabled(&entity, QueueStatus::takes_messages)?;
                 let entity = self.index_of(&entity);
                 Link::Sender(SenderLink { session, entity })
             }
@@ -100,11 +102,12 @@ impl Connection {
         let node = match address(attach.source_address())? {
             Address::Cbs => Node::Cbs,
             Address::Management(address) => {
-                self.entity(&address)?;
+                self.managed_entity(&address)?;
                 Node::Management(address)
             }
             Address::Entity(address) => {
                 let entity = self.entity(&address)?;
+                enabled(&entity, QueueStatus::gives_messages)?;
                 let sub_queue = address.sub_queue;
                 if entity.forwards() && sub_queue == SubQueue::Active {
                     let text = "an entity that forwards its messages cannot have a receiver";
@@ -175,6 +178,12 @@ impl Connection {
         })
     }
 
+    /// The same for links to its management node.
+    fn managed_entity(&self, address: &EntityAddress) -> Result<(), AmqpError> {
+        let entity = self.entity(address)?;
+        enabled(&entity, |status| status != QueueStatus::Disabled)
+    }
+
     /// Where a queue is in the connection's list of entities.
     fn index_of(&mut self, entity: &Arc<Entity>) -> usize {
         let known = self
@@ -204,6 +213,15 @@ pub(super) fn receiver_answer(attach: &Attach) -> AttachAnswer {
         answer.snd_settle_mode = SenderSettleMode::Unsettled;
     }
     answer
+}
+
+/// Refuses what the status of a queue does not allow.
+fn enabled(entity: &Entity, is_allowed: fn(QueueStatus) -> bool) -> Result<(), AmqpError> {
+    if is_allowed(entity.status) {
+        return Ok(());
+    }
+    let text = format!("the entity {:?} is disabled for this", entity.name);
+    Err(AmqpError::new(condition::ENTITY_DISABLED, text))
 }
 
 fn not_allowed(text: &str) -> AmqpError {

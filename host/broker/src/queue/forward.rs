@@ -52,7 +52,7 @@ impl Outbound {
 
 /// The target did not take a message.
 enum NotTaken {
-    /// It will when there is room.
+    /// It will when there is room, or when it is enabled again.
     Yet,
     /// It never will, and why.
     Ever(String),
@@ -155,6 +155,9 @@ impl Queue {
         if self.settings.requires_session {
             let checked = content::check_session_ids(std::slice::from_ref(&submission));
             checked.map_err(|problem| NotTaken::Ever(problem.to_string()))?;
+        }
+        if !self.settings.status.takes_messages() {
+            return Err(NotTaken::Yet);
         }
         let admitted = self.admit(now_ms, 1, submission.cost());
         admitted.map_err(|_: QueueFull| NotTaken::Yet)?;

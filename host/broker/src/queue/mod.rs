@@ -66,7 +66,7 @@ use self::{
     waiters::Waiters,
 };
 use crate::{
-    config::{Limits, QueueConfig},
+    config::{Limits, QueueConfig, QueueStatus},
     usage::Usage,
 };
 
@@ -79,6 +79,7 @@ pub(crate) struct Settings {
     pub(crate) dead_letter_on_expiration: bool,
     pub(crate) requires_session: bool,
     pub(crate) forwards: Forwards,
+    pub(crate) status: QueueStatus,
     /// How long a message id is remembered, where duplicates are dropped.
     pub(crate) duplicate_window: Option<Duration>,
     pub(crate) max_messages: usize,
@@ -103,6 +104,7 @@ impl Settings {
             default_ttl: queue.default_ttl,
             dead_letter_on_expiration: queue.dead_letter_on_expiration,
             requires_session: queue.requires_session,
+            status: queue.status,
             forwards: Forwards {
                 messages: queue.forward_to.is_some(),
                 dead_letters: queue.forward_dead_letters_to.is_some(),

@@ -12,6 +12,7 @@ mod bounds;
 mod client;
 mod crowd;
 mod delivery;
+mod errors;
 mod forwarding;
 mod health;
 mod hostile;

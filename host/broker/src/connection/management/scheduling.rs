@@ -14,6 +14,10 @@ impl Operation<'_> {
             let text = "messages cannot be scheduled into a dead-letter queue";
             return Err(Refusal::new(400, condition::NOT_ALLOWED, text));
         }
+        if !self.entity.status.takes_messages() {
+            let text = "the entity is disabled for sending";
+            return Err(Refusal::new(403, condition::ENTITY_DISABLED, text));
+        }
         let mut submissions = Vec::new();
         for message in self.arguments.messages()? {
             read_submissions(message, false, &mut submissions).map_err(|problem| {
