@@ -44,7 +44,7 @@ struct Life {
 
 #[test]
 fn a_random_life_with_sessions_agrees_with_the_model() {
-    for seed in 0..20 {
+    for seed in 0..8 {
         let config = QueueConfig::new("q")
             .requires_session(true)
             .lock_duration(LOCK)
@@ -57,7 +57,7 @@ fn a_random_life_with_sessions_agrees_with_the_model() {
             held: Vec::new(),
             bell: Arc::default(),
         };
-        for _ in 0..3_000 {
+        for _ in 0..1_500 {
             life.step();
             life.compare(seed);
         }
