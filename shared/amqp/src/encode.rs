@@ -139,9 +139,15 @@ impl Encode for Uuid {
     }
 }
 
-impl Encode for Bytes {
+impl Encode for [u8] {
     fn encode(&self, out: &mut BytesMut) {
         put_variable(out, 0xa0, self);
+    }
+}
+
+impl Encode for Bytes {
+    fn encode(&self, out: &mut BytesMut) {
+        self[..].encode(out);
     }
 }
 

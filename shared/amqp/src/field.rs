@@ -157,7 +157,7 @@ impl Decode for String {
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         match decoder.octet()? {
-            code @ (0xa1 | 0xa3 | 0xb1 | 0xb3) => decoder.text(code >= 0xb0),
+            code @ (0xa1 | 0xa3 | 0xb1 | 0xb3) => decoder.text(code >= 0xb0).map(str::to_owned),
             code => Err(decoder.unexpected(Self::EXPECTED, code)),
         }
     }
@@ -168,7 +168,7 @@ impl Decode for Symbol {
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         match decoder.octet()? {
-            code @ (0xa1 | 0xa3 | 0xb1 | 0xb3) => decoder.text(code >= 0xb0).map(Self::from),
+            code @ (0xa1 | 0xa3 | 0xb1 | 0xb3) => decoder.text(code >= 0xb0).map(Self::read),
             code => Err(decoder.unexpected(Self::EXPECTED, code)),
         }
     }

@@ -44,10 +44,10 @@ impl Decoder<'_> {
                 let length = self.length(code == 0xb0)?;
                 self.share(length).map(Value::Binary)
             }
-            0xa1 | 0xb1 => self.text(code == 0xb1).map(Value::String),
-            0xa3 | 0xb3 => self
-                .text(code == 0xb3)
-                .map(|text| Value::Symbol(Symbol::from(text))),
+            0xa1 | 0xb1 => self
+                .text(code == 0xb1)
+                .map(|text| Value::String(text.to_owned())),
+            0xa3 | 0xb3 => self.text(code == 0xb3).map(Symbol::read).map(Value::Symbol),
             0xc0 | 0xd0 => self.list(code == 0xd0).map(Value::List),
             0xc1 | 0xd1 => self.map(code == 0xd1).map(Value::Map),
             0xe0 | 0xf0 => self.array(code == 0xf0).map(Value::Array),
@@ -105,13 +105,10 @@ impl Decoder<'_> {
     }
 
     /// Reads length and text.
-    pub(crate) fn text(&mut self, wide: bool) -> Result<String, DecodeError> {
+    pub(crate) fn text(&mut self, wide: bool) -> Result<&str, DecodeError> {
         let length = self.length(wide)?;
         let octets = self.take(length)?;
-        match std::str::from_utf8(octets) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(self.malformed("UTF-8 text")),
-        }
+        std::str::from_utf8(octets).map_err(|_| self.malformed("UTF-8 text"))
     }
 
     fn list(&mut self, wide: bool) -> Result<Vec<Value>, DecodeError> {

@@ -47,6 +47,11 @@ impl<T> Unsettled<T> {
         self.entries.get(&delivery_id)
     }
 
+    /// Looks a delivery up, to change what is known of it.
+    pub fn get_mut(&mut self, delivery_id: u32) -> Option<&mut T> {
+        self.entries.get_mut(&delivery_id)
+    }
+
     /// Forgets a delivery.
     pub fn remove(&mut self, delivery_id: u32) -> Option<T> {
         self.entries.remove(&delivery_id)

@@ -15,9 +15,38 @@ impl Symbol {
         Self(Cow::Borrowed(text))
     }
 
+    /// A symbol that was read. The names that every message of Service Bus carries cost no
+    /// allocation.
+    pub(crate) fn read(text: &str) -> Self {
+        match COMMON.iter().find(|common| **common == text) {
+            Some(common) => Self::from_static(common),
+            None => Self::from(text.to_owned()),
+        }
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Names of the annotations that the service puts on messages.
+const COMMON: [&str; 10] = [
+    "x-opt-sequence-number",
+    "x-opt-enqueued-time",
+    "x-opt-locked-until",
+    "x-opt-lock-token",
+    "x-opt-message-state",
+    "x-opt-enqueue-sequence-number",
+    "x-opt-partition-key",
+    "x-opt-partition-id",
+    "x-opt-scheduled-enqueue-time",
+    "x-opt-deadletter-source",
+];
+
+impl From<Symbol> for String {
+    fn from(symbol: Symbol) -> Self {
+        symbol.0.into_owned()
     }
 }
 
