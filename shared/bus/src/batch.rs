@@ -5,11 +5,13 @@
 //! message's session and partition, so a batch ends where those change; the order of the messages
 //! stays as given.
 
-use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+
+use bytes::BytesMut;
 use nightshift_amqp::message::{BATCH_FORMAT, MESSAGE_FORMAT, Section};
 
 use crate::connection::Transfer;
-use crate::encode;
+use crate::encode::{self, Encoded};
 use crate::message::Message;
 
 /// The most messages of one batch: the service takes no more, whatever their size, and Microsoft's
@@ -18,23 +20,23 @@ const MOST_MESSAGES: usize = 4_500;
 
 /// Packs `encoded`, the encodings of `messages`, into transfers of at most `limit` bytes. A
 /// message that fits into no batch, or that would be alone in one, goes by itself.
-pub(crate) fn pack(messages: &[Message], encoded: Vec<Bytes>, limit: u64) -> Vec<Transfer> {
+pub(crate) fn pack(messages: &[Message], encoded: &Encoded, limit: u64) -> Vec<Transfer> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut transfers = Vec::new();
     let mut open: Option<OpenBatch<'_>> = None;
-    for (message, payload) in messages.iter().zip(encoded) {
+    for (index, message) in messages.iter().enumerate() {
+        let length = encoded.get(index).len();
         if let Some(batch) = &mut open
-            && batch.takes(message, payload.len(), limit)
+            && batch.takes(message, length, limit)
         {
-            batch.payloads.push(payload);
             continue;
         }
-        let next = OpenBatch::begin(message, payload);
+        let next = OpenBatch::begin(index, message, length);
         if let Some(full) = open.replace(next) {
-            transfers.push(full.close());
+            transfers.push(full.close(encoded));
         }
     }
-    transfers.extend(open.map(OpenBatch::close));
+    transfers.extend(open.map(|batch| batch.close(encoded)));
     transfers
 }
 
@@ -42,49 +44,49 @@ pub(crate) fn pack(messages: &[Message], encoded: Vec<Bytes>, limit: u64) -> Vec
 struct OpenBatch<'a> {
     first: &'a Message,
     envelope: BytesMut,
-    payloads: Vec<Bytes>,
+    /// Which messages are in it.
+    members: Range<usize>,
     size: usize,
 }
 
 impl<'a> OpenBatch<'a> {
-    fn begin(first: &'a Message, payload: Bytes) -> Self {
+    fn begin(index: usize, first: &'a Message, length: usize) -> Self {
         let mut envelope = BytesMut::new();
         encode::envelope(first, &mut envelope);
-        let size = envelope.len() + section_size(payload.len());
+        let size = envelope.len() + section_size(length);
         Self {
             first,
             envelope,
-            payloads: vec![payload],
+            members: index..index + 1,
             size,
         }
     }
 
-    /// Adds a message's size if the message may go into this batch.
+    /// Adds the next message if it may go into this batch.
     fn takes(&mut self, message: &Message, length: usize, limit: usize) -> bool {
         let size = self.size + section_size(length);
         let fits = size <= limit
-            && self.payloads.len() < MOST_MESSAGES
+            && self.members.len() < MOST_MESSAGES
             && message.session_id == self.first.session_id
             && message.partition_key == self.first.partition_key;
         if fits {
             self.size = size;
+            self.members.end += 1;
         }
         fits
     }
 
-    fn close(mut self) -> Transfer {
-        if self.payloads.len() == 1
-            && let Some(payload) = self.payloads.pop()
-        {
+    fn close(self, encoded: &Encoded) -> Transfer {
+        if self.members.len() == 1 {
             return Transfer {
                 format: MESSAGE_FORMAT,
-                payload,
+                payload: encoded.share(self.members.start),
             };
         }
         let mut out = self.envelope;
         out.reserve(self.size - out.len());
-        for payload in &self.payloads {
-            Section::Data.put(&mut out, payload);
+        for index in self.members {
+            Section::Data.put(&mut out, encoded.get(index));
         }
         Transfer {
             format: BATCH_FORMAT,
@@ -101,14 +103,19 @@ fn section_size(length: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use nightshift_amqp::message::unpack_batch;
 
     use super::*;
 
-    fn encoded(messages: &[Message]) -> Vec<Bytes> {
-        messages
-            .iter()
-            .map(|message| encode::message(message).unwrap())
+    fn encoded(messages: &[Message]) -> Encoded {
+        encode::messages(messages).unwrap()
+    }
+
+    /// Each message by itself.
+    fn apart(encoded: &Encoded) -> Vec<Bytes> {
+        (0..encoded.len())
+            .map(|index| encoded.share(index))
             .collect()
     }
 
@@ -130,31 +137,35 @@ mod tests {
             .collect();
         let encoded = encoded(&messages);
         for limit in [0, 300, 1000, 5000, 100_000] {
-            let transfers = pack(&messages, encoded.clone(), limit);
+            let transfers = pack(&messages, &encoded, limit);
             for transfer in &transfers {
                 let size = transfer.payload.len() as u64;
                 assert!(transfer.format == MESSAGE_FORMAT || size <= limit);
             }
-            assert_eq!(contents(transfers).concat(), encoded, "limit {limit}");
+            assert_eq!(
+                contents(transfers).concat(),
+                apart(&encoded),
+                "limit {limit}"
+            );
         }
-        assert_eq!(pack(&messages, encoded, 100_000).len(), 1);
+        assert_eq!(pack(&messages, &encoded, 100_000).len(), 1);
     }
 
     #[test]
     fn the_size_that_is_counted_is_the_size_that_is_sent() {
         let messages = [Message::new("a"), Message::new("b")];
         let encoded = encoded(&messages);
-        let batch = pack(&messages, encoded.clone(), 1000).remove(0);
+        let batch = pack(&messages, &encoded, 1000).remove(0);
         let exact = batch.payload.len() as u64;
-        assert_eq!(pack(&messages, encoded.clone(), exact).len(), 1);
-        assert_eq!(pack(&messages, encoded, exact - 1).len(), 2);
+        assert_eq!(pack(&messages, &encoded, exact).len(), 1);
+        assert_eq!(pack(&messages, &encoded, exact - 1).len(), 2);
     }
 
     #[test]
     fn a_batch_ends_where_session_or_partition_changes() {
         let sessions = ["a", "a", "b", "a"];
         let messages = sessions.map(|id| Message::new("x").with_session_id(id));
-        let transfers = contents(pack(&messages, encoded(&messages), 1000));
+        let transfers = contents(pack(&messages, &encoded(&messages), 1000));
         let sizes: Vec<usize> = transfers.iter().map(Vec::len).collect();
         assert_eq!(sizes, [2, 1, 1]);
     }
@@ -162,13 +173,13 @@ mod tests {
     #[test]
     fn a_batch_has_no_more_messages_than_the_service_takes() {
         let messages = vec![Message::new("x"); 2 * MOST_MESSAGES + 1];
-        let transfers = contents(pack(&messages, encoded(&messages), u64::MAX));
+        let transfers = contents(pack(&messages, &encoded(&messages), u64::MAX));
         let sizes: Vec<usize> = transfers.iter().map(Vec::len).collect();
         assert_eq!(sizes, [MOST_MESSAGES, MOST_MESSAGES, 1]);
     }
 
     #[test]
     fn no_messages_make_no_transfer() {
-        assert!(pack(&[], Vec::new(), 1000).is_empty());
+        assert!(pack(&[], &encoded(&[]), 1000).is_empty());
     }
 }

@@ -8,7 +8,7 @@ use std::error::Error as _;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use chrono::{DateTime, TimeDelta, Utc};
-use nightshift_amqp::message::{Body, Header, MessageError, Properties, RawMessage};
+use nightshift_amqp::message::{Body, Header, MessageError, MessageId, Properties, RawMessage};
 use nightshift_amqp::{DeliveryTag, Map, Timestamp, Value};
 use uuid::Uuid;
 
@@ -72,15 +72,11 @@ fn sections(
                 .map(|ms| std::time::Duration::from_millis(ms.into())),
             application_properties: application_properties
                 .into_iter()
-                .filter_map(|(name, value)| {
-                    Some((name.as_str()?.to_owned(), PropertyValue::from_wire(value)))
-                })
+                .filter_map(|(name, value)| Some((name_of(name)?, PropertyValue::from_wire(value))))
                 .collect(),
-            message_id: properties.message_id.map(|id| id.to_string()),
-            correlation_id: properties.correlation_id.map(|id| id.to_string()),
-            content_type: properties
-                .content_type
-                .map(|symbol| symbol.as_str().to_owned()),
+            message_id: properties.message_id.map(id_text),
+            correlation_id: properties.correlation_id.map(id_text),
+            content_type: properties.content_type.map(String::from),
             subject: properties.subject,
             to: properties.to,
             reply_to: properties.reply_to,
@@ -88,6 +84,22 @@ fn sections(
             reply_to_session_id: properties.reply_to_group_id,
         },
     })
+}
+
+fn name_of(name: Value) -> Option<String> {
+    match name {
+        Value::String(text) => Some(text),
+        Value::Symbol(symbol) => Some(symbol.into()),
+        _ => None,
+    }
+}
+
+/// An id as text; the usual one is text already.
+fn id_text(id: MessageId) -> String {
+    match id {
+        MessageId::String(text) => text,
+        other => other.to_string(),
+    }
 }
 
 /// A message that was only peeked at is in no delivery.
@@ -175,7 +187,7 @@ mod tests {
     use std::time::Duration;
 
     use nightshift_amqp::Encode as _;
-    use nightshift_amqp::message::{self, MessageId};
+    use nightshift_amqp::message;
 
     use super::*;
     use crate::encode;

@@ -1,5 +1,7 @@
 //! From an application's message to bytes on the wire.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use nightshift_amqp::message::{Header, Properties, Section};
 use nightshift_amqp::{Encode as _, Map, Symbol, Timestamp};
@@ -7,9 +9,69 @@ use nightshift_amqp::{Encode as _, Map, Symbol, Timestamp};
 use crate::error::BusError;
 use crate::message::Message;
 
+/// Octets that the sections of a message take beside its body, for most messages.
+const USUAL_OVERHEAD: usize = 256;
+
 /// Encodes one message: the sections that it needs and no others.
 pub(crate) fn message(message: &Message) -> Result<Bytes, BusError> {
-    let mut out = BytesMut::with_capacity(message.body.len() + 256);
+    let mut out = BytesMut::with_capacity(message.body.len() + USUAL_OVERHEAD);
+    append(message, &mut out)?;
+    Ok(out.freeze())
+}
+
+/// Encodes many messages into one piece of memory.
+pub(crate) fn messages(messages: &[Message]) -> Result<Encoded, BusError> {
+    let bodies: usize = messages.iter().map(|message| message.body.len()).sum();
+    let mut octets = BytesMut::with_capacity(bodies + messages.len() * USUAL_OVERHEAD);
+    let mut ends = Vec::with_capacity(messages.len());
+    for message in messages {
+        append(message, &mut octets)?;
+        ends.push(octets.len());
+    }
+    Ok(Encoded {
+        octets: octets.freeze(),
+        ends,
+    })
+}
+
+/// Encoded messages, one behind the other.
+pub(crate) struct Encoded {
+    octets: Bytes,
+    ends: Vec<usize>,
+}
+
+impl Encoded {
+    /// How many messages there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Where a message lies.
+    fn range(&self, index: usize) -> Range<usize> {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        start..self.ends[index]
+    }
+
+    /// A message's octets.
+    pub(crate) fn get(&self, index: usize) -> &[u8] {
+        &self.octets[self.range(index)]
+    }
+
+    /// A message as it can be sent alone; it shares the memory.
+    pub(crate) fn share(&self, index: usize) -> Bytes {
+        self.octets.slice(self.range(index))
+    }
+
+    /// The size of the largest, in octets.
+    pub(crate) fn largest(&self) -> usize {
+        (0..self.len())
+            .map(|index| self.range(index).len())
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+fn append(message: &Message, out: &mut BytesMut) -> Result<(), BusError> {
     if let Some(ttl) = message.time_to_live {
         let ttl = u32::try_from(ttl.as_millis()).map_err(|_| {
             let text = format!(
@@ -23,13 +85,13 @@ pub(crate) fn message(message: &Message) -> Result<Bytes, BusError> {
             ttl: Some(ttl),
             ..Header::default()
         }
-        .encode(&mut out);
+        .encode(out);
     }
-    annotations(message, &mut out);
-    properties(message, &mut out);
-    application_properties(message, &mut out)?;
-    Section::Data.put(&mut out, &message.body);
-    Ok(out.freeze())
+    annotations(message, out);
+    properties(message, out);
+    application_properties(message, out)?;
+    Section::Data.put(out, &message.body);
+    Ok(())
 }
 
 /// Appends the sections that a batch repeats from its first message: the service routes the whole

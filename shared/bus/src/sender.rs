@@ -101,16 +101,12 @@ impl Sender {
     /// as a whole; after an error some may have been accepted, so send with message ids that let
     /// a repetition be recognised. A transfer that is tried again may come after its successors.
     pub async fn send_messages(&self, messages: Vec<Message>) -> Result<(), BusError> {
-        let mut encoded = Vec::with_capacity(messages.len());
-        for message in &messages {
-            let payload = encode::message(message)?;
-            self.check_size(payload.len() as u64)?;
-            encoded.push(payload);
-        }
+        let encoded = encode::messages(&messages)?;
+        self.check_size(encoded.largest() as u64)?;
         let limit = self.slot.current();
         let limit = limit.map_or(u64::MAX, |open| open.attached.max_batch_size);
         let resend = self.may_resend(&messages);
-        let transfers = batch::pack(&messages, encoded, limit);
+        let transfers = batch::pack(&messages, &encoded, limit);
         drop(messages);
         let pending = transfers.into_iter();
         let pending = pending.map(|transfer| Pending::new(transfer, resend));

@@ -36,6 +36,16 @@ struct Call {
     reply: Reply<Results>,
 }
 
+impl Call {
+    fn note(&mut self, position: usize, result: &Result<(), BusError>) {
+        self.remaining -= 1;
+        // They are entered as done.
+        if let (Err(error), Some(slot)) = (result, self.results.get_mut(position)) {
+            *slot = Err(error.clone());
+        }
+    }
+}
+
 impl Settlements {
     /// Enters a delivery.
     pub(super) fn deliver(&mut self, id: u32) {
@@ -49,9 +59,11 @@ impl Settlements {
         let mut asked = deliveries;
         let mut position = 0;
         asked.retain(|id| {
-            let fresh = matches!(self.unsettled.get(*id), Some(Slot::Delivered));
-            if fresh {
-                self.unsettled.insert(*id, Slot::Asked { call, position });
+            let slot = self.unsettled.get_mut(*id);
+            let slot = slot.filter(|slot| matches!(slot, Slot::Delivered));
+            let fresh = slot.is_some();
+            if let Some(slot) = slot {
+                *slot = Slot::Asked { call, position };
             }
             results.push(if fresh { Ok(()) } else { Err(settled_before()) });
             position += 1;
@@ -81,34 +93,51 @@ impl Settlements {
 
     /// Notes the broker's word about the deliveries `first` to `last`.
     pub(super) fn confirm(&mut self, first: u32, last: u32, result: &Result<(), BusError>) {
-        for (_, slot) in self.unsettled.take_range(first, last) {
-            self.confirm_one(slot, result);
-        }
+        let confirmed = self.unsettled.take_range(first, last);
+        self.answer(confirmed, result);
     }
 
-    fn confirm_one(&mut self, slot: Slot, result: &Result<(), BusError>) {
-        let Slot::Asked { call, position } = slot else {
-            return;
-        };
-        let Some(waiting) = self.calls.get_mut(&call) else {
-            return;
-        };
-        if let Some(slot) = waiting.results.get_mut(position) {
-            slot.clone_from(result);
+    /// Enters `result` for each delivery in the call that asked about it. Neighbours were mostly
+    /// asked about by one call, so that is looked up once for all of them.
+    fn answer(
+        &mut self,
+        settled: impl IntoIterator<Item = (u32, Slot)>,
+        result: &Result<(), BusError>,
+    ) {
+        let mut current: Option<(u64, Call)> = None;
+        for (_, slot) in settled {
+            let Slot::Asked { call: id, position } = slot else {
+                continue;
+            };
+            if current.as_ref().is_none_or(|(current, _)| *current != id) {
+                self.put_back(current.take());
+                current = self.calls.remove(&id).map(|call| (id, call));
+            }
+            if let Some((_, call)) = &mut current {
+                call.note(position, result);
+            }
         }
-        waiting.remaining -= 1;
-        if waiting.remaining == 0
-            && let Some(Call { results, reply, .. }) = self.calls.remove(&call)
-        {
-            let _ = reply.send(results);
+        self.put_back(current);
+    }
+
+    /// Answers a call if it is complete; else it goes on waiting.
+    fn put_back(&mut self, call: Option<(u64, Call)>) {
+        match call {
+            Some((_, call)) if call.remaining == 0 => {
+                // The caller may have given up; then nobody needs the answer.
+                let _ = call.reply.send(call.results);
+            }
+            Some((id, call)) => {
+                self.calls.insert(id, call);
+            }
+            None => {}
         }
     }
 
     /// Answers every waiting call with `failure` for what is not confirmed yet.
     pub(super) fn fail(&mut self, failure: &BusError) {
-        for (_, slot) in self.unsettled.drain() {
-            self.confirm_one(slot, &Err(failure.clone()));
-        }
+        let unsettled = self.unsettled.drain();
+        self.answer(unsettled, &Err(failure.clone()));
     }
 }
 
