@@ -33,6 +33,8 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
+#[cfg(test)]
+pub(crate) use self::answer::read as read_answer;
 use self::core::{Core, lost};
 use crate::client::ClientOptions;
 use crate::connection::{Command, Connection};

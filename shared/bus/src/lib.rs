@@ -86,6 +86,8 @@ mod decode;
 mod driver;
 mod encode;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod inbox;
 mod lock_keeper;
 mod management;

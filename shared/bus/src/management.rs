@@ -255,3 +255,20 @@ fn answered_all<T>(count: usize, answers: Vec<T>) -> Result<Vec<T>, BusError> {
         answers.len()
     )))
 }
+
+/// Reads an answer as every operation would. Says whether it is an answer at all.
+#[cfg(test)]
+pub(crate) fn read_every_field(answer: &Bytes) -> bool {
+    let Ok(answer) = words::read_answer("q", "test", answer) else {
+        return false;
+    };
+    // What is unusable is an error; that is all there is to see here.
+    let _ = answer.instant("expiration");
+    let _ = answer.instants("expirations");
+    let _ = answer.numbers("sequence-numbers");
+    let _ = answer.octets("session-state");
+    let _ = answer.texts("sessions-ids");
+    let _ = answer.messages();
+    let _ = answer.locked_messages(true);
+    true
+}

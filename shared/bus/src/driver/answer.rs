@@ -27,7 +27,7 @@ const TICKS_UNTIL_1970: i64 = 621_355_968_000_000_000;
 
 /// Reads the broker's attach. No size stated means no limit to messages; batches get the
 /// service's own limits then.
-pub(super) fn read(attach: &Attach) -> Attached {
+pub(crate) fn read(attach: &Attach) -> Attached {
     let property = |name| attach.properties.as_ref()?.get(name);
     let max_message_size = match attach.max_message_size {
         None | Some(0) => u64::MAX,

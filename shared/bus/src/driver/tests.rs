@@ -1,6 +1,8 @@
 //! The core against a broker's engine, joined by their bytes: what happens when both speak at
 //! once is then the test's to decide.
 
+mod fuzz;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::core::Core;
 use super::*;
-use crate::connection::{LinkName, LinkRole, LinkSpec, Transfer};
+use crate::connection::{Attached, LinkName, LinkRole, LinkSpec, Transfer};
 use crate::inbox::Inbox;
 use crate::received_message::LinkKey;
 
