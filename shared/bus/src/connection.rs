@@ -261,14 +261,22 @@ impl Connection {
             key,
             name: name.clone(),
         };
-        let deadline = instant_after(self.try_timeout.saturating_add(spec.patience()));
+        let patience = self.try_timeout.saturating_add(spec.patience());
         let answer = self.start(|reply| Command::Attach {
             key,
             name,
             spec,
             reply,
         })?;
-        let attached = self.answered("opening a link", deadline, answer).await??;
+        let deadline = instant_after(patience);
+        let answer = self.answered("opening a link", deadline, answer).await;
+        let attached = answer.map_err(|error| match error {
+            BusError::Timeout { operation, .. } => BusError::Timeout {
+                operation,
+                after: patience,
+            },
+            other => other,
+        })??;
         Ok((handle, attached))
     }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Grant {
     Yes,
     With(Box<AttachAnswer>),
     No(&'static str),
+    /// Not before [`Deed::Grant`].
+    Later,
 }
 
 /// A management request.
@@ -116,6 +118,8 @@ pub(crate) enum Deed {
     Detach(&'static str),
     /// Send one message on a receiving link of the client, as soon as there is credit.
     Send(Bytes),
+    /// Grant the links that wait for it, if they still do.
+    Grant,
     /// Hang up.
     HangUp,
 }
@@ -193,6 +197,7 @@ async fn serve(
             engine: Engine::server(ServerOptions::new("peer")),
             links: Vec::new(),
             sent: 0,
+            pending: Vec::new(),
             unsent: Vec::new(),
             script,
             log: Arc::clone(&log),
@@ -213,6 +218,8 @@ struct Service {
     engine: Engine,
     links: Vec<Open>,
     sent: u32,
+    /// Links that wait to be granted.
+    pending: Vec<Open>,
     /// Messages that wait for credit.
     unsent: Vec<Bytes>,
     script: Box<dyn Script>,
@@ -243,6 +250,7 @@ impl Service {
                 deed = deeds.recv() => match deed {
                     Some(Deed::Detach(condition)) => self.detach(condition),
                     Some(Deed::Send(payload)) => self.unsent.push(payload),
+                    Some(Deed::Grant) => self.grant_pending(),
                     Some(Deed::HangUp) | None => return,
                 },
             }
@@ -257,9 +265,10 @@ impl Service {
                 attach,
             } => self.attach(session, link, *attach),
             Event::LinkDetached { link, .. } => {
-                let gone = self.links.iter().position(|open| open.id == link);
-                let gone = gone.map(|at| self.links.swap_remove(at));
-                if gone.is_some_and(|open| !is_node(&open.attach)) {
+                let open = [&mut self.links, &mut self.pending]
+                    .into_iter()
+                    .find_map(|open| open.extract_if(.., |open| open.id == link).next());
+                if open.is_some_and(|open| !is_node(&open.attach)) {
                     self.log.lock().unwrap().detached += 1;
                 }
             }
@@ -308,6 +317,13 @@ impl Service {
                 let error = AmqpError::new(Symbol::from_static(condition), "as scripted");
                 return self.engine.refuse_link(id, error).unwrap();
             }
+            Grant::Later => {
+                return self.pending.push(Open {
+                    id,
+                    session,
+                    attach,
+                });
+            }
         };
         self.engine.accept_link(id, answer).unwrap();
         if attach.role == Role::Sender {
@@ -318,6 +334,16 @@ impl Service {
             session,
             attach,
         });
+    }
+
+    fn grant_pending(&mut self) {
+        for open in std::mem::take(&mut self.pending) {
+            let answer = AttachAnswer::granting(&open.attach);
+            // The client may have detached it by now.
+            if self.engine.accept_link(open.id, answer).is_ok() {
+                self.links.push(open);
+            }
+        }
     }
 
     fn delivery(&mut self, delivery: &Delivery) {

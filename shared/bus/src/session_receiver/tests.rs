@@ -64,6 +64,15 @@ impl Script for Sessions {
     }
 }
 
+/// Grants links when told to.
+struct Slow;
+
+impl Script for Slow {
+    fn attach(&mut self, _attach: &Attach) -> Grant {
+        Grant::Later
+    }
+}
+
 /// Refuses every link.
 struct Refusing(&'static str);
 
@@ -183,6 +192,52 @@ async fn a_broker_that_opens_a_link_without_a_session_is_refused() {
         .accept_next_session("q", SessionReceiverOptions::default())
         .await;
     assert!(matches!(error, Err(BusError::Protocol(_))), "{error:?}");
+    peer.until("the link is given back", |log| log.detached == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_search_whose_caller_gave_up_keeps_no_session() {
+    for granted_late in [false, true] {
+        let peer = Peer::start(Slow).await;
+        let client = peer.client().await;
+        let accepting = client.accept_session("q", "s", SessionReceiverOptions::default());
+        let asked = peer.until("the session is asked for", |log| log.attaches.len() == 1);
+        tokio::select! {
+            accepted = accepting => panic!("{accepted:?}"),
+            () = asked => {}
+        }
+        if granted_late {
+            peer.has(Deed::Grant);
+        }
+        peer.until("the session is given back", |log| log.detached == 1)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_does_not_answer_is_given_up() {
+    let peer = Peer::start(Slow).await;
+    let options = crate::ClientOptions {
+        try_timeout: Duration::from_millis(200),
+        ..crate::ClientOptions::default()
+    };
+    let client = peer.client_with(options).await;
+    let wait = SessionReceiverOptions {
+        max_wait: Duration::from_millis(300),
+        ..SessionReceiverOptions::default()
+    };
+    let begun = tokio::time::Instant::now();
+    let error = client.accept_next_session("q", wait).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "opening a link got no answer within 0.5 s"
+    );
+    assert!(
+        begun.elapsed() >= Duration::from_millis(500),
+        "{:?}",
+        begun.elapsed()
+    );
     peer.until("the link is given back", |log| log.detached == 1)
         .await;
 }
