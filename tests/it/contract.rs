@@ -13,8 +13,8 @@
 //! - `timer`: the tick, its times and its flags.
 //! - `envelope`: an HTTP request as an object.
 //! - `forwarding`, `proxying`: an HTTP request as it is.
-//! - `response`: what counts as an answer, outputs, logs and the return value, and what an HTTP
-//!   caller gets of them.
+//! - `response`, `outputs`: what counts as an answer, logs, the return value and outputs, what an HTTP
+//!   caller gets of them, and what is sent.
 //! - `lifecycle`: one process, its environment, readiness, errors, restarts, time-outs, its end.
 //!
 //! Three things more are not statements: `differences` holds what this host deliberately does
@@ -33,6 +33,7 @@ mod encoding;
 mod envelope;
 mod forwarding;
 mod lifecycle;
+mod outputs;
 mod process;
 mod proxying;
 mod request;

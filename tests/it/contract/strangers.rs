@@ -79,6 +79,20 @@ async fn takes_many_messages_at_once(stranger: Stranger) {
     }
 }
 
+async fn sends_messages_by_an_output(stranger: Stranger) {
+    for mode in MODES {
+        let output = r#", {"type": "serviceBus", "direction": "out", "name": "next",
+            "queueName": "next", "connection": "Bus"}]}"#;
+        let function = queue("").replace("]}", output);
+        let world = app(stranger, mode, "relay", &function).await;
+        world.send(&[r#"{"id": 7}"#]).await;
+        let host = world.start().await;
+        world.drained().await;
+        assert_eq!(world.sent().await, ["first of 7", "second of 7"], "{mode}");
+        host.stop().await;
+    }
+}
+
 async fn answers_requests_in_the_envelope(stranger: Stranger) {
     for mode in MODES {
         let world = app(
@@ -165,6 +179,7 @@ macro_rules! strangers {
 strangers! {
     takes_messages_one_by_one,
     takes_many_messages_at_once,
+    sends_messages_by_an_output,
     answers_requests_in_the_envelope,
     answers_requests_that_are_forwarded,
     is_run_by_a_timer,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use nightshift_broker::{Broker, BrokerConfig, QueueConfig, QueueCounts};
-use nightshift_bus::{ClientOptions, Message, ServiceBusClient};
+use nightshift_bus::{ClientOptions, Message, ReceivedMessage, ReceiverOptions, ServiceBusClient};
 use nightshift_runtime::{FunctionStats, Host, HostConfig};
 use nightshift_settings::{Environment, MapSource, Source};
 use nightshift_time::{SharedClock, SystemClock, TestClock};
@@ -19,8 +19,11 @@ use super::wire::{Reply, Wire, json};
 /// Long enough for a busy machine; a test ends as soon as what it waits for has happened.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The broker's only queue.
+/// The queue with the messages for functions.
 pub(super) const QUEUE: &str = "q";
+
+/// The queue for what functions send.
+const NEXT: &str = "next";
 
 /// The function that has it as its trigger, `order` being the binding.
 pub(super) const WORK: &str = "Orders-Work";
@@ -99,7 +102,7 @@ impl World {
         script: Vec<Reply>,
         clock: SharedClock,
     ) -> Self {
-        let config = BrokerConfig::new([QueueConfig::new(QUEUE)]);
+        let config = BrokerConfig::new([QUEUE, NEXT].map(QueueConfig::new));
         let broker = Broker::start(config, clock.clone()).unwrap();
         let connection = broker.connection_string().parse().unwrap();
         let client = ServiceBusClient::connect(&connection, ClientOptions::default());
@@ -230,6 +233,16 @@ impl World {
         let sender = self.client.create_sender(QUEUE).await.unwrap();
         sender.send_messages(messages).await.unwrap();
         sender.close().await;
+    }
+
+    /// The bodies of everything that functions have sent.
+    pub(super) async fn sent(&self) -> Vec<String> {
+        let options = ReceiverOptions::default();
+        let receiver = self.client.create_receiver(NEXT, options).await.unwrap();
+        let messages = receiver.peek_messages(0, 100).await.unwrap();
+        let body =
+            |message: &ReceivedMessage| String::from_utf8(message.message.body.to_vec()).unwrap();
+        messages.iter().map(body).collect()
     }
 
     pub(super) fn counts(&self) -> QueueCounts {
