@@ -264,7 +264,7 @@ async fn one_that_crashes_at_once_costs_no_message_and_is_tried_until_it_works()
     let script = "[ -e fixed ] || exit 1\nexec sleep infinity\n";
     let world = World::new(WORK, &queue(""), vec![ok()]).await;
     let mut world = world
-        .shell(script, true)
+        .shell(script)
         .setting("NIGHTSHIFT_HOST_MODE", "default");
     world.wire.shut().await;
     world.send(&["hello"]).await;
@@ -274,7 +274,7 @@ async fn one_that_crashes_at_once_costs_no_message_and_is_tried_until_it_works()
     assert_eq!(get_page(&host, "/healthz/live").await, 200);
     assert_eq!(get_page(&host, "/healthz/ready").await, 503);
     world.write("fixed", "");
-    world.wire.reopen().await;
+    world.wire.reopen();
     world.drained().await;
     let document = world.wire.call(1).await.document();
     assert_eq!(document["Metadata"]["DeliveryCount"], "1");

@@ -39,7 +39,7 @@ async fn messages_that_wait_for_a_handler_stay_in_the_queue() {
     // Not even a wait for something else gives it time to be taken.
     until("a start", || host.http_address().is_some()).await;
     assert_eq!((world.counts().active, world.counts().locked), (1, 0));
-    world.wire.reopen().await;
+    world.wire.reopen();
     world.drained().await;
     assert_eq!(stats(&host, WORK).failures, 0);
     host.stop().await;

@@ -139,7 +139,7 @@ async fn a_refused_connection_is_tried_again() {
     let mut caller = connect(&host).await;
     caller.write_all(REQUEST).await.unwrap();
     until("the call", || stats(&host, WEB).running == 1).await;
-    world.wire.reopen().await;
+    world.wire.reopen();
     assert_eq!(read(&mut caller).await.status, 200);
     host.stop().await;
 }

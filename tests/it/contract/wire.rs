@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -163,6 +163,8 @@ pub(super) struct Wire {
     state: Arc<Mutex<State>>,
     gate: watch::Sender<bool>,
     server: JoinHandle<()>,
+    /// Holds the port while nobody listens.
+    reserved: Option<TcpSocket>,
 }
 
 impl Wire {
@@ -179,6 +181,7 @@ impl Wire {
             server: tokio::spawn(serve(listener, Arc::clone(&state), opened)),
             state,
             gate,
+            reserved: None,
         }
     }
 
@@ -225,15 +228,20 @@ impl Wire {
         self.gate.send_replace(true);
     }
 
-    /// Listens no more, and breaks off what is under way.
+    /// Listens no more, and breaks off what is under way. The port stays taken, so that nobody
+    /// else's server answers there.
     pub(super) async fn shut(&mut self) {
         self.server.abort();
         let _ = (&mut self.server).await;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(([127, 0, 0, 1], self.port).into()).unwrap();
+        self.reserved = Some(socket);
     }
 
-    /// Listens again on its port.
-    pub(super) async fn reopen(&mut self) {
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+    /// Listens again.
+    pub(super) fn reopen(&mut self) {
+        let listener = self.reserved.take().unwrap().listen(1_024).unwrap();
         let (state, gate) = (Arc::clone(&self.state), self.gate.subscribe());
         self.server = tokio::spawn(serve(listener, state, gate));
     }

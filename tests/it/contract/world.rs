@@ -166,31 +166,24 @@ impl World {
     }
 
     /// Replaces the handler by a process of its own: `interpreter` with one of the fixtures.
-    pub(super) fn program(self, interpreter: &str, fixture: &str) -> Self {
+    pub(super) fn program(mut self, interpreter: &str, fixture: &str) -> Self {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/handlers");
         fs::copy(fixtures.join(fixture), self.path(fixture)).unwrap();
-        self.process(interpreter, fixture)
-    }
-
-    /// Replaces the handler by `sh` with a script, which the test's own server may answer for.
-    pub(super) fn shell(mut self, script: &str, is_served: bool) -> Self {
-        self.write("handler.sh", script);
-        let port = if is_served {
-            format!(r#""port": {}, "#, self.wire.port)
-        } else {
-            String::new()
-        };
         self.handler = format!(
-            r#"{port}"description": {{"defaultExecutablePath": "sh", "arguments": ["handler.sh"]}}"#
+            r#""description": {{"defaultExecutablePath": "{interpreter}",
+                "arguments": ["{fixture}"]}}"#
         );
         self.host_json("", "");
         self
     }
 
-    fn process(mut self, interpreter: &str, argument: &str) -> Self {
+    /// Replaces the process that does nothing by `sh` with a script.
+    pub(super) fn shell(mut self, script: &str) -> Self {
+        self.write("handler.sh", script);
         self.handler = format!(
-            r#""description": {{"defaultExecutablePath": "{interpreter}",
-                "arguments": ["{argument}"]}}"#
+            r#""port": {}, "description": {{"defaultExecutablePath": "sh",
+                "arguments": ["handler.sh"]}}"#,
+            self.wire.port
         );
         self.host_json("", "");
         self
