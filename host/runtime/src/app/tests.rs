@@ -65,7 +65,7 @@ fn an_app_is_loaded_with_its_names_resolved() {
         panic!()
     };
     assert_eq!(
-        (graveyard.queue.as_str(), graveyard.sub_queue.is_some()),
+        (graveyard.entity.as_str(), graveyard.sub_queue.is_some()),
         ("orders", true)
     );
     let handler = config.handler.unwrap();
@@ -243,7 +243,7 @@ fn local_settings_count_where_the_environment_says_nothing() {
     let Function::ServiceBus(second) = &config.functions[1] else {
         panic!()
     };
-    assert_eq!(second.queue, "ours");
+    assert_eq!(second.entity, "ours");
     assert_eq!(config.settings.batches_in_flight, 3);
     let limit = FunctionTimeout::After(std::time::Duration::from_secs(9));
     assert_eq!(config.function_timeout, limit);
@@ -354,4 +354,39 @@ fn a_retry_policy_belongs_to_the_function_or_to_all_timers() {
         config.warnings
     );
     assert!(config.warnings[0].contains("retry: is applied to timers only"));
+}
+
+#[test]
+fn a_subscription_is_received_from_by_its_path() {
+    let of = |name: &str| {
+        trigger("").replace(
+            "\"queueName\": \"q\"",
+            &format!("\"topicName\": \"%T%\", \"subscriptionName\": \"{name}\""),
+        )
+    };
+    let root = app(&[
+        ("host.json", HOST_JSON),
+        ("handler", "#!"),
+        ("dead/function.json", &of("all/$DeadLetterQueue")),
+        ("live/function.json", &of("%S%")),
+    ]);
+    let config = load(&root, &[("Bus", BUS), ("T", "events"), ("S", "all")]).unwrap();
+    for (function, is_dead) in config.functions.iter().zip([true, false]) {
+        let Function::ServiceBus(function) = function else {
+            panic!()
+        };
+        assert_eq!(function.entity, "events/Subscriptions/all");
+        assert_eq!(function.sub_queue.is_some(), is_dead);
+    }
+    let problems = load(&root, &[("Bus", BUS)]).unwrap_err();
+    assert!(
+        problems.contains("bindings[0].subscriptionName: %S% has no value"),
+        "{problems}"
+    );
+    assert_eq!(
+        problems
+            .matches("bindings[0].topicName: %T% has no value")
+            .count(),
+        2
+    );
 }

@@ -37,7 +37,7 @@ pub(crate) async fn count(bus: &Bus, function: &ServiceBusFunction) -> Result<u3
             sub_queue: function.sub_queue,
             ..ReceiverOptions::default()
         };
-        let receiver = client.create_receiver(&function.queue, options).await?;
+        let receiver = client.create_receiver(&function.entity, options).await?;
         let counted = look(&receiver).await;
         receiver.close().await;
         counted

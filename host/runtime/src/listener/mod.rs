@@ -189,7 +189,7 @@ impl Listener {
                 ..ReceiverOptions::default()
             };
             let receiver = client
-                .create_receiver(&self.function.queue, options)
+                .create_receiver(&self.function.entity, options)
                 .await?;
             *connection = Some(client);
             Ok(receiver)
@@ -421,7 +421,7 @@ impl Listener {
         if last.as_ref() != Some(&text) {
             tracing::warn!(
                 function.name = %self.function.name,
-                bus.queue = %self.function.queue,
+                bus.queue = %self.function.entity,
                 error = %text,
                 "the broker cannot be used; trying again until it can"
             );

@@ -119,14 +119,9 @@ pub(super) fn read(trace: &mut Trace<'_, '_>, name: String) -> Option<ServiceBus
         auto_complete,
         entity: entity?,
     };
-    let mut unsupported = |key: &str, what: &str| {
-        trace.unsupported(key, format!("{what} are not supported by this host yet"));
-    };
     if trigger.is_sessions_enabled {
-        unsupported("isSessionsEnabled", "sessions");
-    }
-    if matches!(trigger.entity, EntityPath::Subscription { .. }) {
-        unsupported("topicName", "topics and subscriptions");
+        let what = "sessions are not supported by this host yet";
+        trace.unsupported("isSessionsEnabled", what.to_owned());
     }
     Some(trigger)
 }

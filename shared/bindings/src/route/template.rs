@@ -1,8 +1,9 @@
 //! A route's template: reading, matching, comparing.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
-use super::constraint::{Constraint, UnknownConstraint};
+use super::constraint::UnknownConstraint;
+use super::segment::{Part, Segment, match_complex};
 
 /// The most segments of a template: nobody writes more, and matching is bounded.
 const MAX_SEGMENTS: usize = 64;
@@ -18,9 +19,15 @@ pub enum RouteError {
     /// There is nothing between two slashes, or before the first.
     #[error("has an empty segment: write it without // and without a slash at its ends")]
     EmptySegment,
-    /// A brace has no partner, or a text and a parameter share a segment.
-    #[error("the segment {0:?} is neither a text nor one {{parameter}}")]
+    /// A brace has no partner, or a text has a character that means something else.
+    #[error("the segment {0:?} is not made of texts and {{parameters}}")]
     Segment(String),
+    /// Two parameters stand side by side.
+    #[error("the parameters of the segment {0:?} need a text between them")]
+    Neighbours(String),
+    /// A parameter that shares its segment is optional where it cannot be left out.
+    #[error("the parameter {0:?} can be optional only as the last of its segment, behind a dot")]
+    OptionalInside(String),
     /// A parameter has no name or one with forbidden characters.
     #[error("{0:?} is no parameter name: letters, digits, _ and - are")]
     Name(String),
@@ -46,22 +53,6 @@ pub enum RouteError {
     TooLong,
 }
 
-#[derive(Debug, Clone)]
-enum Segment {
-    /// In lower case.
-    Literal(String),
-    Parameter(Parameter),
-}
-
-#[derive(Debug, Clone)]
-struct Parameter {
-    name: String,
-    constraints: Vec<Constraint>,
-    default: Option<String>,
-    is_optional: bool,
-    is_catch_all: bool,
-}
-
 /// A template that has been read.
 #[derive(Debug, Clone)]
 pub struct RouteTemplate {
@@ -72,20 +63,21 @@ pub struct RouteTemplate {
 impl RouteTemplate {
     /// Reads `text`, such as `api/orders/{id:int?}`. The empty text is the root.
     pub fn parse(text: &str) -> Result<Self, RouteError> {
-        let mut segments: Vec<Segment> = Vec::new();
+        let (mut segments, mut names) = (Vec::new(), Vec::new());
         if !text.is_empty() {
             for part in split_segments(text) {
-                let segment = read_segment(part)?;
+                let segment = Segment::parse(part)?;
                 if let Some(Segment::Parameter(last)) = segments.last()
                     && last.is_catch_all
                 {
                     return Err(RouteError::CatchAllNotLast(last.name.clone()));
                 }
-                if let Segment::Parameter(new) = &segment {
-                    let is_same = |other: &Parameter| other.name.eq_ignore_ascii_case(&new.name);
-                    if parameters(&segments).any(is_same) {
-                        return Err(RouteError::Duplicate(new.name.clone()));
+                for parameter in segment.parameters() {
+                    let name = parameter.name.to_lowercase();
+                    if names.contains(&name) {
+                        return Err(RouteError::Duplicate(parameter.name.clone()));
                     }
+                    names.push(name);
                 }
                 segments.push(segment);
                 if segments.len() > MAX_SEGMENTS {
@@ -110,6 +102,16 @@ impl RouteTemplate {
                     let (first, tail) = rest.split_first()?;
                     if first.to_lowercase() != *text {
                         return None;
+                    }
+                    rest = tail;
+                }
+                Segment::Complex(parts) => {
+                    let (first, tail) = rest.split_first()?;
+                    for (parameter, value) in match_complex(parts, first)? {
+                        if !parameter.accepts(value.as_deref()) {
+                            return None;
+                        }
+                        values.push((parameter.name.clone(), value));
                     }
                     rest = tail;
                 }
@@ -142,6 +144,7 @@ impl RouteTemplate {
     pub fn precedence(&self) -> Vec<u8> {
         let rank = |segment: &Segment| match segment {
             Segment::Literal(_) => 1,
+            Segment::Complex(_) => 2,
             Segment::Parameter(parameter) => {
                 let base = if parameter.is_catch_all { 4 } else { 2 };
                 base + u8::from(parameter.constraints.is_empty())
@@ -158,16 +161,14 @@ impl RouteTemplate {
             shape.push('/');
             match segment {
                 Segment::Literal(text) => shape.push_str(text),
-                Segment::Parameter(parameter) => {
-                    let mut constraints: Vec<String> = parameter
-                        .constraints
-                        .iter()
-                        .map(Constraint::canonical)
-                        .collect();
-                    constraints.sort();
-                    let star = if parameter.is_catch_all { "*" } else { "" };
-                    // Writing to memory cannot fail.
-                    let _ = write!(shape, "{{{star}{}}}", constraints.join(":"));
+                Segment::Parameter(parameter) => shape.push_str(&parameter.shape()),
+                Segment::Complex(parts) => {
+                    for part in parts {
+                        match part {
+                            Part::Text(text) => shape.push_str(text),
+                            Part::Parameter(parameter) => shape.push_str(&parameter.shape()),
+                        }
+                    }
                 }
             }
         }
@@ -178,7 +179,7 @@ impl RouteTemplate {
     pub fn first_literal(&self) -> Option<&str> {
         match self.segments.first()? {
             Segment::Literal(text) => Some(text),
-            Segment::Parameter(_) => None,
+            Segment::Parameter(_) | Segment::Complex(_) => None,
         }
     }
 }
@@ -187,26 +188,6 @@ impl fmt::Display for RouteTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
-}
-
-impl Parameter {
-    /// Whether the parameter may have the value `given`, or may lack one.
-    fn accepts(&self, given: Option<&str>) -> bool {
-        match given {
-            Some(value) => self
-                .constraints
-                .iter()
-                .all(|constraint| constraint.accepts(value)),
-            None => self.is_optional || self.is_catch_all || self.default.is_some(),
-        }
-    }
-}
-
-fn parameters(segments: &[Segment]) -> impl Iterator<Item = &Parameter> {
-    segments.iter().filter_map(|segment| match segment {
-        Segment::Parameter(parameter) => Some(parameter),
-        Segment::Literal(_) => None,
-    })
 }
 
 /// Splits at the slashes outside of braces: a pattern may hold one.
@@ -221,86 +202,6 @@ fn split_segments(text: &str) -> Vec<&str> {
         character == '/' && depth == 0
     })
     .collect()
-}
-
-fn read_segment(text: &str) -> Result<Segment, RouteError> {
-    if text.is_empty() {
-        return Err(RouteError::EmptySegment);
-    }
-    let wrong = || RouteError::Segment(text.to_owned());
-    if !text.contains(['{', '}']) {
-        if text.contains(['?', '*', ' ']) {
-            return Err(wrong());
-        }
-        return Ok(Segment::Literal(text.to_lowercase()));
-    }
-    let inner = text
-        .strip_prefix('{')
-        .and_then(|text| text.strip_suffix('}'))
-        .ok_or_else(wrong)?;
-    // Braces inside are written twice.
-    let inner = inner.replace("{{", "\u{1}").replace("}}", "\u{2}");
-    if inner.contains(['{', '}']) {
-        return Err(wrong());
-    }
-    read_parameter(&inner.replace('\u{1}', "{").replace('\u{2}', "}")).map(Segment::Parameter)
-}
-
-fn read_parameter(text: &str) -> Result<Parameter, RouteError> {
-    let unstarred = text.strip_prefix("**").or_else(|| text.strip_prefix('*'));
-    let is_catch_all = unstarred.is_some();
-    let text = unstarred.unwrap_or(text);
-    let (text, is_optional) = match text.strip_suffix('?') {
-        Some(text) => (text, true),
-        None => (text, false),
-    };
-    let end = text.find([':', '=']).unwrap_or(text.len());
-    let (name, mut rest) = text.split_at(end);
-    let is_name_character =
-        |character: char| character.is_alphanumeric() || matches!(character, '_' | '-');
-    if name.is_empty() || !name.chars().all(is_name_character) {
-        return Err(RouteError::Name(name.to_owned()));
-    }
-    let mut constraints = Vec::new();
-    while let Some(tail) = rest.strip_prefix(':') {
-        let (constraint, tail) = tail.split_at(constraint_end(tail));
-        constraints.push(Constraint::parse(constraint).map_err(|source| {
-            RouteError::Constraint {
-                name: name.to_owned(),
-                source,
-            }
-        })?);
-        rest = tail;
-    }
-    let default = rest.strip_prefix('=').map(str::to_owned);
-    if default.is_some() && is_optional {
-        return Err(RouteError::OptionalDefault(name.to_owned()));
-    }
-    Ok(Parameter {
-        name: name.to_owned(),
-        constraints,
-        default,
-        is_optional,
-        is_catch_all,
-    })
-}
-
-/// Where the constraint at the beginning of `text` ends. Its arguments may hold anything, so they
-/// end at a closing parenthesis behind which the parameter goes on or ends.
-fn constraint_end(text: &str) -> usize {
-    let next = text.find([':', '=', '(']).unwrap_or(text.len());
-    if !text[next..].starts_with('(') {
-        return next;
-    }
-    let ends_here = |index: &usize| {
-        let behind = &text[index + 1..];
-        behind.is_empty() || behind.starts_with([':', '='])
-    };
-    let closing = text
-        .match_indices(')')
-        .map(|(index, _)| index)
-        .find(ends_here);
-    closing.map_or(text.len(), |index| index + 1)
 }
 
 #[cfg(test)]
@@ -344,6 +245,35 @@ mod tests {
             ("{a:regex(^x{{2}}$)}", "xx", Some("a=xx")),
             ("{a:length(2)=zz}", "", Some("a=zz")),
             ("{a}", "é", Some("a=é")),
+            ("{a}-{b}", "x-y", Some("a=x b=y")),
+            ("{a}-{b}", "x-y-z", Some("a=x-y b=z")),
+            ("{a}-{b}", "x-", None),
+            ("{a}-{b}", "-y", None),
+            ("{a}-{b}", "--z", Some("a=- b=z")),
+            ("{a}-{b}", "xy", None),
+            ("{a}-{b}", "", None),
+            ("File.{ext}", "file.Txt", Some("ext=Txt")),
+            ("file.{ext}", "file.tar.gz", Some("ext=tar.gz")),
+            ("file.{ext}", "myfile.txt", None),
+            ("{name}.{ext}", "file.tar.gz", Some("name=file.tar ext=gz")),
+            ("{name}.json", "a.json", Some("name=a")),
+            ("{name}.json", "a.json.bak", None),
+            ("{name}.json", ".json", None),
+            ("{name}.{ext?}", "a", Some("name=a ext=null")),
+            ("{name}.{ext?}", "a.b", Some("name=a ext=b")),
+            ("{name}.{ext?}", "a.b.c", Some("name=a.b ext=c")),
+            ("{name}.{ext?}", "a.", None),
+            (
+                "v{major:int}.{minor:int}/x",
+                "V1.20/X",
+                Some("major=1 minor=20"),
+            ),
+            ("v{major:int}.{minor:int}/x", "v1.b/x", None),
+            ("a{b}c{d}e", "AxxCyyE", Some("b=xx d=yy")),
+            ("aba{x}ab", "abazab", Some("x=z")),
+            ("aba{x}", "xxabaz", None),
+            ("É{x}", "é1", Some("x=1")),
+            ("{{a}}-{b:regex(^.{{2}}$)}", "{a}-xy", Some("b=xy")),
         ] {
             assert_eq!(
                 matched(template, path).as_deref(),
@@ -358,8 +288,14 @@ mod tests {
         for (template, message) in [
             ("/a", "empty segment"),
             ("a//b", "empty segment"),
-            ("a/{b", "the segment \"{b\" is neither"),
-            ("{a}-{b}", "the segment \"{a}-{b}\" is neither"),
+            ("a/{b", "the segment \"{b\" is not made"),
+            ("a}b", "the segment \"a}b\" is not made"),
+            ("{a}{b}", "the parameters of the segment \"{a}{b}\" need"),
+            ("{a}-{A}", "two parameters called \"A\""),
+            ("x-{*a}", "the catch-all parameter \"a\" must be the last"),
+            ("{a}-{b?}", "the parameter \"b\" can be optional only"),
+            ("{a?}.{b}", "the parameter \"a\" can be optional only"),
+            ("{a}.x{b?}", "the parameter \"b\" can be optional only"),
             ("{}", "\"\" is no parameter name"),
             ("{a b}", "\"a b\" is no parameter name"),
             ("{a}/{A}", "two parameters called \"A\""),
@@ -370,7 +306,7 @@ mod tests {
                 "the parameter \"a\": there is no constraint \"integer\"",
             ),
             ("{a:int(}", "there is no constraint \"int(\""),
-            ("a?", "the segment \"a?\" is neither"),
+            ("a?", "the segment \"a?\" is not made"),
         ] {
             let error = RouteTemplate::parse(template).unwrap_err().to_string();
             assert!(error.contains(message), "{template}: {error}");
@@ -392,6 +328,7 @@ mod tests {
             "a/{b:int}",
             "a/b",
             "a/{b}",
+            "a/x{b}",
             "a",
         ];
         routes.sort_by_key(|route| RouteTemplate::parse(route).unwrap().precedence());
@@ -401,6 +338,7 @@ mod tests {
                 "a",
                 "a/b",
                 "a/{b:int}",
+                "a/x{b}",
                 "a/{b}",
                 "a/{*b}",
                 "{a:int}",
@@ -412,11 +350,13 @@ mod tests {
         assert_eq!(shape("A/{x:int:min(1)}"), shape("a/{y:min(1):int?}"));
         assert_ne!(shape("a/{x:int}"), shape("a/{x}"));
         assert_ne!(shape("{*x}"), shape("{x}"));
+        assert_eq!(shape("{x}-{y:int}"), shape("{a}-{b:int}"));
+        assert_ne!(shape("{x}-{y}"), shape("{x}.{y}"));
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "[{}:=?*/()a-c0-9]{0,30}", path in "[a-c/]{0,10}") {
+        fn no_text_makes_it_panic(text in "[{}:=?*/()a-c0-9.]{0,30}", path in "[a-cA.é/]{0,10}") {
             if let Ok(route) = RouteTemplate::parse(&text) {
                 let path: Vec<String> = path.split('/').map(str::to_owned).collect();
                 let _ = (route.matches(&path), route.shape(), route.precedence());

@@ -8,7 +8,7 @@ use nightshift_bus::SubQueue;
 use super::{Context, ServiceBusOutputs};
 use crate::app::connection::{self, Connection};
 
-/// How the dead-letter queue of a queue is named in `queueName`.
+/// How a dead-letter queue is named behind its queue or subscription.
 const DEAD_LETTER_SUFFIX: &str = "/$DeadLetterQueue";
 
 /// A function with a `serviceBusTrigger`.
@@ -19,7 +19,8 @@ pub(crate) struct ServiceBusFunction {
     /// The trigger binding's name.
     pub(crate) binding: String,
     pub(crate) connection: Connection,
-    pub(crate) queue: String,
+    /// The queue, or the subscription as `topic/Subscriptions/name`.
+    pub(crate) entity: String,
     pub(crate) sub_queue: Option<SubQueue>,
     pub(crate) cardinality: Cardinality,
     pub(crate) data_type: DataType,
@@ -35,23 +36,34 @@ pub(super) fn resolve(
 ) -> Result<ServiceBusFunction, Vec<ConfigProblem>> {
     let Context { file, lookup, .. } = context;
     let mut problems = Vec::new();
-    let queue = match &trigger.entity {
-        EntityPath::Queue(queue) => resolve_names(queue, |name| lookup.value(name))
-            .map_err(|error| problems.push(file.trigger_problem("queueName", error.to_string()))),
-        // Refused before by name.
-        EntityPath::Subscription { .. } => Err(()),
+    let mut named = |key: &str, text: &str| {
+        let resolved = resolve_names(text, |name| lookup.value(name));
+        resolved.map_err(|error| problems.push(file.trigger_problem(key, error.to_string())))
+    };
+    let entity = match &trigger.entity {
+        EntityPath::Queue(queue) => named("queueName", queue),
+        EntityPath::Subscription {
+            topic,
+            subscription,
+        } => {
+            let topic = named("topicName", topic);
+            let subscription = named("subscriptionName", subscription);
+            topic.and_then(|topic| {
+                subscription.map(|subscription| format!("{topic}/Subscriptions/{subscription}"))
+            })
+        }
     };
     let connection = connection::resolve(&trigger.connection, lookup)
         .map_err(|error| problems.push(file.trigger_problem("connection", error)));
-    let (Ok(queue), Ok(connection)) = (queue, connection) else {
+    let (Ok(entity), Ok(connection)) = (entity, connection) else {
         return Err(problems);
     };
-    let (queue, sub_queue) = split_sub_queue(&queue);
+    let (entity, sub_queue) = split_sub_queue(&entity);
     Ok(ServiceBusFunction {
         name: context.name.to_owned(),
         binding: trigger.name.clone(),
         connection,
-        queue: queue.to_owned(),
+        entity: entity.to_owned(),
         sub_queue,
         cardinality: trigger.cardinality,
         data_type: trigger.data_type,
@@ -62,12 +74,12 @@ pub(super) fn resolve(
     })
 }
 
-fn split_sub_queue(queue: &str) -> (&str, Option<SubQueue>) {
-    let split = queue.len().saturating_sub(DEAD_LETTER_SUFFIX.len());
-    match (queue.get(..split), queue.get(split..)) {
+fn split_sub_queue(entity: &str) -> (&str, Option<SubQueue>) {
+    let split = entity.len().saturating_sub(DEAD_LETTER_SUFFIX.len());
+    match (entity.get(..split), entity.get(split..)) {
         (Some(name), Some(suffix)) if suffix.eq_ignore_ascii_case(DEAD_LETTER_SUFFIX) => {
             (name, Some(SubQueue::DeadLetter))
         }
-        _ => (queue, None),
+        _ => (entity, None),
     }
 }
