@@ -273,9 +273,14 @@ fn a_second_stack_in_one_checkout_is_refused_and_a_signal_ends_the_first() {
 #[test]
 fn nothing_survives_a_killed_stack() {
     let checkout = Checkout::new();
-    let cargo = checkout.script("cargo", "exec sleep 5");
-    let mut stack = checkout.up(&cargo).stdout(Stdio::null()).spawn().unwrap();
     let pid_file = checkout.path().join(".nightshift/postgres/postmaster.pid");
+    // Ending the build would end the stack: it lasts until Postgres runs, however long that takes.
+    let build = format!(
+        "until test -e {}; do sleep 0.1; done; exec sleep 5",
+        pid_file.display()
+    );
+    let cargo = checkout.script("cargo", &build);
+    let mut stack = checkout.up(&cargo).stdout(Stdio::null()).spawn().unwrap();
     wait_until("Postgres runs", || pid_file.exists());
     signal(&stack, Signal::SIGKILL);
     stack.wait().unwrap();
