@@ -5,9 +5,10 @@
 The broker must serve the queues named in `QUEUES`, empty. Every check prints one line, `ok` or
 `FAILED` with the reason; the exit code is 1 when any failed. A check is a function in `checks/`
 whose docstring is its name; it gets its queue to itself and leaves it empty. Modules have queues of
-their own and run side by side; a second argument names one to run alone.
+their own and run side by side. With `--only "module: title"`, as a check's line names it, it runs alone.
 """
 
+import argparse
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from checks import (
     deferring,
     duplicates,
     errors,
+    forwarding,
     locks,
     peeking,
     receiving,
@@ -42,11 +44,16 @@ QUEUES = {
     "peeking": "defaults",
     "deferring": "defaults",
     "detecting": "duplicate detection within 5 s",
-    "short-lock": "lock duration 2 s",
+    "short-lock": "lock duration 4 s",
     "two-tries": "max delivery count 2",
+    "asynchronous-sessions": "sessions",
     "plain": "defaults",
+    "forwarding": "forwards to forwarded",
+    "forwarded": "defaults",
+    "burying": "forwards dead letters to buried",
+    "buried": "defaults",
     "sessions": "sessions",
-    "short-sessions": "sessions, lock duration 2 s",
+    "short-sessions": "sessions, lock duration 4 s",
     "expiring": "time to live 1 s, dead-lettering on expiration",
 }
 
@@ -62,6 +69,7 @@ MODULES = (
     deferring,
     duplicates,
     sessions,
+    forwarding,
     asynchronous,
 )
 
@@ -70,10 +78,14 @@ def name_of(module):
     return module.__name__.split(".")[-1]
 
 
-def run(module, connection_string) -> int:
-    """Runs the checks of one module one after the other and says how many failed."""
+def title_of(module, check):
+    return f"{name_of(module)}: {check.__doc__}"
+
+
+def run(module, checks, connection_string) -> int:
+    """Runs checks of one module one after the other and says how many failed."""
     failures = 0
-    for check in module.CHECKS:
+    for check in checks:
         started = time.monotonic()
         reason = ""
         try:
@@ -84,27 +96,36 @@ def run(module, connection_string) -> int:
             outcome = "FAILED"
             reason = "\n" + traceback.format_exc()
         took = time.monotonic() - started
-        print(f"{outcome} {name_of(module)}: {check.__doc__} ({took:.2f} s){reason}", flush=True)
+        print(f"{outcome} {title_of(module, check)} ({took:.2f} s){reason}", flush=True)
     return failures
 
 
 def run_apart(module, connection_string) -> int:
     """Runs a module in an interpreter of its own: threads of one would wait for each other."""
-    command = [sys.executable, __file__, connection_string, name_of(module)]
+    command = [sys.executable, __file__, connection_string, "--module", name_of(module)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     print(done.stdout, end="", flush=True)
     return done.returncode
 
 
 def main() -> int:
-    if len(sys.argv) == 3:
-        [module] = [module for module in MODULES if name_of(module) == sys.argv[2]]
-        return run(module, sys.argv[1])
-    if len(sys.argv) != 2:
-        print(__doc__)
-        return 64
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("connection_string")
+    parser.add_argument("--module", help=argparse.SUPPRESS, choices=[name_of(module) for module in MODULES])
+    parser.add_argument("--only", metavar="CHECK")
+    arguments = parser.parse_args()
+    if arguments.module:
+        [module] = [module for module in MODULES if name_of(module) == arguments.module]
+        return run(module, module.CHECKS, arguments.connection_string)
+    if arguments.only:
+        wanted = [(m, c) for m in MODULES for c in m.CHECKS if title_of(m, c) == arguments.only]
+        if not wanted:
+            print(f"there is no check {arguments.only}")
+            return 64
+        [(module, check)] = wanted
+        return run(module, [check], arguments.connection_string)
     with ThreadPoolExecutor(len(MODULES)) as threads:
-        failures = sum(threads.map(lambda module: run_apart(module, sys.argv[1]), MODULES))
+        failures = sum(threads.map(lambda module: run_apart(module, arguments.connection_string), MODULES))
     total = sum(len(module.CHECKS) for module in MODULES)
     print(f"{total - failures} of {total} checks passed")
     return 1 if failures else 0

@@ -1,4 +1,4 @@
-// Locks of two seconds: they end, can be renewed, and settling too late is an error.
+// Locks of four seconds: they end, can be renewed, and settling too late is an error.
 
 import { assert, pause, raises, receiveOne, sendIds, withQueue } from "./world.mjs";
 
@@ -17,7 +17,7 @@ async function expiry({ sender, receiver }) {
 async function lost({ sender, receiver }) {
   await sendIds(sender, ["a"]);
   const message = await receiveOne(receiver);
-  await pause(2_500);
+  await pause(4_300);
   await raises("MessageLockLost", () => receiver.completeMessage(message));
   await receiver.completeMessage(await receiveOne(receiver));
 }
@@ -25,7 +25,7 @@ async function lost({ sender, receiver }) {
 async function renewal({ sender, receiver }) {
   await sendIds(sender, ["a"]);
   const message = await receiveOne(receiver);
-  for (let round = 0; round < 4; round += 1) {
+  for (let round = 0; round < 6; round += 1) {
     await pause(700);
     const until = await receiver.renewMessageLock(message);
     assert.ok(until.getTime() > Date.now() + 300, `${until}`);
@@ -37,7 +37,7 @@ async function automatic({ client, sender, queue }) {
   await sendIds(sender, ["a"]);
   const receiver = client.createReceiver(queue);
   const message = await receiveOne(receiver);
-  await pause(3_500);
+  await pause(5_500);
   await receiver.completeMessage(message);
 }
 

@@ -109,6 +109,19 @@ async function competing({ client, sender, queue }) {
   assert.ok(seen.every((mine) => mine.length > 40), `${seen.map((mine) => mine.length)}`);
 }
 
+// What the SDK holds inside is looked at: from outside, a link that was given up is opened anew.
+async function drained({ sender, receiver }) {
+  assert.deepEqual(await receiver.receiveMessages(10, { maxWaitTimeInMs: 300 }), []);
+  const link = receiver._batchingReceiver;
+  assert.ok(link.isOpen(), "the link was given up");
+  await sendIds(sender, numbers(3));
+  const messages = await receive(receiver, 3);
+  assert.deepEqual(ids(messages), numbers(3));
+  await completeAll(receiver, messages);
+  assert.deepEqual(await receiver.receiveMessages(10, { maxWaitTimeInMs: 300 }), []);
+  assert.ok(link.isOpen() && receiver._batchingReceiver === link, "the link was given up later");
+}
+
 async function closeGivesBack({ client, sender, receiver, queue }) {
   await sendIds(sender, ["a"]);
   const leaver = client.createReceiver(queue);
@@ -127,6 +140,7 @@ export const checks = Object.fromEntries(
     "an abandoned message comes back with one more delivery counted": abandon,
     "abandoning can change application properties": abandonWithProperties,
     "two receivers share a queue: nothing twice, nothing lost, nobody starves": competing,
+    "a receive call that ends gives its credit back and keeps its link": drained,
     "a receiver that closes leaves nothing behind": closeGivesBack,
   }).map(([title, check]) => [title, (connection) => withQueue(connection, QUEUE, check)]),
 );

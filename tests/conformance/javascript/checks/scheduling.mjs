@@ -9,7 +9,7 @@ function later(milliseconds) {
 }
 
 async function one({ sender, receiver }) {
-  const at = later(1_500);
+  const at = later(4_000);
   const [number] = await sender.scheduleMessages({ body: "x", messageId: "1" }, at);
   await assertEmpty(receiver);
   const message = await receiveOne(receiver);
@@ -48,7 +48,7 @@ async function annotated({ sender, receiver }) {
 
 async function cancelled({ sender, receiver }) {
   const messages = numbers(3).map((messageId) => ({ body: "x", messageId }));
-  const sequence = await sender.scheduleMessages(messages, later(1_000));
+  const sequence = await sender.scheduleMessages(messages, later(4_000));
   await sender.cancelScheduledMessages([sequence[0], sequence[2]]);
   await raises("MessageNotFound", () => sender.cancelScheduledMessages(sequence[0]));
   const message = await receiveOne(receiver);

@@ -112,7 +112,7 @@ async function renewal(client) {
   await send(client, "a", ["1"], SHORT);
   const receiver = await accept(client, "a", SHORT);
   const message = await receiveOne(receiver);
-  for (let round = 0; round < 4; round += 1) {
+  for (let round = 0; round < 6; round += 1) {
     await pause(700);
     const until = await receiver.renewSessionLock();
     assert.ok(until.getTime() > Date.now() + 300, `${until}`);
@@ -125,7 +125,7 @@ async function automatic(client) {
   await send(client, "a", ["1"], SHORT);
   const receiver = await client.acceptSession(SHORT, "a");
   const message = await receiveOne(receiver);
-  await pause(3_500);
+  await pause(5_500);
   await receiver.completeMessage(message);
   await receiver.close();
 }
@@ -134,7 +134,7 @@ async function lost(client) {
   await send(client, "a", ["1"], SHORT);
   const receiver = await accept(client, "a", SHORT);
   const message = await receiveOne(receiver);
-  await pause(2_300);
+  await pause(4_300);
   await raises("SessionLockLost", () => receiver.completeMessage(message));
   await receiver.close();
   const again = await accept(client, "a", SHORT);

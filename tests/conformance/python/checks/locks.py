@@ -22,7 +22,7 @@ def expiry(connection_string):
             [again] = receive(receiver, 1)
             took = time.monotonic() - started
             equal((again.message_id, again.delivery_count), ("1", 1), "second delivery")
-            assert 0.5 < took < 5, f"came back after {took:.1f} s"
+            assert 2 < took < 9, f"came back after {took:.1f} s"
             receiver.complete_message(again)
             assert_empty(receiver)
 
@@ -55,7 +55,7 @@ def renewal(connection_string):
             sender.send_messages(ServiceBusMessage(b"x"))
         with bus.get_queue_receiver(QUEUE) as receiver:
             [message] = receive(receiver, 1)
-            for _ in range(3):
+            for _ in range(5):
                 time.sleep(0.9)
                 until = receiver.renew_message_lock(message)
                 assert until > datetime.now(timezone.utc), until

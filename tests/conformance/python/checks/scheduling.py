@@ -20,7 +20,7 @@ def one(connection_string):
     """a scheduled message comes at its time, with a new sequence number"""
     with client(connection_string) as bus:
         with bus.get_queue_sender(QUEUE) as sender, bus.get_queue_receiver(QUEUE) as receiver:
-            at = later(1.5)
+            at = later(4)
             [number] = sender.schedule_messages(ServiceBusMessage(b"x", message_id="1"), at)
             assert_empty(receiver)
             [message] = receive(receiver, 1)
@@ -71,7 +71,7 @@ def cancelled(connection_string):
     with client(connection_string) as bus:
         with bus.get_queue_sender(QUEUE) as sender, bus.get_queue_receiver(QUEUE) as receiver:
             messages = [ServiceBusMessage(str(i), message_id=str(i)) for i in range(3)]
-            numbers = sender.schedule_messages(messages, later(1))
+            numbers = sender.schedule_messages(messages, later(4))
             sender.cancel_scheduled_messages([numbers[0], numbers[2]])
             raises(MessageNotFoundError, lambda: sender.cancel_scheduled_messages(numbers[0]))
             [message] = receive(receiver, 1)
