@@ -174,12 +174,7 @@ async fn all_pass(sdk: Sdk) {
             .counts(&queue.name)
             .expect("a queue that was configured");
         let left = counts.accepted - counts.removed;
-        assert_eq!(
-            (left, counts.bytes),
-            (0, 0),
-            "queue {} is not empty",
-            queue.name
-        );
+        assert_eq!(left, 0, "queue {} is not empty", queue.name);
     }
     broker.stop().await;
 }

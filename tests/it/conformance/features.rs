@@ -223,15 +223,17 @@ const FEATURES: &[Feature] = &[
         "sessions: renewing the session keeps it, with the messages that are held, beyond the lock \
          duration",
     ),
-    both(
+    each(
         "setting session states",
         How::Relay(Without::Operation("com.microsoft:set-session-state")),
         "sessions: the state of a session is kept for its next owner, and can be removed",
+        "sessions: the state of a session is kept for its next owner, and can be replaced",
     ),
-    both(
+    each(
         "getting session states",
         How::Relay(Without::Operation("com.microsoft:get-session-state")),
         "sessions: the state of a session is kept for its next owner, and can be removed",
+        "sessions: the state of a session is kept for its next owner, and can be replaced",
     ),
 ];
 

@@ -32,6 +32,7 @@ async function receiveAndDelete({ client, sender, queue }) {
   const messages = await receive(deleting, 3);
   assert.deepEqual(ids(messages), numbers(3));
   assert.equal(messages[0].lockToken, undefined);
+  assert.deepEqual(await deleting.peekMessages(1), [], "something is left, locked or not");
   await deleting.close();
 }
 
