@@ -27,6 +27,8 @@ pub(super) enum Without {
     Abandoning,
     Deferring,
     DeadLettering,
+    /// Messages that are gone once they are sent. The JavaScript SDK accepts by itself what it is
+    /// sent unsettled, so that goes with it.
     ReceiveAndDelete,
 }
 
@@ -160,7 +162,7 @@ impl Without {
             }
             Performative::Disposition(disposition) => {
                 let undone = match (self, &disposition.state) {
-                    (Self::Completing, Some(DeliveryState::Accepted))
+                    (Self::Completing | Self::ReceiveAndDelete, Some(DeliveryState::Accepted))
                     | (Self::DeadLettering, Some(DeliveryState::Rejected(_))) => true,
                     (Self::Abandoning, Some(DeliveryState::Modified(modified))) => {
                         !modified.undeliverable_here

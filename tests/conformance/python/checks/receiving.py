@@ -61,7 +61,8 @@ def receive_and_delete(connection_string):
             messages = receive(receiver, 2)
             equal(ids(messages), ["1", "2"], "ids")
             assert messages[0].locked_until_utc is None
-            equal(receiver.peek_messages(), [], "what is left, locked or not")
+            left = receiver.peek_messages(sequence_number=messages[0].sequence_number)
+            equal(left, [], "what is left, locked or not")
             try:
                 receiver.complete_message(messages[0])
                 raise AssertionError("a deleted message was completed")
