@@ -18,7 +18,9 @@ use crate::{
     connection,
     entity::Namespace,
     error::BrokerError,
+    journal::{DiskFolder, Folder, Journal},
     queue::QueueCounts,
+    store::{self, Restored},
     timekeeper,
 };
 
@@ -43,13 +45,23 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
     /// They have gone.
     stopped: CancellationToken,
+    pub(crate) journal: Option<Arc<Journal>>,
     next_connection: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new(config: BrokerConfig, clock: SharedClock) -> Result<Self, BrokerError> {
+    /// A broker with what is in the journal in `folder`, if there is one.
+    pub(crate) fn new(
+        config: BrokerConfig,
+        clock: SharedClock,
+        folder: Option<Arc<dyn Folder>>,
+    ) -> Result<Self, BrokerError> {
+        let now_ms = clock.now().timestamp_millis();
+        let restored = folder.map(|folder| Restored::read(folder, now_ms));
+        let restored = restored.transpose()?;
         Ok(Self {
-            namespace: Arc::new(Namespace::new(&config, &clock)?),
+            journal: restored.as_ref().map(Restored::journal).cloned(),
+            namespace: Arc::new(Namespace::new(&config, &clock, restored)?),
             config,
             clock,
             stop: CancellationToken::new(),
@@ -74,7 +86,18 @@ impl Broker {
     /// All time that clients see (enqueue times, ends of locks, expiry) is told by `clock`.
     pub fn start(config: BrokerConfig, clock: SharedClock) -> Result<Self, BrokerError> {
         config.check()?;
-        let shared = Arc::new(Shared::new(config, clock)?);
+        let folder = config.data.as_deref().map(DiskFolder::open).transpose()?;
+        let folder = folder.map(|folder| Arc::new(folder) as Arc<dyn Folder>);
+        Self::start_in(folder, config, clock)
+    }
+
+    /// The same, with the journal in `folder`.
+    pub(crate) fn start_in(
+        folder: Option<Arc<dyn Folder>>,
+        config: BrokerConfig,
+        clock: SharedClock,
+    ) -> Result<Self, BrokerError> {
+        let shared = Arc::new(Shared::new(config, clock, folder)?);
         let listen = shared.config.listen;
         let failed = |source| BrokerError::Listen { listen, source };
         let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
@@ -86,8 +109,16 @@ impl Broker {
         tokio::spawn(timekeeper::keep_time(
             Arc::clone(&shared.namespace),
             Arc::clone(&shared.clock),
+            shared.journal.clone(),
             shared.stopped.clone(),
         ));
+        if let Some(journal) = &shared.journal {
+            tokio::spawn(store::keep_small(
+                Arc::clone(&shared.namespace),
+                Arc::clone(journal),
+                shared.stop.clone(),
+            ));
+        }
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
         let queues = shared.config.queues.len();
         tracing::info!(broker.address = %local_addr, broker.queues = queues, "broker is listening");
@@ -134,6 +165,20 @@ impl Broker {
             .map(|queue| queue.name.as_str())
     }
 
+    /// What the operator should know about the start: the end of the journal was cut off, or it has
+    /// messages in a queue that is not served. One sentence each.
+    pub fn notices(&self) -> Vec<String> {
+        let journal = self.shared.journal.as_ref();
+        let cut = journal.and_then(|journal| journal.cut()).map(str::to_owned);
+        let unserved = self.shared.namespace.unserved().map(|(name, messages)| {
+            format!(
+                "the journal has {messages} messages of the queue {name:?}, which is not served; \
+                 they are kept until it is"
+            )
+        });
+        cut.into_iter().chain(unserved).collect()
+    }
+
     /// How many messages a queue holds at this moment, or `None` when there is no such queue.
     pub fn counts(&self, queue: &str) -> Option<QueueCounts> {
         let entity = self.shared.namespace.get(&queue.to_lowercase())?;
@@ -144,9 +189,19 @@ impl Broker {
         }))
     }
 
+    /// Waits until the journal can be written no more, and says why. Every connection is closed
+    /// then, and nothing more is confirmed; there is nothing left to do but to stop. Without a
+    /// journal this waits for ever.
+    pub async fn failed(&self) -> BrokerError {
+        match &self.shared.journal {
+            Some(journal) => BrokerError::Journal(journal.failure().await),
+            None => std::future::pending().await,
+        }
+    }
+
     /// Stops accepting, tells every client that the connection is closed by force, and returns when
-    /// all connections are gone, at the latest after the configured grace. The messages are gone
-    /// with the broker.
+    /// all connections are gone, at the latest after the configured grace. Without a journal the
+    /// messages are gone with the broker.
     pub async fn stop(mut self) {
         self.shared.stop.cancel();
         self.tasks.close();
@@ -163,6 +218,9 @@ impl Broker {
         self.shared.stopped.cancel();
         // From here on the port is free.
         drop((&mut self.accepting).await);
+        if let Some(journal) = &self.shared.journal {
+            journal.written().await;
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -35,6 +36,9 @@ pub struct BrokerConfig {
     pub access_key: Option<AccessKey>,
     /// The largest accepted message (or batch of messages) in bytes, as it is encoded on the wire.
     pub max_message_size: u64,
+    /// The folder of the journal, which makes messages outlive the broker. It is made when it is
+    /// not there. Without it everything is kept in memory only.
+    pub data: Option<PathBuf>,
     /// Bounds on what clients may make the broker hold.
     pub limits: Limits,
 }
@@ -47,8 +51,16 @@ impl BrokerConfig {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             access_key: None,
             max_message_size: 1024 * 1024,
+            data: None,
             limits: Limits::default(),
         }
+    }
+
+    /// The same broker, with a journal in this folder.
+    #[must_use]
+    pub fn data(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.data = Some(folder.into());
+        self
     }
 
     /// The same broker, listening on `listen`.

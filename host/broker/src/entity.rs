@@ -12,10 +12,13 @@ use nightshift_time::SharedClock;
 use tokio::sync::Notify;
 
 use crate::{
-    config::{BrokerConfig, QueueStatus},
+    config::{BrokerConfig, QueueConfig, QueueStatus},
     error::BrokerError,
     forwarding,
-    queue::{Queue, Settings, SubQueue, Submission, Unsuitable, check_session_ids},
+    queue::{
+        Cursor, Queue, Restoring, Settings, SubQueue, Submission, Unsuitable, check_session_ids,
+    },
+    store::{Record, Restored},
     usage::Usage,
 };
 
@@ -37,6 +40,8 @@ pub(crate) struct Entity {
     usage: Arc<Usage>,
     clock: SharedClock,
     alarm: Arc<Alarm>,
+    /// Where changes are told, when they are to outlive the broker.
+    record: Option<Record>,
 }
 
 impl Entity {
@@ -59,6 +64,9 @@ impl Entity {
         self.forward(&mut queue, onward);
         self.usage.change(bytes, queue.bytes());
         queue.wake();
+        if let Some(record) = &self.record {
+            record.tell(&mut queue);
+        }
         let deadline_ms = queue.next_deadline_ms();
         drop(queue);
         if let Some(deadline_ms) = deadline_ms {
@@ -84,6 +92,10 @@ impl Entity {
                 let bytes = into.bytes();
                 let forwarded = queue.forward(now, sub_queue, &self.name, &mut into);
                 self.usage.change(bytes, into.bytes());
+                if let (Some(record), Some(other)) = (&self.record, &target.record) {
+                    // Together, so that a message is in one of the two whatever happens.
+                    record.tell_both(queue, other, &mut into);
+                }
                 if forwarded > 0 {
                     onward.push(Arc::clone(target));
                 }
@@ -95,9 +107,26 @@ impl Entity {
     pub(crate) fn forwards(&self) -> bool {
         self.forward_to.is_some()
     }
-}
 
-impl Entity {
+    /// Appends the next piece of a checkpoint to `out`.
+    pub(crate) fn snapshot(&self, cursor: Cursor, out: &mut Vec<u8>) -> Cursor {
+        let queue = self.lock();
+        let record = self.record.as_ref();
+        record.map_or(Cursor::End, |record| record.snapshot(&queue, cursor, out))
+    }
+
+    /// Appends its name to a checkpoint.
+    pub(crate) fn introduce(&self, out: &mut Vec<u8>) {
+        if let Some(record) = &self.record {
+            record.introduce(&self.name, out);
+        }
+    }
+
+    /// About how many bytes of a checkpoint it stands for.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.lock().live_bytes()
+    }
+
     /// Checks that messages can be stored here, as far as that depends on the messages alone.
     pub(crate) fn check(&self, submissions: &[Submission]) -> Result<(), Unsuitable> {
         if self.requires_session {
@@ -111,34 +140,68 @@ impl Entity {
 #[derive(Debug)]
 pub(crate) struct Namespace {
     entities: HashMap<String, Arc<Entity>>,
+    /// Queues that the journal tells of and nobody serves: their messages are kept.
+    unserved: Vec<Arc<Entity>>,
     alarm: Arc<Alarm>,
 }
 
 impl Namespace {
-    /// Fails when a queue forwards to nowhere, or in a circle.
-    pub(crate) fn new(config: &BrokerConfig, clock: &SharedClock) -> Result<Self, BrokerError> {
+    /// The queues of `config`, with what is in the journal when there is one. Fails when a queue
+    /// forwards to nowhere, or in a circle.
+    pub(crate) fn new(
+        config: &BrokerConfig,
+        clock: &SharedClock,
+        mut restored: Option<Restored>,
+    ) -> Result<Self, BrokerError> {
+        let order = forwarding::order(&config.queues)?;
         let alarm = Arc::<Alarm>::default();
         let usage = Arc::new(Usage::new(config.limits.total_bytes));
-        let mut entities = HashMap::new();
-        for place in forwarding::order(&config.queues)? {
-            let queue = &config.queues[place];
+        let mut entities: HashMap<String, Arc<Entity>> = HashMap::new();
+        let entity = |queue: &QueueConfig,
+                      known: Option<(Restoring, Record)>,
+                      entities: &HashMap<String, Arc<Entity>>| {
             let target = |name: &Option<String>| -> Option<Arc<Entity>> {
                 entities.get(&name.as_ref()?.to_lowercase()).cloned()
             };
-            let entity = Entity {
+            let settings = Settings::new(queue, &config.limits, &usage);
+            let (state, record) = match known {
+                None => (Queue::new(settings), None),
+                Some((known, record)) => (known.finish(settings), Some(record)),
+            };
+            usage.change(0, state.bytes());
+            Arc::new(Entity {
                 name: queue.name.clone(),
                 requires_session: queue.requires_session,
                 status: queue.status,
                 forward_to: target(&queue.forward_to),
                 forward_dead_letters_to: target(&queue.forward_dead_letters_to),
-                queue: Mutex::new(Queue::new(Settings::new(queue, &config.limits, &usage))),
+                queue: Mutex::new(state),
                 usage: Arc::clone(&usage),
                 clock: Arc::clone(clock),
                 alarm: Arc::clone(&alarm),
-            };
-            entities.insert(queue.name.to_lowercase(), Arc::new(entity));
+                record,
+            })
+        };
+        for place in order {
+            let queue = &config.queues[place];
+            let known = restored.as_mut().map(|restored| restored.take(&queue.name));
+            let entity = entity(queue, known, &entities);
+            entities.insert(queue.name.to_lowercase(), entity);
         }
-        Ok(Self { entities, alarm })
+        let rest = restored.into_iter().flat_map(Restored::rest);
+        let unserved = rest.map(|(name, queue, record)| {
+            entity(&QueueConfig::new(name), Some((queue, record)), &entities)
+        });
+        let unserved: Vec<Arc<Entity>> = unserved.collect();
+        for entity in entities.values() {
+            // What has waited to be forwarded, and which alarm to set.
+            entity.with(|_| ());
+        }
+        Ok(Self {
+            entities,
+            unserved,
+            alarm,
+        })
     }
 
     /// The queue with this path, which must be in lower case.
@@ -148,6 +211,22 @@ impl Namespace {
 
     pub(crate) fn entities(&self) -> impl Iterator<Item = &Arc<Entity>> {
         self.entities.values()
+    }
+
+    /// The queues that are served and those that are only kept.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Entity>> {
+        self.entities.values().chain(&self.unserved)
+    }
+
+    /// The names of queues that are only kept, and how many messages each has, if any.
+    pub(crate) fn unserved(&self) -> impl Iterator<Item = (&str, usize)> {
+        let total = |entity: &Entity| {
+            let counts = entity.lock().counts();
+            counts.total()
+        };
+        let all = self.unserved.iter();
+        let named = all.map(move |entity| (entity.name.as_str(), total(entity)));
+        named.filter(|(_, messages)| *messages > 0)
     }
 
     pub(crate) fn alarm(&self) -> &Alarm {

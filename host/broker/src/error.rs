@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use crate::journal::JournalError;
+
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,6 +43,9 @@ pub enum BrokerError {
         /// The names of the queues, the first one again at the end.
         path: String,
     },
+    /// The journal cannot be read or written.
+    #[error("the journal of the broker cannot be used")]
+    Journal(#[source] std::sync::Arc<JournalError>),
     /// The address could not be taken.
     #[error("could not listen on {listen}; is another broker running there?")]
     Listen {
@@ -50,4 +55,10 @@ pub enum BrokerError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<JournalError> for BrokerError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error.into())
+    }
 }

@@ -21,7 +21,9 @@ mod connection;
 mod entity;
 mod error;
 mod forwarding;
+mod journal;
 mod queue;
+mod store;
 mod timekeeper;
 mod usage;
 
@@ -29,4 +31,5 @@ pub use broker::Broker;
 pub use config::{AccessKey, BrokerConfig, Limits, QueueConfig, QueueStatus};
 pub use config_file::{ConfigFile, ConfigFileError};
 pub use error::BrokerError;
+pub use journal::JournalError;
 pub use queue::QueueCounts;

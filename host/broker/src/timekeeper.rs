@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use nightshift_time::SharedClock;
 use tokio_util::sync::CancellationToken;
 
-use crate::entity::Namespace;
+use crate::{entity::Namespace, journal::Journal};
 
 /// How late a jump of the clock may be noticed.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
@@ -19,6 +19,7 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 pub(crate) async fn keep_time(
     namespace: Arc<Namespace>,
     clock: SharedClock,
+    journal: Option<Arc<Journal>>,
     stop: CancellationToken,
 ) {
     loop {
@@ -29,6 +30,9 @@ pub(crate) async fn keep_time(
             alarm.reset();
             for entity in namespace.entities() {
                 entity.with(|queue| queue.expire(clock.now()));
+                if let Some(journal) = &journal {
+                    journal.room().await;
+                }
             }
             tokio::task::yield_now().await;
             if stop.is_cancelled() {

@@ -138,6 +138,10 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "DIR", default_value = ".",
           conflicts_with_all = ["queues", "session_queues", "config"])]
     pub app_root: PathBuf,
+    /// Keep messages in this folder, so that they outlive the broker. It is made when it is not
+    /// there. Without it, messages are kept in memory only.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Seconds for which a received message stays locked, 1 to 300.
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..=300))]

@@ -5,6 +5,9 @@
 //! they may, and writes once. So a thousand small messages cost one lock, one wake-up and one
 //! system call each way, not a thousand.
 //!
+//! With a journal, what a round has written goes to the client when all that the round did and saw is
+//! on the disk; the task goes on working meanwhile ([`gate`]).
+//!
 //! Nothing is read while a client does not take what is written for it, and receivers are given
 //! nothing while their output waits, so what a connection can make the broker hold is bounded.
 
@@ -12,6 +15,7 @@ mod accepting;
 mod attach;
 mod cbs;
 mod delivery;
+mod gate;
 mod grants;
 mod health;
 mod inbox;
@@ -25,6 +29,7 @@ mod state;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Buf;
+use nightshift_amqp::{condition, performative::AmqpError};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -32,9 +37,9 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-pub(crate) use self::health::serve_probe;
-use self::{health::Caller, outbox::OUTPUT_HIGH, state::Connection};
-use crate::broker::Shared;
+use self::{gate::Gate, health::Caller, outbox::OUTPUT_HIGH, state::Connection};
+pub(crate) use self::{health::serve_probe, state::error_chain};
+use crate::{broker::Shared, journal::Journal};
 
 /// No more is read while this much output waits for the client.
 const OUTPUT_FULL: usize = 1024 * 1024;
@@ -65,6 +70,7 @@ pub(crate) async fn serve(mut stream: TcpStream, peer: SocketAddr, id: u64, shar
     }
     let mut task = Task {
         connection: Connection::new(id, Arc::clone(&shared), Instant::now()),
+        gate: Gate::new(shared.journal.as_ref()),
         stream,
         shared,
         read_size: SMALLEST_READ,
@@ -83,6 +89,7 @@ pub(crate) async fn serve(mut stream: TcpStream, peer: SocketAddr, id: u64, shar
 
 struct Task {
     connection: Connection,
+    gate: Gate,
     stream: TcpStream,
     shared: Arc<Shared>,
     read_size: usize,
@@ -95,6 +102,10 @@ impl Task {
     async fn run(&mut self) -> io::Result<()> {
         loop {
             let deadline = self.connection.advance(Instant::now());
+            if self.gate.has_failed() {
+                self.give_up();
+            }
+            self.gate.note(self.connection.engine.output().len());
             self.write()?;
             if self.connection.engine.is_closed() {
                 if self.connection.engine.output().is_empty() {
@@ -120,12 +131,17 @@ impl Task {
         let waiting = self.connection.engine.output().len();
         let stopping = self.give_up_at.is_some();
         let more = self.connection.outbox.is_held_up() && waiting < OUTPUT_HIGH;
+        let room = self.gate.room();
+        let journal = self.shared.journal.as_ref();
+        let congested = journal.filter(|journal| journal.is_congested());
         tokio::select! {
-            readable = self.stream.readable(), if waiting < OUTPUT_FULL => {
+            readable = self.stream.readable(), if waiting < OUTPUT_FULL && congested.is_none() => {
                 readable?;
                 return self.read();
             }
-            writable = self.stream.writable(), if waiting > 0 => writable?,
+            writable = self.stream.writable(), if room > 0 => writable?,
+            () = self.gate.opens(), if self.gate.is_holding() => {}
+            () = has_room(congested), if congested.is_some() => {}
             () = self.connection.bell().rung() => {}
             () = yield_now(), if more => {}
             () = self.shared.stop.cancelled(), if !stopping => {
@@ -159,13 +175,37 @@ impl Task {
 
     fn write(&mut self) -> io::Result<()> {
         let output = self.connection.engine.output();
-        while !output.is_empty() {
-            match self.stream.try_write(output) {
-                Ok(count) => output.advance(count),
+        loop {
+            let room = self.gate.room();
+            if room == 0 {
+                return Ok(());
+            }
+            match self.stream.try_write(&output[..room]) {
+                Ok(count) => {
+                    output.advance(count);
+                    self.gate.went(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+    }
+
+    /// Ends the connection because nothing will be durable any more. What waits for that is never
+    /// told.
+    fn give_up(&mut self) {
+        let room = self.gate.room();
+        self.connection.engine.output().truncate(room);
+        self.gate.give_up();
+        let text = "the broker cannot write its journal any more; what is unconfirmed may be lost";
+        let error = AmqpError::new(condition::INTERNAL_ERROR, text);
+        self.connection.engine.close(Some(error));
+        self.give_up_at.get_or_insert(Instant::now() + LAST_WORDS);
+    }
+}
+
+async fn has_room(journal: Option<&Arc<Journal>>) {
+    if let Some(journal) = journal {
+        journal.room().await;
     }
 }

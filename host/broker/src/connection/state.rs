@@ -309,7 +309,7 @@ fn is_worked_off_later(event: &Event) -> bool {
 }
 
 /// An error with its causes on one line.
-pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -56,6 +56,14 @@ pub(crate) fn check_session_ids(submissions: &[Submission]) -> Result<(), Unsuit
     Ok(())
 }
 
+impl Content {
+    /// The session that the sender has put the message into.
+    pub(super) fn session_id(&self) -> Option<String> {
+        let raw = RawMessage::split(Bytes::copy_from_slice(self.bare())).ok()?;
+        raw.properties().ok()??.group_id
+    }
+}
+
 /// Reads the messages of one transfer, which is either one message or a batch, to the end of
 /// `into`. On an error `into` is as before.
 pub(crate) fn read_submissions(

@@ -23,6 +23,8 @@ pub(super) struct History {
     seen: HashMap<Key, u64>,
     /// When each id is forgotten, in the order in which they came.
     ends: VecDeque<(i64, Key)>,
+    /// How many were forgotten.
+    forgotten: u64,
 }
 
 impl History {
@@ -31,6 +33,7 @@ impl History {
             window_ms: millis(window),
             seen: HashMap::new(),
             ends: VecDeque::new(),
+            forgotten: 0,
         }
     }
 
@@ -44,18 +47,37 @@ impl History {
         self.seen.get(&key(id)).copied()
     }
 
-    /// Remembers an id that is not known.
-    pub(super) fn remember(&mut self, now_ms: i64, id: &MessageId, sequence: u64) {
+    /// Remembers an id that is not known. Says its hash, and until when in milliseconds.
+    pub(super) fn remember(&mut self, now_ms: i64, id: &MessageId, sequence: u64) -> (Key, i64) {
         let key = key(id);
+        let end_ms = now_ms.saturating_add(self.window_ms);
+        self.restore(key, sequence, end_ms);
+        (key, end_ms)
+    }
+
+    /// Remembers an id until `end_ms`.
+    pub(super) fn restore(&mut self, key: Key, sequence: u64, end_ms: i64) {
         self.seen.insert(key, sequence);
-        self.ends
-            .push_back((now_ms.saturating_add(self.window_ms), key));
+        self.ends.push_back((end_ms, key));
+    }
+
+    /// What is remembered, beginning with the `from`-th id ever: which one it is, its hash, its
+    /// sequence number, and until when.
+    pub(super) fn remembered_from(&self, from: u64) -> impl Iterator<Item = (u64, Key, u64, i64)> {
+        let skipped = usize::try_from(from.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
+        let numbers = self.forgotten.max(from)..;
+        let ends = numbers.zip(self.ends.iter().skip(skipped));
+        ends.filter_map(|(number, (end_ms, key))| {
+            let sequence = self.seen.get(key)?;
+            Some((number, *key, *sequence, *end_ms))
+        })
     }
 
     /// Forgets the ids whose window is over.
     pub(super) fn forget_old(&mut self, now_ms: i64) {
         while let Some((_, key)) = self.ends.pop_front_if(|(end_ms, _)| *end_ms <= now_ms) {
             self.seen.remove(&key);
+            self.forgotten += 1;
         }
         if self.ends.len() < self.ends.capacity() / 8 {
             self.ends.shrink_to(self.ends.len() * 2);

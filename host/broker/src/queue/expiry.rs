@@ -20,11 +20,14 @@ const EXPIRED_DESCRIPTION: &str = "The message expired and was dead lettered.";
 const ROUND: usize = 4_096;
 
 impl Queue {
-    /// Does what is due at `now`, up to a bounded number of messages. When
+    /// Does what is due at `now`, up to a bounded number of messages and of their bytes. When
     /// [`Queue::next_deadline_ms`] is still in the past afterwards, call again.
     pub(crate) fn expire(&mut self, now: DateTime<Utc>) {
         let now_ms = now.timestamp_millis();
         for _ in 0..ROUND {
+            if self.changes.are_many() {
+                return;
+            }
             if let Some((at_ms, sequence)) = self.schedule.pop_due(now_ms) {
                 self.activate(at_ms, sequence, now_ms);
             } else if let Some((at_ms, sequence)) = self.locks.pop_due(now_ms) {

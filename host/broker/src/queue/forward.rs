@@ -69,7 +69,7 @@ impl Queue {
         next.is_some_and(|at_ms| at_ms <= now.timestamp_millis())
     }
 
-    /// Passes messages of `sub_queue` on to `target`, up to a bounded number; `name` is that of this
+    /// Passes messages of `sub_queue` on to `target`, up to a bounded number and size; `name` is that of this
     /// queue. Says how many went.
     pub(crate) fn forward(
         &mut self,
@@ -81,6 +81,9 @@ impl Queue {
         let now_ms = now.timestamp_millis();
         let mut count = 0;
         for _ in 0..ROUND {
+            if target.changes.are_many() {
+                break;
+            }
             let Some(sequence) = self.pop_outbound(sub_queue) else {
                 break;
             };

@@ -76,6 +76,10 @@ impl MessageLog {
     /// Adds a message. Its number must be above every number added so far.
     pub(crate) fn append(&mut self, message: Message) {
         let number = message.sequence / CHUNK;
+        let next = self.first + self.row.len() as u64;
+        if number.saturating_sub(next) > SHORT_ROW as u64 {
+            self.retire_row();
+        }
         if self.row.is_empty() {
             self.first = number;
         }
@@ -99,6 +103,9 @@ impl MessageLog {
             chunk.messages[place] = Some(Box::new(message));
             chunk.live += 1;
             self.len += 1;
+        }
+        if number > next {
+            self.shorten();
         }
     }
 
@@ -146,6 +153,18 @@ impl MessageLog {
         if self.row.capacity() > 1_024 && self.row.len() < self.row.capacity() / 8 {
             self.row.shrink_to(self.row.len() * 2);
         }
+    }
+
+    /// Begins a new row: the next message is so far from the last one that a gap between them would
+    /// cost more than it saves. That happens when a queue is restored.
+    fn retire_row(&mut self) {
+        for chunk in std::mem::take(&mut self.row) {
+            if let Some(chunk) = chunk {
+                self.old.insert(self.first, chunk);
+            }
+            self.first += 1;
+        }
+        self.in_row = 0;
     }
 
     fn chunk_mut(&mut self, number: u64) -> Option<&mut Chunk> {
@@ -216,6 +235,29 @@ mod tests {
         assert_eq!(from(5_004), [10_003, 15_003]);
         assert_eq!(from(15_003), [15_003]);
         assert!(from(15_004).is_empty() && from(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn messages_that_are_far_apart_do_not_make_the_row_grow() {
+        let mut log = MessageLog::default();
+        let numbers: Vec<u64> = (0..60).map(|power| 1 << power).collect();
+        for &number in &numbers {
+            log.append(Message::numbered(number));
+            assert!(log.row.len() <= 2 * SHORT_ROW, "{}", log.row.len());
+        }
+        let found: Vec<u64> = log.iter_from(0).map(|message| message.sequence).collect();
+        assert_eq!(found, numbers);
+        for number in numbers {
+            assert!(log.get_mut(number).is_some() && log.remove(number).is_some());
+        }
+        assert_eq!((log.len(), log.old.len()), (0, 0));
+
+        let every: Vec<u64> = (1..2_000).map(|n| n * 4_000).collect();
+        for &number in &every {
+            log.append(Message::numbered(number + (1 << 60)));
+            assert!(log.row.len() <= 2 * SHORT_ROW, "{}", log.row.len());
+        }
+        assert_eq!(log.iter_from(0).count(), every.len());
     }
 
     #[test]

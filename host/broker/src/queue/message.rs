@@ -67,6 +67,11 @@ impl Content {
         &self.bytes[self.split()..]
     }
 
+    /// All of it: the annotations, then the bare message and its footer.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The size in bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

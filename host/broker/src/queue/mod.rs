@@ -14,6 +14,7 @@
 
 mod amend;
 mod browse;
+mod changes;
 mod content;
 mod deadlines;
 mod deferral;
@@ -24,11 +25,13 @@ mod handout;
 mod log;
 mod message;
 mod ready;
+mod restore;
 mod schedule;
 mod session_lock;
 mod session_state;
 mod sessions;
 mod settle;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -49,13 +52,16 @@ pub(crate) use self::{
         Content, Delivery, KeptHeader, Lock, NEVER_MS, Origin, Outgoing, Standing, SubQueue,
         Submission,
     },
+    restore::Restoring,
     session_lock::{Accepted, Receiver, SessionLock, SessionLost},
     session_state::{MAX_STATE, SessionList, StateRefused},
     settle::{NotSettled, Settlement},
+    snapshot::Cursor,
     token::LockToken,
     waiters::{Doorbell, Ticket},
 };
 use self::{
+    changes::Changes,
     deadlines::Deadlines,
     duplicates::History,
     forward::Outbound,
@@ -141,6 +147,13 @@ pub struct QueueCounts {
     pub removed: u64,
 }
 
+impl QueueCounts {
+    /// How many messages there are, whatever they are doing.
+    pub(crate) fn total(&self) -> usize {
+        self.active + self.locked + self.deferred + self.scheduled + self.dead_letter
+    }
+}
+
 /// The queue is full; nothing was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum QueueFull {
@@ -216,6 +229,7 @@ pub(crate) struct Queue {
     accepted: u64,
     removed: u64,
     nonces: StdRng,
+    changes: Changes,
 }
 
 impl Queue {
@@ -237,6 +251,7 @@ impl Queue {
             accepted: 0,
             removed: 0,
             nonces: StdRng::from_os_rng(),
+            changes: Changes::default(),
         }
     }
 
@@ -310,7 +325,8 @@ impl Queue {
             _ => self.store(now_ms, parcel),
         };
         if let (Some(history), Some(id)) = (&mut self.history, &id) {
-            history.remember(now_ms, id, sequence);
+            let (id, until_ms) = history.remember(now_ms, id, sequence);
+            self.changes.remembered(id, sequence, until_ms);
         }
         sequence
     }
@@ -342,6 +358,7 @@ impl Queue {
             content: parcel.content,
         };
         self.bytes += message.cost();
+        self.changes.stored(message.sequence, message.content.len());
         self.log.append(message);
         self.last_sequence
     }
@@ -439,6 +456,7 @@ impl Queue {
     /// Takes a message out for good. It must be in no list and under no lock any more.
     fn remove(&mut self, sequence: u64) -> Option<Message> {
         let message = self.log.remove(sequence)?;
+        self.changes.removed(sequence);
         self.bytes -= message.cost();
         self.removed += 1;
         if let Some(key) = message.session {

@@ -73,7 +73,8 @@ impl Queue {
         self.unschedule(sequence);
         if let Some(message) = self.log.remove(sequence) {
             self.bytes -= message.cost();
-            self.store(now_ms, Parcel::of(message));
+            let number = self.store(now_ms, Parcel::of(message));
+            self.changes.renumbered(sequence, number);
         }
     }
 

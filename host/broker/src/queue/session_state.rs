@@ -80,6 +80,7 @@ impl Queue {
         }
         self.bytes = self.bytes - before + after;
         if let Some(session) = self.sessions.get_mut(lock.key) {
+            self.changes.session_state(&session.id);
             // A copy: what came shares the buffer in which it came.
             session.state = state.map(|state| StoredState {
                 octets: Bytes::copy_from_slice(state),
@@ -130,7 +131,7 @@ impl Session {
     }
 
     /// What a state counts for against the queue's size limit.
-    fn state_cost(&self, len: Option<usize>) -> usize {
+    pub(super) fn state_cost(&self, len: Option<usize>) -> usize {
         len.map_or(0, |len| len + self.id.len() + OVERHEAD_BYTES)
     }
 }

@@ -233,6 +233,14 @@ impl Sessions {
         }
     }
 
+    /// Reviews every session.
+    pub(super) fn review_all(&mut self) {
+        let keys: Vec<SessionKey> = self.by_id.values().copied().collect();
+        for key in keys {
+            self.review(key);
+        }
+    }
+
     fn sweep_locks(&mut self) {
         let sessions = &self.by_key;
         self.locks.sweep(self.owned, |at_ms, key| {

@@ -142,6 +142,7 @@ impl Queue {
     fn count_delivery(&mut self, sequence: u64) {
         if let Some(message) = self.log.get_mut(sequence) {
             message.delivery_count = message.delivery_count.saturating_add(1);
+            self.changes.changed(sequence);
         }
     }
 
@@ -185,6 +186,7 @@ impl Queue {
         if let Some(key) = message.session.take() {
             self.sessions.review(key);
         }
+        self.changes.changed(sequence);
         self.line_up(sequence);
         self.forget_expiry(expires_at_ms);
     }
@@ -205,6 +207,7 @@ impl Queue {
         let before = message.cost();
         message.content = amended;
         self.bytes = self.bytes - before + message.cost();
+        self.changes.stored(sequence, message.content.len());
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! `nightshift broker`: the broker as a process of its own.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -34,6 +35,7 @@ pub(super) async fn run(args: BrokerArgs, is_json: bool) -> anyhow::Result<u8> {
     let (queues, topics) = configured(&args)?;
     let mut config = BrokerConfig::new(queues).listen(args.listen);
     config.limits.total_bytes = bytes(args.memory_mib);
+    config.data.clone_from(&args.data);
     if let Some(key) = key {
         let key = key.expose_secret().to_owned();
         config = config.access_key(AccessKey {
@@ -43,17 +45,23 @@ pub(super) async fn run(args: BrokerArgs, is_json: bool) -> anyhow::Result<u8> {
     }
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let broker = Broker::start(config, SystemClock::shared())?;
-    announce(&broker, is_protected, is_json);
+    announce(&broker, args.data.as_deref(), is_protected, is_json);
     nightshift_telemetry::init(&filter);
+    for notice in broker.notices() {
+        tracing::warn!("{notice}");
+    }
     for topic in topics {
         tracing::warn!(
             broker.topic = topic,
             "topics are not served; this one is left out"
         );
     }
-    signals.next().await;
+    let failure = tokio::select! {
+        _ = signals.next() => None,
+        failure = broker.failed() => Some(failure),
+    };
     broker.stop().await;
-    Ok(0)
+    failure.map_or(Ok(0), |failure| Err(failure.into()))
 }
 
 fn bytes(mib: u32) -> usize {
@@ -101,7 +109,7 @@ fn configured(args: &BrokerArgs) -> anyhow::Result<(Vec<QueueConfig>, Vec<String
 }
 
 /// Says where the broker is. A key that protects something is not shown.
-fn announce(broker: &Broker, is_protected: bool, is_json: bool) {
+fn announce(broker: &Broker, data: Option<&Path>, is_protected: bool, is_json: bool) {
     let address = broker.local_addr();
     let connection_string = (!is_protected).then(|| broker.connection_string());
     let queues: Vec<&str> = broker.queue_names().collect();
@@ -109,6 +117,7 @@ fn announce(broker: &Broker, is_protected: bool, is_json: bool) {
         let line = json!({
             "listening": address.to_string(),
             "queues": queues,
+            "data": data,
             "connection_string": connection_string,
         });
         output::line(line);
@@ -118,6 +127,10 @@ fn announce(broker: &Broker, is_protected: bool, is_json: bool) {
         "listening on {address}, queues: {}",
         queues.join(", ")
     ));
+    output::line(match data {
+        Some(folder) => format!("messages are kept in {}", folder.display()),
+        None => "messages are kept in memory only; --data DIR keeps them over a restart".to_owned(),
+    });
     if let Some(connection_string) = connection_string {
         output::line(format!("connection string: {connection_string}"));
     }

@@ -230,9 +230,13 @@ impl Start<'_> {
             return Ok(own("broker", BUS, connection_string));
         }
         let port = ports.prefer("broker", Some(AMQP_PORT))?;
+        let data = self.home.root().join("broker");
         let arguments = [
             "--json",
             "broker",
+            "--data",
+            data.to_str()
+                .context("the path of the checkout is not UTF-8")?,
             "--listen",
             &format!("127.0.0.1:{port}"),
             "--queue",

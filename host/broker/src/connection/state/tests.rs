@@ -48,7 +48,7 @@ impl Pair {
 
     fn with(options: ClientOptions) -> Self {
         let config = BrokerConfig::new([QueueConfig::new("q")]);
-        let shared = Shared::new(config, SystemClock::shared());
+        let shared = Shared::new(config, SystemClock::shared(), None);
         let now = Instant::now();
         let mut pair = Self {
             connection: Connection::new(1, Arc::new(shared.unwrap()), now),

@@ -1,0 +1,128 @@
+//! The thread that brings what was appended to the disk, a group at a time.
+//!
+//! Whatever gathered while one group was being written is the next group: one write, one sync. So
+//! an idle broker syncs at once, and a busy one shares each sync among all who wait, without any
+//! timer. The next group is begun only when the one before is on the disk; that is why broken bytes
+//! in the middle of a file are damage, and broken bytes at its end are not.
+//!
+//! A write or sync that fails is the end: what the disk holds is then uncertain, and trying again
+//! may report a success that is none. The journal says so to everyone who waits, and takes nothing
+//! more.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{
+    Buffer, Inner,
+    error::JournalError,
+    folder::Folder,
+    frame::{FILE_HEADER, GROUP_HEADER, GroupHeader},
+    recovery::{self, Tail},
+};
+
+/// The buffer of a group may keep this much for the next one.
+const KEPT_CAPACITY: usize = 1024 * 1024;
+
+/// What the thread works with.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) inner: Arc<Inner>,
+    pub(super) folder: Arc<dyn Folder>,
+    pub(super) tail: Tail,
+}
+
+/// What there is to do next.
+enum Work {
+    /// Write this group, then begin a new file if somebody asked for it.
+    Group {
+        bytes: Vec<u8>,
+        rotate: bool,
+    },
+    Stop,
+}
+
+impl Writer {
+    /// Works until the journal is closed or fails.
+    pub(super) fn run(mut self) {
+        let mut spare = Vec::new();
+        loop {
+            let (mut bytes, rotate) = match self.wait(std::mem::take(&mut spare)) {
+                Work::Group { bytes, rotate } => (bytes, rotate),
+                Work::Stop => return,
+            };
+            let done = self.write(&mut bytes).and_then(|()| {
+                self.inner.publish(self.tail.position);
+                if rotate { self.rotate() } else { Ok(()) }
+            });
+            if let Err(error) = done {
+                self.inner.fail(error);
+                return;
+            }
+            bytes.clear();
+            bytes.shrink_to(KEPT_CAPACITY);
+            spare = bytes;
+        }
+    }
+
+    /// Waits for something to do and takes all of it. `spare` is for what comes meanwhile.
+    fn wait(&self, spare: Vec<u8>) -> Work {
+        let mut buffer = self.inner.buffer();
+        while buffer.is_empty() && !buffer.rotate {
+            if buffer.closed {
+                return Work::Stop;
+            }
+            let woken = self.inner.work.wait(buffer);
+            buffer = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        let rotate = std::mem::take(&mut buffer.rotate);
+        let bytes = buffer.take(spare);
+        drop(buffer);
+        self.inner.progress.notify_all();
+        Work::Group { bytes, rotate }
+    }
+
+    /// Writes and syncs a group whose first bytes are free for its header.
+    fn write(&mut self, bytes: &mut [u8]) -> Result<(), JournalError> {
+        let tail = &mut self.tail;
+        let (header, payload) = bytes.split_at_mut(GROUP_HEADER);
+        if payload.is_empty() {
+            return Ok(());
+        }
+        let group = GroupHeader::of(payload, tail.position);
+        header.copy_from_slice(&group.encode(tail.salt));
+        let written = tail.file.write_at(tail.offset, bytes);
+        written.map_err(JournalError::io("write", &tail.path))?;
+        let synced = tail.file.sync();
+        synced.map_err(JournalError::io("sync", &tail.path))?;
+        tail.offset += group.whole();
+        tail.position = group.end();
+        Ok(())
+    }
+
+    /// Goes on in a new file, unless this one is as good as new.
+    fn rotate(&mut self) -> Result<(), JournalError> {
+        if self.tail.offset > FILE_HEADER as u64 {
+            self.begin_file()?;
+        }
+        self.inner.rotated(self.tail.position);
+        Ok(())
+    }
+
+    fn begin_file(&mut self) -> Result<(), JournalError> {
+        self.tail = recovery::create(&*self.folder, self.tail.position, self.tail.begin)?;
+        Ok(())
+    }
+}
+
+impl Buffer {
+    /// Whether there is nothing to write.
+    fn is_empty(&self) -> bool {
+        self.bytes.len() <= GROUP_HEADER
+    }
+
+    /// Takes what has gathered; what comes next gathers in `spare`.
+    fn take(&mut self, mut spare: Vec<u8>) -> Vec<u8> {
+        self.begin = self.end();
+        spare.resize(GROUP_HEADER, 0);
+        std::mem::replace(&mut self.bytes, spare)
+    }
+}
