@@ -15,8 +15,7 @@
 //! | 7 | a message id is remembered | hash [16], number u64, until ms i64 |
 //! | 8 | a session has a state, or none | id, set at ms i64, length + 1 or 0 u32, octets |
 //! | 9 | messages from this number on are as of | number u64, position u64 |
-//! | 10 | states of sessions from this id on are as of | id, position u64 |
-//! | 11 | everything else is as of | position u64 |
+//! | 10 | the history of message ids is as of | position u64 |
 //!
 //! *Standing*: number u64, enqueued ms i64, expires ms i64, delivery count u32, flags u8 (1 dead
 //! letter, 2 deferred, 4 scheduled, 8 in a session), when scheduled the time in ms i64.
@@ -26,8 +25,9 @@
 //! the annotations, its first number u64, how often u8, and of which queue it was a dead letter, if
 //! not empty. A text or content has its length before it, as u32.
 //!
-//! Entries 9 to 11 stand in checkpoints, which are written while the queue goes on: a change in the
+//! Entries 9 and 10 stand in checkpoints, which are written while the queue goes on: a change in the
 //! journal that is older than what it concerns is in the checkpoint already, and is passed over.
+//! The state of a session and the numbers of a queue need no such word, since the last one holds.
 
 use bytes::BufMut;
 
@@ -114,11 +114,7 @@ pub(crate) enum Entry<'a> {
         from: u64,
         position: u64,
     },
-    StatesAsOf {
-        from: &'a str,
-        position: u64,
-    },
-    RestAsOf {
+    HistoryAsOf {
         position: u64,
     },
 }
@@ -190,13 +186,8 @@ impl Entry<'_> {
                 out.put_u64_le(from);
                 out.put_u64_le(position);
             }
-            Self::StatesAsOf { from, position } => {
+            Self::HistoryAsOf { position } => {
                 out.put_u8(10);
-                put_bytes(out, from.as_bytes());
-                out.put_u64_le(position);
-            }
-            Self::RestAsOf { position } => {
-                out.put_u8(11);
                 out.put_u64_le(position);
             }
         }
@@ -341,11 +332,7 @@ impl<'a> Entries<'a> {
                 from: self.u64()?,
                 position: self.u64()?,
             },
-            10 => Entry::StatesAsOf {
-                from: self.text()?,
-                position: self.u64()?,
-            },
-            11 => Entry::RestAsOf {
+            10 => Entry::HistoryAsOf {
                 position: self.u64()?,
             },
             _ => return None,

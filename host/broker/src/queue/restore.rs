@@ -29,11 +29,9 @@ pub(crate) struct Restoring {
     last: u64,
     /// Ids that were to be forgotten by this instant are forgotten.
     now_ms: i64,
-    /// Of which moment the messages are, from which number on; the states, from which id on; and
-    /// the rest.
+    /// From which number on messages are of which moment; and of which moment the history is.
     messages_as_of: Vec<(u64, u64)>,
-    states_as_of: Vec<(String, u64)>,
-    rest_as_of: u64,
+    history_as_of: u64,
 }
 
 /// An entry contradicts those before it.
@@ -55,9 +53,8 @@ impl Restoring {
         entry: Entry<'_>,
         position: Option<u64>,
     ) -> Result<(), Contradiction> {
-        let is_rest_news = position.is_none_or(|position| position >= self.rest_as_of);
         match entry {
-            Entry::Queue { totals, .. } if is_rest_news => self.totals = totals,
+            Entry::Queue { totals, .. } => self.totals = totals,
             Entry::Stored(stored) if self.is_news(stored.fields.sequence, position) => {
                 return self.store(&stored);
             }
@@ -74,19 +71,18 @@ impl Restoring {
                 id,
                 sequence,
                 until_ms,
-            } if is_rest_news && until_ms > self.now_ms => {
+            } if until_ms > self.now_ms
+                && position.is_none_or(|position| position >= self.history_as_of) =>
+            {
                 self.history.push((until_ms, id, sequence));
             }
             Entry::SessionState {
                 id,
                 set_at_ms,
                 state,
-            } if self.is_state_news(id, position) => self.set_state(id, set_at_ms, state),
+            } => self.set_state(id, set_at_ms, state),
             Entry::MessagesAsOf { from, position } => self.messages_as_of.push((from, position)),
-            Entry::StatesAsOf { from, position } => {
-                self.states_as_of.push((from.to_owned(), position));
-            }
-            Entry::RestAsOf { position } => self.rest_as_of = position,
+            Entry::HistoryAsOf { position } => self.history_as_of = position,
             // It is older than what is known, or a name, which the caller takes.
             _ => {}
         }
@@ -104,19 +100,6 @@ impl Restoring {
         let piece = next
             .checked_sub(1)
             .and_then(|last| self.messages_as_of.get(last));
-        piece.is_none_or(|(_, as_of)| position >= *as_of)
-    }
-
-    fn is_state_news(&self, id: &str, position: Option<u64>) -> bool {
-        let Some(position) = position else {
-            return true;
-        };
-        let next = self
-            .states_as_of
-            .partition_point(|(from, _)| from.as_str() <= id);
-        let piece = next
-            .checked_sub(1)
-            .and_then(|last| self.states_as_of.get(last));
         piece.is_none_or(|(_, as_of)| position >= *as_of)
     }
 

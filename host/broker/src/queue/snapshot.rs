@@ -52,7 +52,7 @@ impl Queue {
         match cursor {
             Cursor::Begin => self.snapshot_messages(0, position, out),
             Cursor::Messages(from) => self.snapshot_messages(from, position, out),
-            Cursor::States(after) => self.snapshot_states(after.as_ref(), position, out),
+            Cursor::States(after) => self.snapshot_states(after.as_ref(), out),
             Cursor::History(from) => self.snapshot_history(from, position, out),
             Cursor::End => Cursor::End,
         }
@@ -70,18 +70,7 @@ impl Queue {
         Cursor::States(None)
     }
 
-    fn snapshot_states(
-        &self,
-        after: Option<&Arc<str>>,
-        position: u64,
-        out: &mut Vec<u8>,
-    ) -> Cursor {
-        // Ids from the last one on; it is in the piece before, and as of then.
-        let from = after.map_or("", |id| id);
-        Entry::StatesAsOf { from, position }.encode(out);
-        if let Some(id) = after {
-            self.session_state_entry(id).encode(out);
-        }
+    fn snapshot_states(&self, after: Option<&Arc<str>>, out: &mut Vec<u8>) -> Cursor {
         let end = out.len() + PIECE_BYTES;
         for (count, session) in self.sessions.after(after).enumerate() {
             if session.state.is_some() {
@@ -96,7 +85,7 @@ impl Queue {
 
     fn snapshot_history(&self, from: u64, position: u64, out: &mut Vec<u8>) -> Cursor {
         let Some(history) = &self.history else {
-            Entry::RestAsOf { position }.encode(out);
+            Entry::HistoryAsOf { position }.encode(out);
             return Cursor::End;
         };
         let mut next = from;
@@ -112,7 +101,7 @@ impl Queue {
         if history.remembered_from(next).next().is_some() {
             return Cursor::History(next);
         }
-        Entry::RestAsOf { position }.encode(out);
+        Entry::HistoryAsOf { position }.encode(out);
         Cursor::End
     }
 }

@@ -1,11 +1,7 @@
 //! Random lives of three queues over a disk that fails: whatever comes back is exactly what there
 //! was at the position where the journal ends.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, time::Duration};
 
 use bytes::BytesMut;
 use chrono::{DateTime, Utc};
@@ -134,22 +130,15 @@ impl World {
 fn words(picture: &[u8], now: DateTime<Utc>) -> Vec<String> {
     let mut entries = Entries::of(picture);
     let mut words = Vec::new();
-    let mut states = BTreeMap::new();
     let mut totals = String::new();
     while let Some(entry) = entries.next().unwrap() {
         match entry {
             Entry::Queue { .. } => totals = format!("{entry:?}"),
-            Entry::MessagesAsOf { .. } | Entry::StatesAsOf { .. } | Entry::RestAsOf { .. } => {}
+            Entry::MessagesAsOf { .. } | Entry::HistoryAsOf { .. } => {}
             Entry::Remembered { until_ms, .. } if until_ms <= now.timestamp_millis() => {}
-            // A session where one piece ends is told again in the next.
-            Entry::SessionState { id, state, .. } => {
-                states.remove(id);
-                states.extend(state.map(|_| (id, format!("{entry:?}"))));
-            }
             _ => words.push(format!("{entry:?}")),
         }
     }
-    words.extend(states.into_values());
     words.push(totals);
     words
 }
