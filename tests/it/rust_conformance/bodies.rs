@@ -3,7 +3,7 @@
 use nightshift_bus::{BodyKind, Message};
 
 use super::checks;
-use super::world::{World, complete, take, take_one};
+use super::world::{World, complete};
 
 const QUEUE: &str = "rust-bodies";
 
@@ -30,7 +30,7 @@ async fn empty_binary_and_broken_texts_come_back_byte_for_byte(world: World) {
             .unwrap();
     }
     let receiver = world.receiver(QUEUE).await;
-    let messages = take(&receiver, bodies.len()).await;
+    let messages = world.take(&receiver, bodies.len()).await;
     for (message, body) in messages.iter().zip(bodies) {
         assert_eq!(
             (&message.message.body[..], &message.body_kind),
@@ -50,7 +50,7 @@ async fn a_body_of_several_frames_comes_back_byte_for_byte(world: World) {
         .await
         .unwrap();
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     assert!(
         message.message.body == body,
         "{} bytes",
@@ -68,7 +68,7 @@ async fn a_batch_keeps_every_body(world: World) {
         .await
         .unwrap();
     let receiver = world.receiver(QUEUE).await;
-    let messages = take(&receiver, sizes.len()).await;
+    let messages = world.take(&receiver, sizes.len()).await;
     let came: Vec<usize> = messages.iter().map(|m| m.message.body.len()).collect();
     assert_eq!(came, sizes);
     complete(&receiver, &messages).await;

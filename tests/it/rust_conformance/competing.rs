@@ -6,7 +6,7 @@ use nightshift_bus::{Message, ReceiverOptions};
 use tokio::task::JoinSet;
 
 use super::checks;
-use super::world::{SOON, World, complete, ids, numbers};
+use super::world::{World, complete, ids, numbers};
 
 const QUEUE: &str = "rust-competing";
 
@@ -32,7 +32,7 @@ async fn consume(world: World, total: usize, abandons: Option<usize>) -> BTreeSe
             let begun = std::time::Instant::now();
             while done.lock().unwrap().len() < total {
                 assert!(
-                    begun.elapsed() < 2 * SOON,
+                    begun.elapsed() < 2 * world.timing.soon,
                     "{} of {total}",
                     done.lock().unwrap().len()
                 );

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nightshift_bus::{BusError, ClientOptions, Message, ReceiverOptions};
 
 use super::checks;
-use super::world::{World, complete, connect, impatient, take_one};
+use super::world::{World, complete, connect, impatient};
 
 const QUEUE: &str = "rust-connections";
 const OTHER: &str = "rust-connections-2";
@@ -33,7 +33,7 @@ async fn one_connection_serves_many_senders_and_receivers(world: World) {
     }
     for (sender, receiver) in &pairs {
         sender.send_message(Message::new("x")).await.unwrap();
-        let message = take_one(receiver).await;
+        let message = world.take_one(receiver).await;
         complete(receiver, &[message]).await;
     }
     client.close().await;
@@ -59,7 +59,7 @@ async fn a_quiet_connection_lives_on(world: World) {
             .is_empty()
     );
     sender.send_message(Message::new("x")).await.unwrap();
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     complete(&receiver, &[message]).await;
     client.close().await;
 }
@@ -76,7 +76,7 @@ async fn a_connection_string_may_be_limited_to_one_entity(world: World) {
     assert!(matches!(error, BusError::InvalidArgument(_)), "{error}");
     client.close().await;
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     complete(&receiver, &[message]).await;
 }
 
@@ -84,7 +84,7 @@ async fn names_of_entities_know_no_case(world: World) {
     let sender = world.sender("RUST-Connections").await;
     sender.send_message(Message::new("x")).await.unwrap();
     let receiver = world.receiver("/rust-connections/").await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     complete(&receiver, &[message]).await;
 }
 
@@ -129,7 +129,7 @@ async fn a_token_is_renewed_while_the_connection_lives(world: World) {
             .is_empty()
     );
     sender.send_message(Message::new("x")).await.unwrap();
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     complete(&receiver, &[message]).await;
     client.close().await;
 }

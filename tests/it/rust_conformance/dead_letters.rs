@@ -3,7 +3,7 @@
 use nightshift_bus::{Message, PropertyValue, Settlement};
 
 use super::checks;
-use super::world::{World, complete, id, take_one};
+use super::world::{World, complete, id};
 
 const QUEUE: &str = "rust-dead-letters";
 const TWO_TRIES: &str = "rust-two-tries";
@@ -30,14 +30,14 @@ async fn a_dead_letter_has_its_reason_and_all_that_it_carried(world: World) {
         .await
         .unwrap();
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     receiver
         .dead_letter_message(&message, "BadInput", "a field is missing")
         .await
         .unwrap();
     world.nothing_comes(&receiver).await;
     let graveyard = world.dead_letters(QUEUE).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     assert_eq!(dead.dead_letter_reason(), Some("BadInput"));
     assert_eq!(
         dead.dead_letter_error_description(),
@@ -60,13 +60,13 @@ async fn dead_lettering_changes_and_adds_properties(world: World) {
     let sent = Message::new("x").with_property("changed", 1);
     world.sender(QUEUE).await.send_message(sent).await.unwrap();
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     let settlement = Settlement::dead_letter("R", "D")
         .with_property("changed", 2)
         .with_property("added", "yes");
     receiver.settle_message(&message, settlement).await.unwrap();
     let graveyard = world.dead_letters(QUEUE).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     let properties = &dead.message.application_properties;
     assert_eq!(properties.get("changed"), Some(&PropertyValue::I32(2)));
     assert_eq!(
@@ -80,13 +80,13 @@ async fn dead_lettering_changes_and_adds_properties(world: World) {
 async fn a_message_can_be_dead_lettered_without_a_reason(world: World) {
     world.send(QUEUE, &["1"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     receiver
         .dead_letter_message(&message, "", "")
         .await
         .unwrap();
     let graveyard = world.dead_letters(QUEUE).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     assert!(dead.dead_letter_reason().unwrap_or_default().is_empty());
     complete(&graveyard, &[dead]).await;
 }
@@ -95,13 +95,13 @@ async fn too_many_deliveries_make_a_dead_letter(world: World) {
     world.send(TWO_TRIES, &["1"]).await;
     let receiver = world.receiver(TWO_TRIES).await;
     for count in 1..=2 {
-        let message = take_one(&receiver).await;
+        let message = world.take_one(&receiver).await;
         assert_eq!(message.delivery_count, count);
         receiver.abandon_message(&message).await.unwrap();
     }
     world.nothing_comes(&receiver).await;
     let graveyard = world.dead_letters(TWO_TRIES).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     assert_eq!(
         (id(&dead), dead.dead_letter_reason()),
         ("1", Some("MaxDeliveryCountExceeded"))
@@ -112,17 +112,17 @@ async fn too_many_deliveries_make_a_dead_letter(world: World) {
 async fn a_dead_letter_may_fail_as_often_as_it_likes(world: World) {
     world.send(TWO_TRIES, &["1"]).await;
     let receiver = world.receiver(TWO_TRIES).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     receiver
         .dead_letter_message(&message, "R", "")
         .await
         .unwrap();
     let graveyard = world.dead_letters(TWO_TRIES).await;
     for _ in 0..5 {
-        let dead = take_one(&graveyard).await;
+        let dead = world.take_one(&graveyard).await;
         graveyard.abandon_message(&dead).await.unwrap();
     }
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     assert_eq!(dead.dead_letter_reason(), Some("R"));
     complete(&graveyard, &[dead]).await;
 }
@@ -130,13 +130,13 @@ async fn a_dead_letter_may_fail_as_often_as_it_likes(world: World) {
 async fn a_dead_letter_can_be_put_aside(world: World) {
     world.send(QUEUE, &["1"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     receiver
         .dead_letter_message(&message, "R", "")
         .await
         .unwrap();
     let graveyard = world.dead_letters(QUEUE).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     graveyard.defer_message(&dead).await.unwrap();
     world.nothing_comes(&graveyard).await;
     let again = graveyard
@@ -150,13 +150,13 @@ async fn a_dead_letter_can_be_put_aside(world: World) {
 async fn a_dead_letter_can_be_sent_again(world: World) {
     world.send(QUEUE, &["1"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     receiver
         .dead_letter_message(&message, "R", "D")
         .await
         .unwrap();
     let graveyard = world.dead_letters(QUEUE).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     world
         .sender(QUEUE)
         .await
@@ -164,7 +164,7 @@ async fn a_dead_letter_can_be_sent_again(world: World) {
         .await
         .unwrap();
     complete(&graveyard, &[dead]).await;
-    let again = take_one(&receiver).await;
+    let again = world.take_one(&receiver).await;
     assert_eq!((id(&again), again.delivery_count), ("1", 1));
     assert_eq!(
         again.dead_letter_reason(),

@@ -5,7 +5,7 @@ use nightshift_bus::{
 };
 
 use super::checks;
-use super::world::{World, complete, id, ids, numbers, take, take_one};
+use super::world::{World, complete, id, ids, numbers};
 
 const QUEUE: &str = "rust-deferring";
 
@@ -23,7 +23,7 @@ checks![
 /// Sends messages and defers them. Their numbers.
 async fn defer(world: &World, receiver: &Receiver, ids: &[&str]) -> Vec<i64> {
     world.send(QUEUE, ids).await;
-    let messages = take(receiver, ids.len()).await;
+    let messages = world.take(receiver, ids.len()).await;
     let settled = receiver
         .settle_messages(&messages, Settlement::defer())
         .await
@@ -87,7 +87,7 @@ async fn a_deferred_message_can_be_dead_lettered(world: World) {
     let settlement = Settlement::dead_letter("R", "D").with_property("p", 1);
     receiver.settle_message(&message, settlement).await.unwrap();
     let graveyard = world.dead_letters(QUEUE).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     assert_eq!(dead.dead_letter_reason(), Some("R"));
     assert_eq!(dead.dead_letter_error_description(), Some("D"));
     assert_eq!(
@@ -100,7 +100,7 @@ async fn a_deferred_message_can_be_dead_lettered(world: World) {
 async fn deferring_changes_and_adds_properties(world: World) {
     world.send(QUEUE, &["a"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     let settlement = Settlement::defer().with_property("step", 1);
     receiver.settle_message(&message, settlement).await.unwrap();
     let message = by_number(&receiver, message.sequence_number).await;

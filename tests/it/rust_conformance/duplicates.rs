@@ -5,7 +5,7 @@ use std::time::Duration;
 use nightshift_bus::Message;
 
 use super::checks;
-use super::world::{World, complete, take, take_one};
+use super::world::{World, complete};
 
 const QUEUE: &str = "rust-duplicates";
 
@@ -27,7 +27,7 @@ async fn a_message_whose_id_was_seen_is_accepted_and_dropped(world: World) {
     }
     sender.send_message(message("a-2", "other")).await.unwrap();
     let receiver = world.receiver(QUEUE).await;
-    let messages = take(&receiver, 2).await;
+    let messages = world.take(&receiver, 2).await;
     let bodies: Vec<_> = messages.iter().map(|m| m.message.body.clone()).collect();
     assert_eq!(bodies, ["first", "other"]);
     complete(&receiver, &messages).await;
@@ -47,7 +47,7 @@ async fn duplicates_within_one_batch_are_dropped(world: World) {
         .await
         .unwrap();
     let receiver = world.receiver(QUEUE).await;
-    let messages = take(&receiver, 2).await;
+    let messages = world.take(&receiver, 2).await;
     let bodies: Vec<_> = messages.iter().map(|m| m.message.body.clone()).collect();
     assert_eq!(bodies, ["first", "other"]);
     complete(&receiver, &messages).await;
@@ -58,7 +58,7 @@ async fn a_completed_message_is_still_remembered(world: World) {
     let sender = world.sender(QUEUE).await;
     let receiver = world.receiver(QUEUE).await;
     sender.send_message(message("c-1", "first")).await.unwrap();
-    let first = take_one(&receiver).await;
+    let first = world.take_one(&receiver).await;
     complete(&receiver, &[first]).await;
     sender.send_message(message("c-1", "late")).await.unwrap();
     world.nothing_comes(&receiver).await;
@@ -72,7 +72,7 @@ async fn after_the_window_the_same_id_is_a_new_message(world: World) {
             tokio::time::sleep(world.timing.window + Duration::from_millis(500)).await;
         }
         sender.send_message(message("d-1", body)).await.unwrap();
-        let came = take_one(&receiver).await;
+        let came = world.take_one(&receiver).await;
         assert_eq!(came.message.body, body);
         complete(&receiver, &[came]).await;
     }

@@ -8,7 +8,7 @@ use nightshift_bus::{BusError, ClientOptions, Message, ReceiverOptions, SessionR
 use nightshift_time::TestClock;
 
 use super::checks;
-use super::world::{World, complete, connect, impatient, take_one};
+use super::world::{World, complete, connect, impatient};
 
 const QUEUE: &str = "rust-errors";
 
@@ -84,7 +84,7 @@ async fn a_message_above_the_limit_is_refused_and_its_sender_goes_on(world: Worl
     );
     sender.send_message(Message::new("small")).await.unwrap();
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     assert_eq!(message.message.body, "small");
     complete(&receiver, &[message]).await;
 }

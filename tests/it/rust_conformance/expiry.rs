@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use nightshift_bus::Message;
 
 use super::checks;
-use super::world::{World, complete, id, ids, take_one};
+use super::world::{World, complete, id, ids};
 
 const VANISHING: &str = "rust-vanishing";
 const EXPIRING: &str = "rust-expiring";
@@ -32,7 +32,7 @@ async fn a_message_that_is_too_old_vanishes(world: World) {
         .unwrap();
     tokio::time::sleep(Duration::from_millis(1_300)).await;
     let receiver = world.receiver(VANISHING).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     assert_eq!(id(&message), "young");
     complete(&receiver, &[message]).await;
     world.nothing_comes(&receiver).await;
@@ -55,7 +55,7 @@ async fn a_message_that_is_too_old_becomes_a_dead_letter(world: World) {
     // The service looks at what a receiver would get.
     world.nothing_comes(&world.receiver(EXPIRING).await).await;
     let graveyard = world.dead_letters(EXPIRING).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     assert_eq!(
         (id(&dead), dead.dead_letter_reason()),
         ("1", Some("TTLExpiredException"))
@@ -75,7 +75,7 @@ async fn the_queue_sets_the_life_of_messages_that_do_not(world: World) {
     tokio::time::sleep(world.timing.time_to_live + Duration::from_millis(300)).await;
     world.nothing_comes(&browser).await;
     let graveyard = world.dead_letters(SHORT_LIVED).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     assert_eq!(dead.dead_letter_reason(), Some("TTLExpiredException"));
     complete(&graveyard, &[dead]).await;
 }
@@ -89,7 +89,7 @@ async fn the_shorter_of_two_lives_counts(world: World) {
         .await
         .unwrap();
     let receiver = world.receiver(SHORT_LIVED).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     let life = message.expires_at.expect("it ends") - message.enqueued_time;
     assert!(life <= TimeDelta::seconds(10), "{life}");
     complete(&receiver, &[message]).await;
@@ -106,7 +106,7 @@ async fn a_locked_message_does_not_expire(world: World) {
         .await
         .unwrap();
     let receiver = world.receiver(VANISHING).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     assert_eq!(ids(std::slice::from_ref(&message)), ["1"]);
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     complete(&receiver, &[message]).await;

@@ -3,7 +3,7 @@
 use nightshift_bus::{Message, ReceiverOptions};
 
 use super::checks;
-use super::world::{World, complete, id, ids, numbers, take, take_one};
+use super::world::{World, complete, id, ids, numbers};
 
 const FROM: &str = "rust-forwarding";
 const TO: &str = "rust-forwarded";
@@ -29,7 +29,7 @@ async fn a_forwarded_message_arrives_with_all_that_it_carried(world: World) {
         .await
         .unwrap();
     let receiver = world.receiver(TO).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     assert_eq!(message.message, sent);
     assert!(message.sequence_number > 0);
     assert!(
@@ -43,7 +43,7 @@ async fn a_forwarded_message_arrives_with_all_that_it_carried(world: World) {
 async fn a_forwarded_list_keeps_its_order(world: World) {
     let wanted = numbers(100);
     world.send(FROM, &super::world::borrowed(&wanted)).await;
-    let messages = take(&world.taker(TO).await, 100).await;
+    let messages = world.take(&world.taker(TO).await, 100).await;
     assert_eq!(ids(&messages), wanted);
 }
 
@@ -59,13 +59,13 @@ async fn a_queue_that_forwards_cannot_be_received_from(world: World) {
 async fn a_dead_letter_is_forwarded_with_its_reason(world: World) {
     world.send(BURYING, &["1"]).await;
     let receiver = world.receiver(BURYING).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     receiver
         .dead_letter_message(&message, "R", "D")
         .await
         .unwrap();
     let buried = world.receiver(BURIED).await;
-    let dead = take_one(&buried).await;
+    let dead = world.take_one(&buried).await;
     assert_eq!((id(&dead), dead.dead_letter_reason()), ("1", Some("R")));
     assert_eq!(dead.dead_letter_error_description(), Some("D"));
     let source = dead.dead_letter_source.as_deref().unwrap_or_default();

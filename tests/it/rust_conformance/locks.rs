@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nightshift_bus::{BusError, ReceiverOptions};
 
 use super::checks;
-use super::world::{SOON, World, complete, ids, take, take_one};
+use super::world::{World, complete, ids};
 
 const QUEUE: &str = "rust-locks";
 
@@ -28,8 +28,8 @@ async fn a_lock_that_ends_makes_the_message_available_again(world: World) {
     world.send(QUEUE, &["1"]).await;
     let receiver = world.receiver(QUEUE).await;
     let begun = Instant::now();
-    let first = take_one(&receiver).await;
-    let again = take_one(&receiver).await;
+    let first = world.take_one(&receiver).await;
+    let again = world.take_one(&receiver).await;
     assert!(
         begun.elapsed() >= world.timing.lock.mul_f64(0.9),
         "{:?}",
@@ -45,9 +45,9 @@ async fn a_lock_that_ends_makes_the_message_available_again(world: World) {
 async fn settling_under_a_lost_lock_is_an_error_for_each_message(world: World) {
     world.send(QUEUE, &["1", "2"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let late = take(&receiver, 2).await;
+    let late = world.take(&receiver, 2).await;
     let other = world.receiver(QUEUE).await;
-    let again = take(&other, 2).await;
+    let again = world.take(&other, 2).await;
     for result in receiver.complete_messages(&late).await.unwrap() {
         assert!(
             matches!(result, Err(BusError::MessageLockLost { .. })),
@@ -61,7 +61,7 @@ async fn settling_under_a_lost_lock_is_an_error_for_each_message(world: World) {
 async fn a_renewed_lock_outlasts_the_queues_lock_duration(world: World) {
     world.send(QUEUE, &["1"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     let mut end = message.locked_until.expect("it is locked");
     for _ in 0..4 {
         tokio::time::sleep(world.timing.lock / 3).await;
@@ -76,8 +76,8 @@ async fn a_renewed_lock_outlasts_the_queues_lock_duration(world: World) {
 async fn a_lock_that_is_lost_cannot_be_renewed(world: World) {
     world.send(QUEUE, &["1"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let late = take_one(&receiver).await;
-    let again = take_one(&receiver).await;
+    let late = world.take_one(&receiver).await;
+    let again = world.take_one(&receiver).await;
     let error = receiver.renew_message_lock(&late).await.unwrap_err();
     assert!(matches!(error, BusError::MessageLockLost { .. }), "{error}");
     receiver.renew_message_lock(&again).await.unwrap();
@@ -93,8 +93,10 @@ fn renewing(longest: Duration) -> ReceiverOptions {
 
 async fn locks_of_held_messages_are_renewed_by_themselves(world: World) {
     world.send(QUEUE, &["1", "2", "3"]).await;
-    let holder = world.receiver_with(QUEUE, renewing(SOON)).await;
-    let messages = take(&holder, 3).await;
+    let holder = world
+        .receiver_with(QUEUE, renewing(world.timing.soon))
+        .await;
+    let messages = world.take(&holder, 3).await;
     let other = world.receiver(QUEUE).await;
     let free = other.receive_messages(1, beyond(&world)).await.unwrap();
     assert!(free.is_empty(), "{free:?}");
@@ -106,9 +108,9 @@ async fn automatic_renewal_ends_after_its_maximal_duration(world: World) {
     let holder = world
         .receiver_with(QUEUE, renewing(world.timing.lock))
         .await;
-    let held = take_one(&holder).await;
+    let held = world.take_one(&holder).await;
     let other = world.receiver(QUEUE).await;
-    let again = take_one(&other).await;
+    let again = world.take_one(&other).await;
     assert_eq!(again.delivery_count, 2);
     let error = holder.complete_message(&held).await.unwrap_err();
     assert!(matches!(error, BusError::MessageLockLost { .. }), "{error}");
@@ -122,7 +124,7 @@ async fn a_lock_outlives_the_receiver_that_held_it(world: World) {
         .create_receiver(QUEUE, ReceiverOptions::default())
         .await
         .unwrap();
-    let held = take_one(&holder).await;
+    let held = world.take_one(&holder).await;
     client.close().await;
     let other = world.receiver(QUEUE).await;
     let none = other
@@ -130,7 +132,7 @@ async fn a_lock_outlives_the_receiver_that_held_it(world: World) {
         .await
         .unwrap();
     assert!(none.is_empty(), "{none:?}");
-    let again = take_one(&other).await;
+    let again = world.take_one(&other).await;
     assert_eq!(
         ids(std::slice::from_ref(&again)),
         ids(std::slice::from_ref(&held))

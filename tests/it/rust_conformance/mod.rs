@@ -29,6 +29,7 @@ mod deferring;
 mod duplicates;
 mod errors;
 mod expiry;
+mod features;
 mod forwarding;
 mod locks;
 mod peeking;
@@ -99,6 +100,14 @@ fn config_file() -> ConfigFile {
     ConfigFile::read(&file).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Without a key a broker would take any.
+fn key() -> AccessKey {
+    AccessKey {
+        name: "conformance".to_owned(),
+        key: "a-key-of-the-suite".to_owned(),
+    }
+}
+
 /// Runs the checks of one module, and returns the names of those that failed.
 async fn run(module: &'static str, checks: &'static [Check], world: World) -> Vec<String> {
     let mut failed = Vec::new();
@@ -152,11 +161,7 @@ async fn rust_client_and_broker_agree_on_every_feature() {
     }
     let mut queues = queues;
     let timing = Timing::shortened(&mut queues);
-    let key = AccessKey {
-        name: "conformance".to_owned(),
-        key: "a-key-of-the-suite".to_owned(),
-    };
-    let config = BrokerConfig::new(queues.clone()).access_key(key);
+    let config = BrokerConfig::new(queues.clone()).access_key(key());
     let broker = Broker::start(config, SystemClock::shared()).expect("a broker on a free port");
     let world = World::new(broker.connection_string(), timing).await;
     run_all(&world).await;

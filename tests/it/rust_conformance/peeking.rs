@@ -5,7 +5,7 @@ use nightshift_bus::{BusError, Message, MessageState};
 use nightshift_time::{Clock as _, SystemClock};
 
 use super::checks;
-use super::world::{World, complete, id, ids, numbers, take, take_one};
+use super::world::{World, complete, id, ids, numbers};
 
 const QUEUE: &str = "rust-peeking";
 
@@ -32,7 +32,7 @@ async fn peeking_takes_and_locks_nothing(world: World) {
         let error = receiver.complete_message(&seen[0]).await.unwrap_err();
         assert!(matches!(error, BusError::InvalidArgument(_)), "{error}");
     }
-    let messages = take(&receiver, 2).await;
+    let messages = world.take(&receiver, 2).await;
     complete(&receiver, &messages).await;
 }
 
@@ -51,14 +51,14 @@ async fn peeking_goes_on_from_a_number(world: World) {
         .await
         .unwrap();
     assert_eq!(ids(&from_second), ["b", "c"]);
-    let messages = take(&receiver, 5).await;
+    let messages = world.take(&receiver, 5).await;
     complete(&receiver, &messages).await;
 }
 
 async fn peeking_shows_every_state(world: World) {
     world.send(QUEUE, &["deferred", "locked"]).await;
     let (sender, receiver) = (world.sender(QUEUE).await, world.receiver(QUEUE).await);
-    let taken = take(&receiver, 2).await;
+    let taken = world.take(&receiver, 2).await;
     receiver.defer_message(&taken[0]).await.unwrap();
     let at = SystemClock.now() + TimeDelta::hours(1);
     let scheduled = vec![Message::new("x").with_message_id("scheduled")];
@@ -86,14 +86,14 @@ async fn peeking_shows_every_state(world: World) {
         .await
         .unwrap();
     rest.push(taken[1].clone());
-    rest.push(take_one(&receiver).await);
+    rest.push(world.take_one(&receiver).await);
     complete(&receiver, &rest).await;
 }
 
 async fn dead_letters_are_seen_apart_from_the_queue(world: World) {
     world.send(QUEUE, &["dead", "alive"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     receiver
         .dead_letter_message(&message, "R", "")
         .await
@@ -105,7 +105,10 @@ async fn dead_letters_are_seen_apart_from_the_queue(world: World) {
         (ids(&dead), dead[0].dead_letter_reason()),
         (vec!["dead"], Some("R"))
     );
-    let (alive, dead) = (take_one(&receiver).await, take_one(&graveyard).await);
+    let (alive, dead) = (
+        world.take_one(&receiver).await,
+        world.take_one(&graveyard).await,
+    );
     complete(&receiver, &[alive]).await;
     complete(&graveyard, &[dead]).await;
 }
@@ -144,5 +147,5 @@ async fn a_long_queue_is_seen_whole_call_by_call(world: World) {
         seen.extend(ids(&some).into_iter().map(str::to_owned));
     }
     assert_eq!(seen, wanted);
-    take(&world.taker(QUEUE).await, 300).await;
+    world.take(&world.taker(QUEUE).await, 300).await;
 }

@@ -7,7 +7,7 @@ use nightshift_bus::{BusError, Message, MessageState};
 use nightshift_time::{Clock as _, SystemClock};
 
 use super::checks;
-use super::world::{World, complete, id, ids, numbers, take, take_one};
+use super::world::{World, complete, id, ids, numbers};
 
 const QUEUE: &str = "rust-scheduling";
 
@@ -40,7 +40,7 @@ async fn a_scheduled_message_comes_at_its_time_and_not_before(world: World) {
         .schedule_messages(vec![message("1")], at)
         .await
         .unwrap();
-    let came = take_one(&receiver).await;
+    let came = world.take_one(&receiver).await;
     assert!(SystemClock.now() >= at - TOLERANCE, "too early");
     assert!(
         came.enqueued_time >= at - TOLERANCE,
@@ -74,7 +74,7 @@ async fn many_messages_are_scheduled_at_once_and_come_in_their_order(world: Worl
         .unwrap();
     assert_eq!(scheduled.len(), 20);
     assert!(scheduled.is_sorted_by(|a, b| a < b), "{scheduled:?}");
-    let came = take(&receiver, 20).await;
+    let came = world.take(&receiver, 20).await;
     assert_eq!(ids(&came), wanted);
     complete(&receiver, &came).await;
 }
@@ -87,7 +87,7 @@ async fn a_message_that_carries_its_time_is_scheduled_by_a_plain_send(world: Wor
         .await
         .unwrap();
     sender.send_message(message("now")).await.unwrap();
-    let came = take(&receiver, 2).await;
+    let came = world.take(&receiver, 2).await;
     assert_eq!(ids(&came), ["now", "late"]);
     assert!(SystemClock.now() >= at - TOLERANCE, "too early");
     complete(&receiver, &came).await;
@@ -101,7 +101,7 @@ async fn a_batch_may_hold_scheduled_messages(world: World) {
         message("late").with_scheduled_enqueue_time(at),
     ];
     sender.send_messages(batch).await.unwrap();
-    let came = take(&receiver, 2).await;
+    let came = world.take(&receiver, 2).await;
     assert_eq!(ids(&came), ["now", "late"]);
     assert!(SystemClock.now() >= at - TOLERANCE, "too early");
     complete(&receiver, &came).await;
@@ -123,7 +123,7 @@ async fn a_cancelled_message_never_comes_and_cannot_be_cancelled_twice(world: Wo
         .await
         .unwrap_err();
     assert!(matches!(error, BusError::MessageNotFound { .. }), "{error}");
-    let came = take_one(&receiver).await;
+    let came = world.take_one(&receiver).await;
     assert_eq!(id(&came), "1");
     complete(&receiver, &[came]).await;
     world.nothing_comes(&receiver).await;
@@ -140,7 +140,7 @@ async fn cancelling_one_that_is_not_there_cancels_none(world: World) {
         .await
         .unwrap_err();
     assert!(matches!(error, BusError::MessageNotFound { .. }), "{error}");
-    let came = take_one(&receiver).await;
+    let came = world.take_one(&receiver).await;
     complete(&receiver, &[came]).await;
 }
 
@@ -151,7 +151,7 @@ async fn a_message_scheduled_for_the_past_is_there_at_once(world: World) {
         .await
         .unwrap();
     let begun = Instant::now();
-    let came = take_one(&receiver).await;
+    let came = world.take_one(&receiver).await;
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     complete(&receiver, &[came]).await;
 }

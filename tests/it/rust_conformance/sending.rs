@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::checks;
-use super::world::{World, complete, ids, numbers, take, take_one};
+use super::world::{World, complete, ids, numbers};
 
 const QUEUE: &str = "rust-sending";
 
@@ -30,7 +30,7 @@ async fn a_message_arrives_with_its_number_its_time_and_its_lock(world: World) {
     let receiver = world.receiver(QUEUE).await;
     let before = SystemClock.now() - TimeDelta::seconds(30);
     world.send(QUEUE, &["1"]).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     assert_eq!(ids(std::slice::from_ref(&message)), ["1"]);
     assert_eq!(
         (message.delivery_count, message.state),
@@ -59,7 +59,7 @@ async fn a_message_without_an_id_is_given_one(world: World) {
             .await
             .unwrap();
     }
-    let messages = take(&receiver, 2).await;
+    let messages = world.take(&receiver, 2).await;
     let given = ids(&messages);
     assert_ne!(given[0], given[1]);
     for id in given {
@@ -91,7 +91,7 @@ async fn system_properties_come_back_as_they_were_sent(world: World) {
         .send_message(sent.clone())
         .await
         .unwrap();
-    let received = take_one(&receiver).await;
+    let received = world.take_one(&receiver).await;
     assert_eq!(received.message, sent);
     let life = received.expires_at.expect("it ends") - received.enqueued_time;
     assert_eq!(life, TimeDelta::minutes(5));
@@ -130,7 +130,7 @@ async fn application_properties_of_every_type_come_back(world: World) {
         .send_message(sent.clone())
         .await
         .unwrap();
-    let received = take_one(&receiver).await;
+    let received = world.take_one(&receiver).await;
     assert_eq!(
         received.message.application_properties,
         sent.application_properties
@@ -142,7 +142,7 @@ async fn a_list_arrives_in_its_order_with_rising_numbers(world: World) {
     let receiver = world.receiver(QUEUE).await;
     let wanted = numbers(200);
     world.send(QUEUE, &super::world::borrowed(&wanted)).await;
-    let messages = take(&receiver, 200).await;
+    let messages = world.take(&receiver, 200).await;
     assert_eq!(ids(&messages), wanted);
     assert!(messages.is_sorted_by(|a, b| a.sequence_number < b.sequence_number));
     complete(&receiver, &messages).await;
@@ -158,7 +158,7 @@ async fn a_list_beyond_one_batch_is_split_and_keeps_its_order(world: World) {
         .map(|id| Message::new(body.clone()).with_message_id(id));
     sender.send_messages(messages.collect()).await.unwrap();
     let taker = world.taker(QUEUE).await;
-    assert_eq!(ids(&take(&taker, wanted.len()).await), wanted);
+    assert_eq!(ids(&world.take(&taker, wanted.len()).await), wanted);
 }
 
 async fn many_sends_in_flight_are_each_accepted(world: World) {
@@ -176,7 +176,7 @@ async fn many_sends_in_flight_are_each_accepted(world: World) {
     for sent in sends.join_all().await {
         sent.expect("the queue takes messages");
     }
-    let messages = take(&world.taker(QUEUE).await, wanted.len()).await;
+    let messages = world.take(&world.taker(QUEUE).await, wanted.len()).await;
     let mut came = ids(&messages);
     came.sort_by_key(|id| id.parse::<usize>().expect("a number"));
     assert_eq!(came, wanted);
@@ -191,7 +191,10 @@ async fn sends_one_after_the_other_keep_their_order(world: World) {
             .await
             .unwrap();
     }
-    assert_eq!(ids(&take(&world.taker(QUEUE).await, 100).await), wanted);
+    assert_eq!(
+        ids(&world.take(&world.taker(QUEUE).await, 100).await),
+        wanted
+    );
 }
 
 async fn an_empty_list_sends_nothing(world: World) {

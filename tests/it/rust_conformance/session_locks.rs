@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nightshift_bus::{BusError, SessionReceiver, SessionReceiverOptions};
 
 use super::checks;
-use super::world::{SOON, World, complete, ids, take, take_one};
+use super::world::{World, complete, ids};
 
 const QUEUE: &str = "rust-session-locks";
 
@@ -34,9 +34,9 @@ async fn accept(world: &World, session: &str, longest: Duration) -> SessionRecei
 }
 
 /// Waits until a receiver is told that its session is lost.
-async fn lost(session: &SessionReceiver) {
+async fn lost(world: &World, session: &SessionReceiver) {
     let error = session
-        .receive_messages(1, SOON)
+        .receive_messages(1, world.timing.soon)
         .await
         .expect_err("a lost lock");
     assert!(matches!(error, BusError::SessionLockLost { .. }), "{error}");
@@ -50,12 +50,12 @@ fn beyond(world: &World) -> Duration {
 async fn a_session_whose_lock_ends_is_free_and_its_messages_come_again(world: World) {
     world.send_to_session(QUEUE, "s", &["1", "2"]).await;
     let late = accept(&world, "s", Duration::ZERO).await;
-    let taken = take(&late, 2).await;
+    let taken = world.take(&late, 2).await;
     let begun = Instant::now();
-    lost(&late).await;
+    lost(&world, &late).await;
     assert!(begun.elapsed() < world.timing.lock + Duration::from_secs(10));
     let next = accept(&world, "s", Duration::ZERO).await;
-    let messages = take(&next, 2).await;
+    let messages = world.take(&next, 2).await;
     assert_eq!(ids(&messages), ids(&taken));
     assert!(messages.iter().all(|message| message.delivery_count == 2));
     complete(&next, &messages).await;
@@ -65,21 +65,23 @@ async fn a_session_whose_lock_ends_is_free_and_its_messages_come_again(world: Wo
 async fn every_call_of_a_lost_session_says_so(world: World) {
     world.send_to_session(QUEUE, "s", &["1"]).await;
     let late = accept(&world, "s", Duration::ZERO).await;
-    let message = take_one(&late).await;
-    lost(&late).await;
+    let message = world.take_one(&late).await;
+    lost(&world, &late).await;
     for error in [
         late.complete_message(&message).await.unwrap_err(),
         late.renew_session_lock().await.unwrap_err(),
         late.get_session_state().await.unwrap_err(),
         late.set_session_state(None).await.unwrap_err(),
         late.receive_deferred_messages(&[1]).await.unwrap_err(),
-        late.receive_messages(1, SOON).await.unwrap_err(),
+        late.receive_messages(1, world.timing.soon)
+            .await
+            .unwrap_err(),
     ] {
         assert!(matches!(error, BusError::SessionLockLost { .. }), "{error}");
     }
     late.close().await;
     let next = accept(&world, "s", Duration::ZERO).await;
-    let message = take_one(&next).await;
+    let message = world.take_one(&next).await;
     complete(&next, &[message]).await;
     next.close().await;
 }
@@ -87,7 +89,7 @@ async fn every_call_of_a_lost_session_says_so(world: World) {
 async fn a_renewed_session_lock_outlasts_the_queues_lock_duration(world: World) {
     world.send_to_session(QUEUE, "s", &["1"]).await;
     let session = accept(&world, "s", Duration::ZERO).await;
-    let message = take_one(&session).await;
+    let message = world.take_one(&session).await;
     let mut end = session
         .session_locked_until()
         .expect("the broker says when");
@@ -104,8 +106,8 @@ async fn a_renewed_session_lock_outlasts_the_queues_lock_duration(world: World) 
 
 async fn the_lock_of_a_session_is_renewed_by_itself(world: World) {
     world.send_to_session(QUEUE, "s", &["1"]).await;
-    let session = accept(&world, "s", SOON).await;
-    let message = take_one(&session).await;
+    let session = accept(&world, "s", world.timing.soon).await;
+    let message = world.take_one(&session).await;
     tokio::time::sleep(beyond(&world)).await;
     let refused = world
         .client
@@ -121,20 +123,20 @@ async fn the_lock_of_a_session_is_renewed_by_itself(world: World) {
 
 async fn automatic_renewal_of_a_session_ends_after_its_maximal_duration(world: World) {
     let session = accept(&world, "s", world.timing.lock).await;
-    lost(&session).await;
+    lost(&world, &session).await;
 }
 
 async fn a_client_that_is_gone_leaves_its_sessions_to_others(world: World) {
     world.send_to_session(QUEUE, "s", &["1"]).await;
     let client = world.another_client().await;
     let session = client
-        .accept_session(QUEUE, "s", renewing(SOON))
+        .accept_session(QUEUE, "s", renewing(world.timing.soon))
         .await
         .unwrap();
-    take_one(&session).await;
+    world.take_one(&session).await;
     drop(session);
     client.close().await;
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + world.timing.soon;
     let next = loop {
         match world
             .client
@@ -147,7 +149,7 @@ async fn a_client_that_is_gone_leaves_its_sessions_to_others(world: World) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    let message = take_one(&next).await;
+    let message = world.take_one(&next).await;
     complete(&next, &[message]).await;
     next.close().await;
 }

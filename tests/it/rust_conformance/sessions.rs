@@ -14,7 +14,7 @@ use nightshift_time::{Clock as _, SystemClock};
 use tokio::task::JoinSet;
 
 use super::checks;
-use super::world::{World, borrowed, complete, id, ids, numbers, take, take_one};
+use super::world::{World, borrowed, complete, id, ids, numbers};
 
 const QUEUE: &str = "rust-sessions";
 const TWO_TRIES: &str = "rust-session-tries";
@@ -69,7 +69,7 @@ async fn a_session_gets_its_own_messages_in_their_order(world: World) {
     let mine = accept(&world, "mine").await;
     assert_eq!(mine.session_id(), "mine");
     assert!(mine.session_locked_until().is_some());
-    let messages = take(&mine, 30).await;
+    let messages = world.take(&mine, 30).await;
     assert_eq!(ids(&messages), wanted);
     assert!(
         messages
@@ -79,7 +79,7 @@ async fn a_session_gets_its_own_messages_in_their_order(world: World) {
     complete(&mine, &messages).await;
     world.nothing_comes(&mine).await;
     let other = accept(&world, "other").await;
-    let message = take_one(&other).await;
+    let message = world.take_one(&other).await;
     complete(&other, &[message]).await;
     mine.close().await;
     other.close().await;
@@ -91,7 +91,7 @@ async fn sessions_are_received_side_by_side(world: World) {
         world.send_to_session(QUEUE, "b", &[n]).await;
     }
     let (a, b) = (accept(&world, "a").await, accept(&world, "b").await);
-    let (from_a, from_b) = tokio::join!(take(&a, 3), take(&b, 3));
+    let (from_a, from_b) = tokio::join!(world.take(&a, 3), world.take(&b, 3));
     assert_eq!(
         (ids(&from_a), ids(&from_b)),
         (vec!["1", "2", "3"], vec!["1", "2", "3"])
@@ -113,7 +113,7 @@ async fn the_next_session_is_one_that_has_messages(world: World) {
         .unwrap();
     assert_eq!(next.session_id(), "free");
     for (session, wanted) in [(&next, "2"), (&held, "1")] {
-        let message = take_one(session).await;
+        let message = world.take_one(session).await;
         assert_eq!(id(&message), wanted);
         complete(session, &[message]).await;
     }
@@ -157,7 +157,7 @@ async fn a_search_for_a_session_ends_as_soon_as_there_is_one(world: World) {
     );
     let session = found.unwrap();
     assert_eq!(session.session_id(), "late");
-    let message = take_one(&session).await;
+    let message = world.take_one(&session).await;
     complete(&session, &[message]).await;
     session.close().await;
 }
@@ -184,7 +184,7 @@ async fn a_session_that_is_held_is_nobody_elses(world: World) {
         matches!(error, BusError::NoSessionAvailable { .. }),
         "{error}"
     );
-    let message = take_one(&holder).await;
+    let message = world.take_one(&holder).await;
     complete(&holder, &[message]).await;
     holder.close().await;
 }
@@ -192,11 +192,11 @@ async fn a_session_that_is_held_is_nobody_elses(world: World) {
 async fn a_closed_receiver_frees_its_session(world: World) {
     world.send_to_session(QUEUE, "s", &["1", "2"]).await;
     let first = accept(&world, "s").await;
-    let done = take_one(&first).await;
+    let done = world.take_one(&first).await;
     complete(&first, &[done]).await;
     first.close().await;
     let second = accept(&world, "s").await;
-    let message = take_one(&second).await;
+    let message = world.take_one(&second).await;
     assert_eq!(id(&message), "2");
     complete(&second, &[message]).await;
     second.close().await;
@@ -205,12 +205,12 @@ async fn a_closed_receiver_frees_its_session(world: World) {
 async fn an_abandoned_message_comes_again_before_later_ones(world: World) {
     world.send_to_session(QUEUE, "s", &["1", "2", "3"]).await;
     let session = accept(&world, "s").await;
-    let first = take_one(&session).await;
+    let first = world.take_one(&session).await;
     session
         .settle_message(&first, Settlement::abandon().with_property("tried", 1))
         .await
         .unwrap();
-    let messages = take(&session, 3).await;
+    let messages = world.take(&session, 3).await;
     assert_eq!(ids(&messages), ["1", "2", "3"]);
     assert_eq!(messages[0].delivery_count, 2);
     assert!(
@@ -227,7 +227,7 @@ async fn a_session_may_be_held_before_it_has_messages(world: World) {
     let session = accept(&world, "empty").await;
     world.nothing_comes(&session).await;
     let send = world.send_to_session(QUEUE, "empty", &["1"]);
-    let (message, ()) = tokio::join!(take_one(&session), send);
+    let (message, ()) = tokio::join!(world.take_one(&session), send);
     complete(&session, &[message]).await;
     session.close().await;
 }
@@ -246,7 +246,7 @@ async fn prefetched_messages_of_a_session_come_in_their_order(world: World) {
         .unwrap();
     let mut came = Vec::new();
     while came.len() < 60 {
-        let messages = take(&session, 5).await;
+        let messages = world.take(&session, 5).await;
         complete(&session, &messages).await;
         came.extend(ids(&messages).into_iter().map(str::to_owned));
     }
@@ -265,7 +265,7 @@ async fn a_session_may_be_received_and_deleted(world: World) {
         .accept_session(QUEUE, "s", taking)
         .await
         .unwrap();
-    assert_eq!(ids(&take(&session, 2).await), ["1", "2"]);
+    assert_eq!(ids(&world.take(&session, 2).await), ["1", "2"]);
     session.close().await;
     let session = accept(&world, "s").await;
     world.nothing_comes(&session).await;
@@ -291,7 +291,7 @@ async fn a_list_for_several_sessions_reaches_each(world: World) {
         ("c", ["2", "5", "8"]),
     ] {
         let session = accept(&world, session).await;
-        let messages = take(&session, 3).await;
+        let messages = world.take(&session, 3).await;
         assert_eq!(ids(&messages), wanted);
         complete(&session, &messages).await;
         session.close().await;
@@ -335,7 +335,7 @@ async fn peeking_shows_the_messages_of_the_session(world: World) {
         .unwrap();
     assert_eq!(ids(&rest), ["3"]);
     for (session, count) in [(a, 1), (b, 2)] {
-        let messages = take(&session, count).await;
+        let messages = world.take(&session, count).await;
         complete(&session, &messages).await;
         session.close().await;
     }
@@ -344,7 +344,7 @@ async fn peeking_shows_the_messages_of_the_session(world: World) {
 async fn deferred_messages_of_a_session_come_by_their_number(world: World) {
     world.send_to_session(QUEUE, "s", &["1", "2", "3"]).await;
     let session = accept(&world, "s").await;
-    let messages = take(&session, 3).await;
+    let messages = world.take(&session, 3).await;
     session.defer_message(&messages[0]).await.unwrap();
     session.defer_message(&messages[1]).await.unwrap();
     complete(&session, &messages[2..]).await;
@@ -360,7 +360,7 @@ async fn deferred_messages_of_a_session_come_by_their_number(world: World) {
         .unwrap();
     session.close().await;
     let graveyard = world.dead_letters(QUEUE).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     assert_eq!(id(&dead), "2");
     complete(&graveyard, &[dead]).await;
 }
@@ -383,7 +383,7 @@ async fn scheduled_messages_come_to_their_session(world: World) {
         .await
         .unwrap();
     assert_eq!(session.session_id(), "s");
-    let message = take_one(&session).await;
+    let message = world.take_one(&session).await;
     assert_eq!(id(&message), "2");
     complete(&session, &[message]).await;
     session.close().await;
@@ -392,7 +392,7 @@ async fn scheduled_messages_come_to_their_session(world: World) {
 async fn dead_letters_of_sessions_are_received_without_one(world: World) {
     world.send_to_session(QUEUE, "s", &["1", "2"]).await;
     let session = accept(&world, "s").await;
-    for message in take(&session, 2).await {
+    for message in world.take(&session, 2).await {
         session
             .dead_letter_message(&message, "R", "D")
             .await
@@ -400,7 +400,7 @@ async fn dead_letters_of_sessions_are_received_without_one(world: World) {
     }
     session.close().await;
     let graveyard = world.dead_letters(QUEUE).await;
-    let dead = take(&graveyard, 2).await;
+    let dead = world.take(&graveyard, 2).await;
     assert_eq!(ids(&dead), ["1", "2"]);
     for message in &dead {
         assert_eq!(message.dead_letter_reason(), Some("R"));
@@ -417,16 +417,16 @@ async fn too_many_deliveries_in_a_session_make_a_dead_letter(world: World) {
         .await
         .unwrap();
     for _ in 0..2 {
-        let message = take_one(&session).await;
+        let message = world.take_one(&session).await;
         assert_eq!(id(&message), "1");
         session.abandon_message(&message).await.unwrap();
     }
-    let next = take_one(&session).await;
+    let next = world.take_one(&session).await;
     assert_eq!(id(&next), "2");
     complete(&session, &[next]).await;
     session.close().await;
     let graveyard = world.dead_letters(TWO_TRIES).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     assert_eq!(
         (id(&dead), dead.dead_letter_reason()),
         ("1", Some("MaxDeliveryCountExceeded"))
@@ -443,7 +443,7 @@ async fn a_message_without_a_session_is_refused(world: World) {
         .await
         .unwrap();
     let session = accept(&world, "s").await;
-    let message = take_one(&session).await;
+    let message = world.take_one(&session).await;
     complete(&session, &[message]).await;
     session.close().await;
 }
@@ -480,7 +480,7 @@ async fn sessions_with_messages_are_listed(world: World) {
     assert_eq!(listed(&world.client).await, ["a", "b", "c"]);
     for session in ["a", "b", "c"] {
         let session = accept(&world, session).await;
-        let message = take_one(&session).await;
+        let message = world.take_one(&session).await;
         complete(&session, &[message]).await;
         session.close().await;
     }

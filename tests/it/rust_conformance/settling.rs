@@ -3,7 +3,7 @@
 use nightshift_bus::{BusError, Message, PropertyValue, Settlement};
 
 use super::checks;
-use super::world::{World, complete, ids, numbers, take, take_one};
+use super::world::{World, complete, ids, numbers};
 
 const QUEUE: &str = "rust-settling";
 
@@ -23,7 +23,7 @@ async fn an_abandoned_message_comes_back_with_one_more_delivery_counted(world: W
     let receiver = world.receiver(QUEUE).await;
     let mut number = None;
     for count in 1..=3 {
-        let message = take_one(&receiver).await;
+        let message = world.take_one(&receiver).await;
         assert_eq!(message.delivery_count, count);
         assert_eq!(
             *number.get_or_insert(message.sequence_number),
@@ -31,7 +31,7 @@ async fn an_abandoned_message_comes_back_with_one_more_delivery_counted(world: W
         );
         receiver.abandon_message(&message).await.unwrap();
     }
-    let last = take_one(&receiver).await;
+    let last = world.take_one(&receiver).await;
     complete(&receiver, &[last]).await;
     world.nothing_comes(&receiver).await;
 }
@@ -42,12 +42,12 @@ async fn abandoning_changes_and_adds_properties(world: World) {
         .with_property("changed", "before");
     world.sender(QUEUE).await.send_message(sent).await.unwrap();
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     let settlement = Settlement::abandon()
         .with_property("changed", "after")
         .with_property("added", true);
     receiver.settle_message(&message, settlement).await.unwrap();
-    let again = take_one(&receiver).await;
+    let again = world.take_one(&receiver).await;
     let properties = &again.message.application_properties;
     assert_eq!(properties.get("kept"), Some(&PropertyValue::I32(1)));
     assert_eq!(
@@ -61,11 +61,11 @@ async fn abandoning_changes_and_adds_properties(world: World) {
 async fn a_released_message_comes_back_at_once(world: World) {
     world.send(QUEUE, &["1", "2"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let taken = take(&receiver, 2).await;
+    let taken = world.take(&receiver, 2).await;
     for result in receiver.release_messages(&taken).await.unwrap() {
         result.unwrap();
     }
-    let again = take(&receiver, 2).await;
+    let again = world.take(&receiver, 2).await;
     assert_eq!(ids(&again), ["1", "2"]);
     // Whether this counts as a failed delivery is the broker's affair: the service counts it.
     assert!(again.iter().all(|message| message.delivery_count <= 2));
@@ -76,7 +76,7 @@ async fn many_messages_are_completed_in_one_call(world: World) {
     let wanted = numbers(500);
     world.send(QUEUE, &super::world::borrowed(&wanted)).await;
     let receiver = world.receiver(QUEUE).await;
-    let messages = take(&receiver, 500).await;
+    let messages = world.take(&receiver, 500).await;
     complete(&receiver, &messages).await;
     world.nothing_comes(&receiver).await;
 }
@@ -85,7 +85,7 @@ async fn messages_are_settled_in_any_order(world: World) {
     let wanted = numbers(20);
     world.send(QUEUE, &super::world::borrowed(&wanted)).await;
     let receiver = world.receiver(QUEUE).await;
-    let mut messages = take(&receiver, 20).await;
+    let mut messages = world.take(&receiver, 20).await;
     messages.reverse();
     let (last, first) = messages.split_at(7);
     complete(&receiver, last).await;
@@ -98,7 +98,7 @@ async fn messages_are_settled_in_any_order(world: World) {
 async fn messages_of_one_call_are_settled_in_different_ways(world: World) {
     world.send(QUEUE, &["done", "again", "dead", "aside"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let taken = take(&receiver, 4).await;
+    let taken = world.take(&receiver, 4).await;
     let (done, again, dead, aside) = tokio::join!(
         receiver.complete_message(&taken[0]),
         receiver.abandon_message(&taken[1]),
@@ -108,7 +108,7 @@ async fn messages_of_one_call_are_settled_in_different_ways(world: World) {
     for result in [done, again, dead, aside] {
         result.unwrap();
     }
-    let again = take_one(&receiver).await;
+    let again = world.take_one(&receiver).await;
     assert_eq!(
         (ids(std::slice::from_ref(&again)), again.delivery_count),
         (vec!["again"], 2)
@@ -121,7 +121,7 @@ async fn messages_of_one_call_are_settled_in_different_ways(world: World) {
     complete(&receiver, &[again, aside[0].clone()]).await;
     world.nothing_comes(&receiver).await;
     let graveyard = world.dead_letters(QUEUE).await;
-    let dead = take_one(&graveyard).await;
+    let dead = world.take_one(&graveyard).await;
     assert_eq!(ids(std::slice::from_ref(&dead)), ["dead"]);
     complete(&graveyard, &[dead]).await;
 }
@@ -129,7 +129,7 @@ async fn messages_of_one_call_are_settled_in_different_ways(world: World) {
 async fn a_message_cannot_be_settled_twice(world: World) {
     world.send(QUEUE, &["1"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let message = take_one(&receiver).await;
+    let message = world.take_one(&receiver).await;
     receiver.complete_message(&message).await.unwrap();
     let error = receiver.complete_message(&message).await.unwrap_err();
     assert!(matches!(error, BusError::MessageLockLost { .. }), "{error}");
@@ -140,9 +140,9 @@ async fn a_message_cannot_be_settled_twice(world: World) {
 async fn an_abandoned_message_is_the_next_one_again(world: World) {
     world.send(QUEUE, &["1", "2", "3"]).await;
     let receiver = world.receiver(QUEUE).await;
-    let first = take_one(&receiver).await;
+    let first = world.take_one(&receiver).await;
     receiver.abandon_message(&first).await.unwrap();
-    let messages = take(&receiver, 3).await;
+    let messages = world.take(&receiver, 3).await;
     assert_eq!(ids(&messages), ["1", "2", "3"]);
     complete(&receiver, &messages).await;
 }

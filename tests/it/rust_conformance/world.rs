@@ -11,7 +11,7 @@ use nightshift_bus::{
 };
 
 /// Long enough for anything that should happen.
-pub(super) const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(30);
 
 /// The spans that checks wait for.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Timing {
     pub(super) window: Duration,
     /// The time to live of the queue that sets one.
     pub(super) time_to_live: Duration,
+    /// Long enough for anything that should happen.
+    pub(super) soon: Duration,
     /// How long to wait for a message that should not come.
     pub(super) briefly: Duration,
     /// How long a token lives that is to be renewed. The service's clock may differ from ours.
@@ -47,6 +49,7 @@ impl Timing {
             time_to_live: named(&mut queues, "rust-short-lived")
                 .default_ttl
                 .expect("a time to live"),
+            soon: SOON,
             briefly: Duration::from_secs(3),
             token_lifetime: Duration::from_secs(45),
             many: 500,
@@ -59,6 +62,7 @@ impl Timing {
             lock: Duration::from_secs(2),
             window: Duration::from_secs(3),
             time_to_live: Duration::from_secs(1),
+            soon: SOON,
             briefly: Duration::from_millis(200),
             token_lifetime: Duration::from_secs(3),
             many: 2_000,
@@ -171,6 +175,30 @@ impl World {
         sender.close().await;
     }
 
+    /// Exactly `count` messages, however many calls it takes.
+    pub(super) async fn take(&self, receiver: &Receiver, count: usize) -> Vec<ReceivedMessage> {
+        let deadline = Instant::now() + self.timing.soon;
+        let mut messages = Vec::with_capacity(count);
+        while messages.len() < count {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let more = receiver
+                .receive_messages(count - messages.len(), left)
+                .await;
+            let more = more.expect("the link stands");
+            assert!(
+                !more.is_empty(),
+                "{} of {count} messages came",
+                messages.len()
+            );
+            messages.extend(more);
+        }
+        messages
+    }
+
+    pub(super) async fn take_one(&self, receiver: &Receiver) -> ReceivedMessage {
+        self.take(receiver, 1).await.remove(0)
+    }
+
     /// Says that nothing comes.
     pub(super) async fn nothing_comes(&self, receiver: &Receiver) {
         let came = receiver.receive_messages(1, self.timing.briefly).await;
@@ -276,30 +304,6 @@ pub(super) async fn connect(
 ) -> Result<ServiceBusClient, BusError> {
     let parsed: ConnectionString = connection_string.parse().expect("it is well-formed");
     ServiceBusClient::connect(&parsed, options).await
-}
-
-/// Exactly `count` messages, however many calls it takes.
-pub(super) async fn take(receiver: &Receiver, count: usize) -> Vec<ReceivedMessage> {
-    let deadline = Instant::now() + SOON;
-    let mut messages = Vec::with_capacity(count);
-    while messages.len() < count {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let more = receiver
-            .receive_messages(count - messages.len(), left)
-            .await;
-        let more = more.expect("the link stands");
-        assert!(
-            !more.is_empty(),
-            "{} of {count} messages came",
-            messages.len()
-        );
-        messages.extend(more);
-    }
-    messages
-}
-
-pub(super) async fn take_one(receiver: &Receiver) -> ReceivedMessage {
-    take(receiver, 1).await.remove(0)
 }
 
 pub(super) async fn complete(receiver: &Receiver, messages: &[ReceivedMessage]) {
