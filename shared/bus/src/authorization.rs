@@ -267,3 +267,53 @@ impl TokenPutter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nightshift_amqp::Value;
+
+    use crate::peer::{Peer, Willing};
+    use crate::{ClientOptions, ReceiverOptions, SubQueue};
+
+    #[tokio::test]
+    async fn a_signature_of_the_connection_string_is_put_as_it_is() {
+        const SIGNATURE: &str =
+            "SharedAccessSignature sr=sb%3A%2F%2Fh%2Fq&sig=a%2Bb%3D&se=1767225600&skn=rule";
+        let peer = Peer::start(Willing).await;
+        let credential = format!("SharedAccessSignature={SIGNATURE}");
+        let client = peer.client_of(&credential, ClientOptions::default()).await;
+        client.create_sender("q").await.unwrap();
+        peer.noted(|log| {
+            let (token, words) = &log.tokens[0];
+            assert_eq!(token, SIGNATURE);
+            let kind = Value::from("servicebus.windows.net:sastoken");
+            assert_eq!(words.get("type"), Some(&kind));
+            assert_eq!(
+                words.get("expiration"),
+                None,
+                "its end is its maker's affair"
+            );
+        });
+    }
+
+    #[tokio::test]
+    async fn one_token_serves_an_entity_its_sub_queues_and_its_management() {
+        let peer = Peer::start(Willing).await;
+        let client = peer.client().await;
+        let sender = client.create_sender("q").await.unwrap();
+        let dead = ReceiverOptions {
+            sub_queue: Some(SubQueue::DeadLetter),
+            ..ReceiverOptions::default()
+        };
+        let dead = client.create_receiver("q", dead).await.unwrap();
+        sender.cancel_scheduled_messages(&[1]).await.unwrap();
+        client.create_sender("other").await.unwrap();
+        drop(dead);
+        peer.noted(|log| {
+            let name = |(_, words): &(String, nightshift_amqp::Map)| words.get("name").cloned();
+            let names: Vec<_> = log.tokens.iter().filter_map(name).collect();
+            let expected = ["sb://127.0.0.1/q", "sb://127.0.0.1/other"].map(Value::from);
+            assert_eq!(names, expected);
+        });
+    }
+}

@@ -49,7 +49,7 @@ const OUTPUT_HIGH_WATER: usize = 4 * 1024 * 1024;
 /// Answers above which the connection is given up, in bytes. Messages do not count: they stop at
 /// the high water, but for the last of them, whose size is the entity's affair.
 const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
-/// Room for one read, in bytes.
+/// Room for reads, in bytes.
 const READ_SIZE: usize = 64 * 1024;
 /// How long the last bytes may take to leave when the connection ends.
 const FLUSH_GRACE: Duration = Duration::from_secs(1);
@@ -226,7 +226,7 @@ impl Turn {
                 None => std::future::pending().await,
             }
         };
-        core.input().reserve(READ_SIZE);
+        make_room(core.input());
         tokio::select! {
             read = reader.read_buf(core.input()) => match read {
                 Ok(0) => return Err(lost("the broker hung up")),
@@ -263,6 +263,15 @@ impl Turn {
         let now = Instant::now();
         self.deadline = core.tick(now)?;
         Ok(())
+    }
+}
+
+/// Makes room for a read. Messages share the memory that they were read into and keep all of it
+/// alive, so it is used up to its last quarter before there is new one: many small reads must not
+/// hold a large piece each.
+fn make_room(input: &mut BytesMut) {
+    if input.capacity() - input.len() < READ_SIZE / 4 {
+        input.reserve(READ_SIZE);
     }
 }
 

@@ -106,6 +106,8 @@ impl Script for Willing {}
 pub(crate) struct Log {
     pub(crate) attaches: Vec<Attach>,
     pub(crate) asked: Vec<Asked>,
+    /// Tokens put to `$cbs`, each with the words of its request.
+    pub(crate) tokens: Vec<(String, Map)>,
     pub(crate) dispositions: Vec<Disposition>,
     /// Links of entities that the client detached.
     pub(crate) detached: usize,
@@ -153,8 +155,17 @@ impl Peer {
     }
 
     pub(crate) async fn client_with(&self, options: ClientOptions) -> ServiceBusClient {
+        let credential = "SharedAccessKeyName=n;SharedAccessKey=k";
+        self.client_of(credential, options).await
+    }
+
+    pub(crate) async fn client_of(
+        &self,
+        credential: &str,
+        options: ClientOptions,
+    ) -> ServiceBusClient {
         let text = format!(
-            "Endpoint=sb://{};SharedAccessKeyName=n;SharedAccessKey=k;UseDevelopmentEmulator=true",
+            "Endpoint=sb://{};{credential};UseDevelopmentEmulator=true",
             self.address
         );
         let connection_string = text.parse().unwrap();
@@ -374,6 +385,11 @@ impl Service {
         let operation = words.get("operation").and_then(Value::as_str);
         let operation = operation.unwrap_or_default().to_owned();
         let answer = if node == "$cbs" {
+            let token = match &request.body {
+                Body::Value(Value::String(token)) => token.clone(),
+                other => panic!("no token: {other:?}"),
+            };
+            self.log.lock().unwrap().tokens.push((token, words));
             Some(Answer {
                 status: 202,
                 condition: None,
