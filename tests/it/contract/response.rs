@@ -123,23 +123,27 @@ async fn another_scalar_among_the_logs_is_a_line() {
     assert!(succeeds(json(r#"{"Logs": [1, true, null, "x"]}"#)).await);
 }
 
+/// The time-out fails the invocation and has killed the handler.
+async fn is_waited_for(body: &str) {
+    let world = World::new(WORK, &queue(""), vec![json(body), ok()]).await;
+    world.host_json(r#", "functionTimeout": "00:00:01""#, "");
+    world.send(&["hello"]).await;
+    let host = world.start().await;
+    world.wire.call(1).await;
+    assert_eq!(stats(&host, WORK).running, 1, "{body:?}");
+    world.drained().await;
+    let restarts = host.stats().handler.restarts;
+    assert_eq!((stats(&host, WORK).failures, restarts), (1, 1), "{body:?}");
+    host.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_body_or_null_is_waited_for_until_the_time_out() {
-    for body in ["", "null", "  null\n"] {
-        let world = World::new(WORK, &queue(""), vec![json(body), ok()]).await;
-        world.host_json(r#", "functionTimeout": "00:00:01""#, "");
-        world.send(&["hello"]).await;
-        let host = world.start().await;
-        world.wire.call(1).await;
-        assert_eq!(stats(&host, WORK).running, 1, "{body:?}");
-        world.drained().await;
-        // The time-out has killed the handler.
-        assert_eq!(
-            (stats(&host, WORK).failures, host.stats().handler.restarts),
-            (1, 1)
-        );
-        host.stop().await;
-    }
+    tokio::join!(
+        is_waited_for(""),
+        is_waited_for("null"),
+        is_waited_for("  null\n")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
