@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, ChildStdin, Command};
@@ -66,6 +67,8 @@ impl Spawner {
 pub(super) struct HandlerProcess {
     child: Child,
     pid: u32,
+    /// Whether its group has nobody left: another one may have the number by now.
+    is_gone: bool,
     /// Held open here: waiting for the child closes an input that is still its own.
     _stdin: Option<ChildStdin>,
     stderr: LastLines,
@@ -108,6 +111,7 @@ impl HandlerProcess {
             _stdin: child.stdin.take(),
             child,
             pid,
+            is_gone: false,
             stderr,
             outputs,
         })
@@ -119,12 +123,16 @@ impl HandlerProcess {
 
     /// Waits for the end. Dropping the future loses nothing.
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+        let status = self.child.wait().await?;
+        if let Ok(pid) = i32::try_from(self.pid) {
+            self.is_gone |= killpg(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
+        }
+        Ok(status)
     }
 
     /// Sends `signal` to the process and everything in its group.
     pub(super) fn signal(&self, signal: Signal) {
-        if let Ok(pid) = i32::try_from(self.pid) {
+        if let (false, Ok(pid)) = (self.is_gone, i32::try_from(self.pid)) {
             // It may have ended by itself, which is what was wanted.
             let _ = killpg(Pid::from_raw(pid), signal);
         }
