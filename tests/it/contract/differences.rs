@@ -75,6 +75,16 @@ async fn an_answer_that_is_no_http_status_fails_the_invocation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_looks_like_a_date_stays_as_it_is() {
+    let date = "2026-01-02T03:04:05.60+01:00";
+    let reply = json(&format!(r#"{{"Outputs": {{"res": "{date}"}}}}"#));
+    let world = World::new(WEB, &web(""), vec![reply]).await;
+    let host = world.start().await;
+    assert_eq!(get(&host, "/api/Web").await.body, date);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_to_https_fails_the_invocation() {
     let location = "Location: https://localhost/elsewhere";
     let world = World::new(

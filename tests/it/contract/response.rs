@@ -2,7 +2,7 @@
 
 use super::wire::{Reply, answer, json};
 use super::world::{WEB, WORK, World, ok, queue, stats, web, web_with_output};
-use crate::host::http_client::{Answer, get};
+use crate::host::http_client::{Answer, ask, get};
 
 /// What a caller gets of a handler that answers with `body`.
 async fn caller_gets(body: &str) -> Answer {
@@ -248,6 +248,27 @@ async fn of_one_header_in_two_spellings_one_is_left() {
     let host = world.start().await;
     let answer = get(&host, "/api/Web").await;
     assert_eq!(answer.all("x-a").len(), 1);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_knows_no_cookies() {
+    let answer = res(r#"{"body": "x", "cookies": [{"name": "a", "value": "b"}]}"#).await;
+    assert_eq!((answer.status, answer.header("set-cookie")), (200, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_negotiates_no_content() {
+    let body = json(r#"{"Outputs": {"res": {"body": {"a": 1}}}}"#);
+    let world = World::new(WEB, &web(""), vec![body]).await;
+    let host = world.start().await;
+    for accept in ["application/xml", "application/json", "text/html"] {
+        let headers = format!("Accept: {accept}\r\n");
+        let answer = ask(&host, "GET /api/Web", &headers, "").await;
+        assert_eq!(answer.body, r#"{"a":1}"#);
+        let kind = answer.header("content-type").unwrap();
+        assert!(kind.starts_with("text/plain"), "{accept} {kind}");
+    }
     host.stop().await;
 }
 

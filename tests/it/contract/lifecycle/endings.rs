@@ -32,6 +32,13 @@ async fn two_errors_do_not_stop_the_host() {
     host.stop().await;
 }
 
+/// Whether the process exists and is no zombie: whoever inherits an orphan reaps it in its own time.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
 /// A process that stays until the file `leave` exists, and then exits with `code`.
 fn leaves(code: u8) -> String {
     format!("echo $$ >> starts\nuntil [ -e leave ]; do sleep 0.01; done\nexit {code}\n")
@@ -66,6 +73,24 @@ async fn after_exit_code_0_calls_are_refused() {
     }
     assert_eq!((starts(&world), host.stats().handler.restarts), (1, 0));
     host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_exit_code_0_a_process_left_behind_is_called_and_ends_with_the_host() {
+    let world = scripted("ok").await;
+    world.write("handler.sh", "python3 scripted.py &\nexit 0\n");
+    let description = r#"{"defaultExecutablePath": "sh", "arguments": ["handler.sh"]}"#;
+    world.write(
+        "host.json",
+        &format!(r#"{{"version": "2.0", "customHandler": {{"description": {description}}}}}"#),
+    );
+    let host = world.start().await;
+    assert_eq!(get(&host, "/api/Web").await.status, 200);
+    let request: serde_json::Value = serde_json::from_str(&world.read("requests")).unwrap();
+    let pid = u32::try_from(request["pid"].as_u64().unwrap()).unwrap();
+    assert_ne!(host.handler_pid(), Some(pid));
+    host.stop().await;
+    until("the end of what was left behind", || !is_running(pid)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
