@@ -291,6 +291,25 @@ async fn one_that_crashes_at_once_costs_no_message_and_is_tried_until_it_works()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_answers_the_probe_with_garbage_is_told_so() {
+    let world = World::new(WORK, &queue(""), vec![ok()]).await;
+    world.host_json("", r#", "initializationTimeout": "00:00:00.2""#);
+    world.wire.be_deaf_for(usize::MAX);
+    let host = world.start_unready();
+    let exit = timeout(PATIENCE, host.wait()).await.unwrap();
+    let HostExit::HandlerFailed(what) = exit else {
+        panic!("{exit:?}")
+    };
+    let place = format!("did not listen on 127.0.0.1:{} ", world.wire.port);
+    assert!(what.contains(&place), "{what}");
+    assert!(
+        what.contains("what listens there did not answer GET /: "),
+        "{what}"
+    );
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_never_ready_costs_no_message_and_is_tried_again() {
     let world = World::new(WORK, &queue(""), vec![ok()]).await;
     let world = world.setting("NIGHTSHIFT_HOST_MODE", "default");

@@ -105,17 +105,15 @@ impl HandlerClient {
         Self { client }
     }
 
-    /// Whether anything answers on `port`, with whatever status.
-    pub(crate) async fn is_answering(&self, port: u16) -> bool {
+    /// Asks whatever listens on `port` for `/`; any status is an answer.
+    pub(crate) async fn probe(&self, port: u16) -> Result<(), CallError> {
         let request = Request::builder()
             .method(Method::GET)
             .uri(format!("http://127.0.0.1:{port}/"))
             .header(USER_AGENT, AGENT)
-            .body(ChunkedBody(None).boxed_unsync());
-        match request {
-            Ok(request) => self.client.request(request).await.is_ok(),
-            Err(_) => false,
-        }
+            .body(ChunkedBody(None).boxed_unsync())
+            .map_err(CallError::Request)?;
+        self.send(request).await.map(drop)
     }
 
     /// Sends `request`, whose address names the handler, and returns as soon as the answer begins.

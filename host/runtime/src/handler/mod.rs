@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use nightshift_telemetry::causes;
 use nix::sys::signal::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -236,6 +237,7 @@ impl Supervisor {
     async fn accompany(&self, mut process: HandlerProcess, port: u16) -> Option<Life> {
         let begun = Instant::now();
         let patience = self.command.initialization_timeout;
+        let mut garbage = String::new();
         let ready = tokio::select! {
             () = self.stop.cancelled() => {
                 self.end(process).await;
@@ -249,7 +251,9 @@ impl Supervisor {
                 });
             }
             status = self.telling_end(&mut process) => Err(status),
-            ready = timeout(patience, self.wait_until_answering(port)) => Ok(ready.is_ok()),
+            ready = timeout(patience, self.wait_until_answering(port, &mut garbage)) => {
+                Ok(ready.is_ok())
+            }
         };
         match ready {
             Ok(true) => self.serve(process, port, begun).await,
@@ -257,7 +261,7 @@ impl Supervisor {
                 let stderr = with_stderr(&end_now(process).await);
                 Some(Life::failed(format!(
                     "did not listen on 127.0.0.1:{port} (FUNCTIONS_CUSTOMHANDLER_PORT) within \
-                     {patience:?}{stderr}"
+                     {patience:?}{garbage}{stderr}"
                 )))
             }
             Err(status) => Some(self.bury(process, status, Duration::ZERO).await),
@@ -275,8 +279,15 @@ impl Supervisor {
         Ok(status)
     }
 
-    async fn wait_until_answering(&self, port: u16) {
-        while !self.client.is_answering(port).await {
+    /// Returns when something answers. Until then `garbage` tells what came instead of an answer,
+    /// if anything did.
+    async fn wait_until_answering(&self, port: u16, garbage: &mut String) {
+        while let Err(error) = self.client.probe(port).await {
+            garbage.clear();
+            if !matches!(&error, CallError::Send(error) if error.is_connect()) {
+                garbage.push_str("; what listens there did not answer GET /: ");
+                garbage.push_str(&causes(&error));
+            }
             sleep(PROBE_INTERVAL).await;
         }
     }
