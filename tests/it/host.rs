@@ -15,5 +15,6 @@ mod identity;
 mod keys;
 mod lifecycle;
 mod outputs;
+mod sessions;
 mod timer;
 mod wire;

@@ -38,12 +38,16 @@ impl Fixture {
     /// A world whose trigger has the JSON members `trigger` besides queue and connection, and whose
     /// handler obeys `script`.
     pub(super) async fn new(trigger: &str, script: &str) -> Self {
-        Self::with_lock(trigger, script, Duration::from_mins(1)).await
+        Self::with_queues(trigger, script, |queue| queue).await
     }
 
-    /// The same, with another lock duration.
-    pub(super) async fn with_lock(trigger: &str, script: &str, lock: Duration) -> Self {
-        let queues = [QUEUE, SECOND_QUEUE].map(|name| QueueConfig::new(name).lock_duration(lock));
+    /// The same, with both queues changed.
+    pub(super) async fn with_queues(
+        trigger: &str,
+        script: &str,
+        change: impl Fn(QueueConfig) -> QueueConfig,
+    ) -> Self {
+        let queues = [QUEUE, SECOND_QUEUE].map(|name| change(QueueConfig::new(name)));
         let broker = Broker::start(BrokerConfig::new(queues), SystemClock::shared()).unwrap();
         let client = connect(&broker).await;
         let root = tempfile::tempdir().unwrap();

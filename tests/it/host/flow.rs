@@ -168,7 +168,7 @@ async fn a_minimum_is_not_waited_for_beyond_its_time_nor_at_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lock_of_a_single_message_is_renewed_while_it_is_worked_on() {
     let lock = Duration::from_secs(1);
-    let fixture = Fixture::with_lock("", "wait", lock).await;
+    let fixture = Fixture::with_queues("", "wait", |queue| queue.lock_duration(lock)).await;
     fixture.send(&["{}"]).await;
     let host = fixture.start().await;
     fixture.requests_made(1).await;
@@ -188,7 +188,7 @@ async fn the_lock_of_a_single_message_is_renewed_while_it_is_worked_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_renewal_a_lock_ends_and_the_message_comes_again() {
     let lock = Duration::from_secs(1);
-    let fixture = Fixture::with_lock("", "wait", lock).await;
+    let fixture = Fixture::with_queues("", "wait", |queue| queue.lock_duration(lock)).await;
     fixture
         .host_json(r#", "extensions": {"serviceBus": {"maxAutoLockRenewalDuration": "00:00:00"}}"#);
     fixture.send(&["{}"]).await;

@@ -88,7 +88,7 @@ fn everything_wrong_comes_at_once() {
         ("broken/function.json", "{"),
         (
             "sessions/function.json",
-            &trigger(r#", "isSessionsEnabled": true"#),
+            &trigger(r#", "isSessionsEnabled": true"#).replace("\"q\"", "\"q/$DeadLetterQueue\""),
         ),
         ("timer/function.json", timer),
         (
@@ -104,13 +104,14 @@ fn everything_wrong_comes_at_once() {
         ("NIGHTSHIFT_POSTGRES_URL", "not the host's business"),
     ];
     insta::assert_snapshot!(load(&root, &settings).unwrap_err(), @r#"
-    10 problems with the function app:
+    11 problems with the function app:
       NIGHTSHIFT_HOST_MODE: cannot be "loose": expected default or strict
       NIGHTSHIFT_HOST_BATCHES_IN_FLIGHT: expected 1 to 64, found 0
       NIGHTSHIFT_HOST_GRACE: is not a setting; did you mean NIGHTSHIFT_HOST_MODE?
       APP/1st/function.json: the folder's name is no function name: write a letter, then letters, digits, _ and - (128 at most, not "host")
       APP/broken/function.json:1:1: is not valid JSON: unterminated object
-      APP/sessions/function.json:2:55: bindings[0].isSessionsEnabled: sessions are not supported by this host yet
+      APP/sessions/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string, or Bus__fullyQualifiedNamespace to the name of a namespace
+      APP/sessions/function.json:2:55: bindings[0].isSessionsEnabled: a dead-letter queue has no sessions, even that of a queue with sessions
       APP/unresolved/function.json:1:71: bindings[0].queueName: %NOPE% has no value: set NOPE
       APP/unresolved/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string, or Bus__fullyQualifiedNamespace to the name of a namespace
       APP/web/function.json:1:55: bindings[1].direction: is missing: write "direction": "out"

@@ -17,6 +17,7 @@ mod by_hand;
 mod invocation;
 mod message;
 mod pause;
+mod sessions;
 mod settle;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,6 +108,9 @@ impl Listener {
 
     /// Runs until the host stops, and returns when every message is settled.
     pub(crate) async fn run(self: Arc<Self>) {
+        if self.function.has_sessions {
+            return self.run_with_sessions().await;
+        }
         let mut work = Work {
             slots: Arc::new(Semaphore::new(self.concurrency())),
             tasks: JoinSet::new(),
@@ -269,7 +273,8 @@ impl Listener {
             };
             let (listener, receiver) = (Arc::clone(self), Arc::clone(receiver));
             work.tasks.spawn(async move {
-                listener.process(&receiver, part).await;
+                // Whether it fails is told and counted.
+                let _ = listener.process(&receiver, part).await;
                 // The receiver goes first, so that whoever waits for the task can close it.
                 drop(receiver);
                 drop(slot);
@@ -277,12 +282,33 @@ impl Listener {
         }
     }
 
-    /// How long locks are renewed. Those of a batch are not, as in the real host.
-    fn renewal(&self) -> Duration {
+    /// How long locks may be renewed.
+    fn longest_renewal(&self) -> Duration {
         let options = &self.caller.config.service_bus;
+        options.max_auto_lock_renewal_duration.min(WITHOUT_END)
+    }
+
+    /// How long the lock of a message is renewed. Those of a batch are not, as in the real host.
+    fn renewal(&self) -> Duration {
         match self.function.cardinality {
-            Cardinality::One => options.max_auto_lock_renewal_duration.min(WITHOUT_END),
+            Cardinality::One => self.longest_renewal(),
             Cardinality::Many => Duration::ZERO,
+        }
+    }
+
+    /// When the first lock of `messages` ends at the earliest, renewals included. A session's is
+    /// renewed from its beginning, so that at least half of the time is left.
+    fn locked_until(&self, messages: &[ReceivedMessage]) -> Option<DateTime<Utc>> {
+        let renewal = if self.function.has_sessions {
+            self.longest_renewal() / 2
+        } else {
+            self.renewal()
+        };
+        let renewed = self.caller.config.clock.now() + renewal;
+        let locks = messages.iter().filter_map(|message| message.locked_until);
+        match locks.min() {
+            Some(until) => Some(until.max(renewed)),
+            None => (!renewal.is_zero()).then_some(renewed),
         }
     }
 
@@ -305,22 +331,18 @@ impl Listener {
         }
     }
 
-    /// One invocation, from its messages to their settlement.
-    async fn process(&self, receiver: &Receiver, batch: Vec<ReceivedMessage>) {
+    /// One invocation, from its messages to their settlement. False when it has failed.
+    async fn process(&self, receiver: &Receiver, batch: Vec<ReceivedMessage>) -> bool {
         let Some(mut batch) = self.set_aside_unbindable(receiver, batch).await else {
-            return;
+            return self.mode() == Mode::Default;
         };
-        let locked_until = batch
-            .iter()
-            .filter_map(|message| message.locked_until)
-            .min();
-        let renewed_until = self.caller.config.clock.now() + self.renewal();
-        let locked_until = locked_until.map(|until| until.max(renewed_until));
+        let locked_until = self.locked_until(&batch);
         let messages: Vec<_> = batch.iter_mut().map(into_trigger_message).collect();
         let result = self
             .invocation(&messages, locked_until)
             .run(&self.cancel)
             .await;
+        let is_success = result.is_ok();
         match result {
             Ok(()) => {
                 self.failures().reset();
@@ -336,6 +358,7 @@ impl Listener {
                 self.settle(receiver, &batch, settlement).await;
             }
         }
+        is_success
     }
 
     fn invocation<'a>(
@@ -380,14 +403,17 @@ impl Listener {
         batch: Vec<ReceivedMessage>,
         limits: &BatchLimits,
     ) -> Vec<Vec<ReceivedMessage>> {
-        let is_suspect = |message: &ReceivedMessage| {
-            self.function.cardinality == Cardinality::One
-                || self.mode() == Mode::Default && message.delivery_count > TRIES_TOGETHER
+        let is_alone = |message: &ReceivedMessage| {
+            self.function.cardinality == Cardinality::One || self.is_suspect(message)
         };
-        let (suspects, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_suspect);
+        let (suspects, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_alone);
         let mut parts = limits.split(rest);
         parts.extend(suspects.into_iter().map(|message| vec![message]));
         parts
+    }
+
+    fn is_suspect(&self, message: &ReceivedMessage) -> bool {
+        self.mode() == Mode::Default && message.delivery_count > TRIES_TOGETHER
     }
 
     /// Takes out messages whose body no function can be given. In strict mode one of them fails

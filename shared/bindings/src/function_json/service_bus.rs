@@ -108,7 +108,7 @@ pub(super) fn read(trace: &mut Trace<'_, '_>, name: String) -> Option<ServiceBus
         trace.reader.maybe_boolean(&path)
     };
     let auto_complete = maybe("autoCompleteMessages").or(maybe("autoComplete"));
-    let trigger = ServiceBusTrigger {
+    Some(ServiceBusTrigger {
         name,
         connection: read_connection(trace),
         cardinality: trace
@@ -118,12 +118,7 @@ pub(super) fn read(trace: &mut Trace<'_, '_>, name: String) -> Option<ServiceBus
         is_sessions_enabled: trace.boolean("isSessionsEnabled", false),
         auto_complete,
         entity: entity?,
-    };
-    if trigger.is_sessions_enabled {
-        let what = "sessions are not supported by this host yet";
-        trace.unsupported("isSessionsEnabled", what.to_owned());
-    }
-    Some(trigger)
+    })
 }
 
 fn read_entity(trace: &mut Trace<'_, '_>) -> Option<EntityPath> {

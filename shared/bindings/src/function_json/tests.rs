@@ -49,7 +49,6 @@ fn what_the_host_cannot_do_yet_is_collected_by_name() {
     .unwrap();
     let lines: Vec<String> = read.unsupported.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    f/function.json:3:61: bindings[0].isSessionsEnabled: sessions are not supported by this host yet
     f/function.json:4:23: bindings[1].type: "blob" is not supported by this host yet
     "#);
 }

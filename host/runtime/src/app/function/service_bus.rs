@@ -22,6 +22,8 @@ pub(crate) struct ServiceBusFunction {
     /// The queue, or the subscription as `topic/Subscriptions/name`.
     pub(crate) entity: String,
     pub(crate) sub_queue: Option<SubQueue>,
+    /// Whether the messages belong to sessions.
+    pub(crate) has_sessions: bool,
     pub(crate) cardinality: Cardinality,
     pub(crate) data_type: DataType,
     /// Whether the messages of a successful invocation are completed.
@@ -55,16 +57,25 @@ pub(super) fn resolve(
     };
     let connection = connection::resolve(&trigger.connection, lookup)
         .map_err(|error| problems.push(file.trigger_problem("connection", error)));
-    let (Ok(entity), Ok(connection)) = (entity, connection) else {
+    let entity = entity.and_then(|entity| {
+        let (entity, sub_queue) = split_sub_queue(&entity);
+        if trigger.is_sessions_enabled && sub_queue.is_some() {
+            let what = "a dead-letter queue has no sessions, even that of a queue with sessions";
+            problems.push(file.trigger_problem("isSessionsEnabled", what));
+            return Err(());
+        }
+        Ok((entity.to_owned(), sub_queue))
+    });
+    let (Ok((entity, sub_queue)), Ok(connection)) = (entity, connection) else {
         return Err(problems);
     };
-    let (entity, sub_queue) = split_sub_queue(&entity);
     Ok(ServiceBusFunction {
         name: context.name.to_owned(),
         binding: trigger.name.clone(),
         connection,
-        entity: entity.to_owned(),
+        entity,
         sub_queue,
+        has_sessions: trigger.is_sessions_enabled,
         cardinality: trigger.cardinality,
         data_type: trigger.data_type,
         auto_complete: trigger

@@ -1,0 +1,265 @@
+//! The listener of a function whose queue has sessions.
+//!
+//! One loop accepts sessions, one after the other, as many as may be held at a time, and hands each
+//! to a task of its own, which receives the session's messages until there is none for a while. The
+//! messages of a session are worked on in their order: a message that fails is abandoned and is the
+//! next one again, and of a batch nothing behind it goes on before it. Only where `host.json` wants
+//! several calls for one session do they overtake each other.
+//!
+//! The default mode differs from the real host in three points. Nothing is fetched ahead, because
+//! what was fetched would come before the message that failed. A session that has had its turn is
+//! given back although it has more messages, so that busy sessions do not keep the others waiting
+//! for ever. And an empty one is given back after a second, not a minute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightshift_bindings::function_json::Cardinality;
+use nightshift_bus::{
+    BusError, ReceivedMessage, Receiver, ServiceBusClient, SessionReceiver, SessionReceiverOptions,
+};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::batch::BatchLimits;
+use super::settle::Settlement;
+use super::{Ended, LONGEST_ABSENCE, Listener, Pauses};
+use crate::app::Mode;
+
+/// How long one call looks for a session; the loop then asks again.
+const ACCEPT_PATIENCE: Duration = Duration::from_mins(1);
+
+/// In default mode: how long an empty session is waited on, unless `host.json` says otherwise.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// In default mode: how long a session is held while it has messages.
+const LONGEST_TURN: Duration = Duration::from_mins(1);
+
+impl Listener {
+    /// Runs until the host stops, and returns when every session is given back.
+    pub(super) async fn run_with_sessions(self: Arc<Self>) {
+        let most = self.caller.config.service_bus.max_concurrent_sessions;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let slots = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        let mut held = JoinSet::new();
+        let mut connection = None;
+        let mut pauses = Pauses::up_to(LONGEST_ABSENCE);
+        let mut last_error = None;
+        while self.may_receive().await {
+            while held.try_join_next().is_some() {}
+            let slot = tokio::select! {
+                biased;
+                _ = self.halted() => continue,
+                slot = Arc::clone(&slots).acquire_owned() => slot.ok(),
+            };
+            let ended = match self.accept(&mut connection).await {
+                Ok(session) => {
+                    let listener = Arc::clone(&self);
+                    held.spawn(async move {
+                        listener.hold(session).await;
+                        drop(slot);
+                    });
+                    None
+                }
+                Err(Ended::Lost(BusError::NoSessionAvailable { .. })) => None,
+                Err(Ended::Lost(error)) => Some(error),
+                Err(_) => continue,
+            };
+            let Some(error) = ended else {
+                if last_error.take().is_some() {
+                    tracing::info!(function.name = %self.function.name, "the broker is back");
+                }
+                pauses.reset();
+                continue;
+            };
+            self.counters.set_listening(false);
+            self.tell_lost_connection(&mut last_error, &error);
+            tokio::select! {
+                () = tokio::time::sleep(pauses.next()) => {}
+                () = self.gate.closed() => {}
+            }
+        }
+        while held.join_next().await.is_some() {}
+        self.counters.set_listening(false);
+        if let Some(client) = connection {
+            client.close().await;
+        }
+    }
+
+    /// Accepts the next session, on a new connection if need be.
+    async fn accept(
+        &self,
+        connection: &mut Option<ServiceBusClient>,
+    ) -> Result<SessionReceiver, Ended> {
+        let accept = async {
+            let client = match connection {
+                Some(client) => client,
+                None => {
+                    connection.insert(self.caller.bus.connect(&self.function.connection).await?)
+                }
+            };
+            self.counters.set_listening(true);
+            let options = &self.caller.config.service_bus;
+            let prefetch = match self.mode() {
+                Mode::Strict => options.prefetch_count,
+                Mode::Default => 0,
+            };
+            let options = SessionReceiverOptions {
+                prefetch,
+                max_wait: ACCEPT_PATIENCE.min(options.client_retry.try_timeout),
+                max_auto_lock_renewal_duration: self.longest_renewal(),
+                ..SessionReceiverOptions::default()
+            };
+            client
+                .accept_next_session(&self.function.entity, options)
+                .await
+        };
+        tokio::select! {
+            ended = self.halted() => Err(ended),
+            accepted = accept => accepted.map_err(Ended::Lost),
+        }
+    }
+
+    /// Works on the messages of a session until there are none, and gives it back.
+    async fn hold(self: &Arc<Self>, session: SessionReceiver) {
+        let session = Arc::new(session);
+        let mut calls = JoinSet::new();
+        let ended = self.receive_session(&session, &mut calls).await;
+        while calls.join_next().await.is_some() {}
+        if let Err(error) = ended {
+            tracing::warn!(
+                function.name = %self.function.name,
+                session.id = %session.session_id(),
+                error = %error,
+                "a session is lost; its messages come again"
+            );
+        }
+        if let Ok(session) = Arc::try_unwrap(session) {
+            session.close().await;
+        }
+    }
+
+    /// The loop. It ends where it holds no message.
+    async fn receive_session(
+        self: &Arc<Self>,
+        session: &Arc<SessionReceiver>,
+        calls: &mut JoinSet<()>,
+    ) -> Result<(), BusError> {
+        let config = &self.caller.config;
+        let mut limits = BatchLimits::new(&config.service_bus, config.settings.batch_bytes);
+        let most = self.calls_per_session();
+        let turn_ends = self.turn().map(|turn| Instant::now() + turn);
+        let mut is_begun = false;
+        loop {
+            while calls.try_join_next().is_some() {}
+            let is_over = || turn_ends.is_some_and(|end| Instant::now() >= end);
+            if is_begun && calls.is_empty() && is_over() {
+                return Ok(());
+            }
+            let Some(places) = most.checked_sub(calls.len()).filter(|places| *places > 0) else {
+                calls.join_next().await;
+                continue;
+            };
+            let max = match self.function.cardinality {
+                Cardinality::One => places,
+                Cardinality::Many => limits.ask(),
+            };
+            let batch = tokio::select! {
+                biased;
+                _ = self.halted() => return Ok(()),
+                Some(_) = calls.join_next() => continue,
+                batch = session.receive_messages(max, self.idle_timeout()) => batch?,
+            };
+            if batch.is_empty() && calls.is_empty() {
+                return Ok(());
+            }
+            is_begun = true;
+            self.start_calls(batch, session, &mut limits, calls).await;
+        }
+    }
+
+    async fn start_calls(
+        self: &Arc<Self>,
+        mut batch: Vec<ReceivedMessage>,
+        session: &Arc<SessionReceiver>,
+        limits: &mut BatchLimits,
+        calls: &mut JoinSet<()>,
+    ) {
+        let calls_of_one_task = match self.function.cardinality {
+            Cardinality::One => batch
+                .into_iter()
+                .map(|message| vec![vec![message]])
+                .collect(),
+            Cardinality::Many => {
+                limits.fill(&mut batch, session, self.halted()).await;
+                vec![self.parts_in_order(batch, limits)]
+            }
+        };
+        for parts in calls_of_one_task {
+            let (listener, session) = (Arc::clone(self), Arc::clone(session));
+            calls.spawn(async move { listener.process_in_order(&session, parts).await });
+        }
+    }
+
+    /// Works on one part after the other. Behind one that fails the others go back untried, so that
+    /// they come after it again.
+    async fn process_in_order(&self, receiver: &Receiver, parts: Vec<Vec<ReceivedMessage>>) {
+        let mut is_fine = true;
+        for part in parts {
+            if is_fine {
+                is_fine = self.process(receiver, part).await;
+            } else {
+                self.settle(receiver, &part, Settlement::Release).await;
+            }
+        }
+    }
+
+    /// The invocations that a batch becomes: messages that have failed several times alone, the
+    /// others together, all in their order.
+    fn parts_in_order(
+        &self,
+        batch: Vec<ReceivedMessage>,
+        limits: &BatchLimits,
+    ) -> Vec<Vec<ReceivedMessage>> {
+        let (mut parts, mut together) = (Vec::new(), Vec::new());
+        for message in batch {
+            if self.is_suspect(&message) {
+                parts.extend(limits.split(std::mem::take(&mut together)));
+                parts.push(vec![message]);
+            } else {
+                together.push(message);
+            }
+        }
+        parts.extend(limits.split(together));
+        parts
+    }
+
+    fn calls_per_session(&self) -> usize {
+        let calls = self
+            .caller
+            .config
+            .service_bus
+            .max_concurrent_calls_per_session;
+        match self.function.cardinality {
+            Cardinality::One => usize::try_from(calls).unwrap_or(usize::MAX),
+            Cardinality::Many => 1,
+        }
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        let options = &self.caller.config.service_bus;
+        let default = match self.mode() {
+            Mode::Strict => options.client_retry.try_timeout,
+            Mode::Default => IDLE_TIMEOUT,
+        };
+        options.session_idle_timeout.unwrap_or(default)
+    }
+
+    /// How long a session is held while it has messages; without end in strict mode. The lock, which
+    /// is renewed from the beginning, must outlive the last call.
+    fn turn(&self) -> Option<Duration> {
+        let is_strict = self.mode() == Mode::Strict;
+        (!is_strict).then(|| LONGEST_TURN.min(self.longest_renewal() / 2))
+    }
+}
