@@ -120,6 +120,12 @@ impl Stack {
 
     /// Starts the host, which starts the handler.
     pub fn start_host(&mut self) -> anyhow::Result<()> {
+        self.host = Some(self.start_another_host()?);
+        Ok(())
+    }
+
+    /// Starts a host that the caller has to end.
+    pub fn start_another_host(&self) -> anyhow::Result<Child> {
         let log = File::options().create(true).append(true).open(self.log())?;
         let host = Command::new(program("nightshift"))
             .args(["host", "start", "--app-root"])
@@ -130,8 +136,7 @@ impl Stack {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        self.host = Some(host);
-        Ok(())
+        Ok(host)
     }
 
     /// The file with the host's and the handler's log.

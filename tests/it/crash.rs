@@ -93,6 +93,36 @@ async fn the_host_killed_in_the_middle_of_ten_thousand_messages() {
 }
 
 #[tokio::test]
+async fn three_hosts_killed_in_turn_in_the_middle_of_ten_thousand_messages() {
+    let database = TestDatabase::create().await;
+    let options = StackOptions {
+        postgres_url: database.url().to_owned(),
+        lock_seconds: 5,
+    };
+    let stack = Stack::prepare(options).await.unwrap();
+    fill(&stack, 10_000).await;
+    let start = || stack.start_another_host().unwrap();
+    let mut hosts = [start(), start(), start()];
+    for (kill, rows) in [1_000, 2_500, 4_000, 5_500, 7_000, 8_500]
+        .into_iter()
+        .enumerate()
+    {
+        at_least(database.pool(), rows).await;
+        let host = &mut hosts[kill % 3];
+        host.kill().unwrap();
+        host.wait().unwrap();
+        *host = start();
+    }
+    exactly(database.pool(), 10_000).await;
+    for host in &mut hosts {
+        host.kill().unwrap();
+        host.wait().unwrap();
+    }
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+#[tokio::test]
 async fn postgres_killed_and_away_for_twenty_seconds_in_the_middle() {
     let folder = tempfile::tempdir().unwrap();
     let options = PostgresOptions {

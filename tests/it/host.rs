@@ -16,5 +16,6 @@ mod keys;
 mod lifecycle;
 mod outputs;
 mod sessions;
+mod several;
 mod timer;
 mod wire;

@@ -1,0 +1,156 @@
+//! Several hosts at once, and hosts that come and go under load.
+//!
+//! What "once" means for a message: its *effect* happens once although it may be delivered again. It
+//! is delivered again only when the host that worked on it died; here the handler's effect is a file
+//! that can be created once, and `crash.rs` does the same with the real handler and its database.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Child;
+use std::time::Duration;
+
+use nightshift_broker::QueueConfig;
+use nightshift_bus::Message;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::fixture::{Fixture, until};
+
+/// How many messages one host works on at a time.
+const IN_FLIGHT: usize = 8;
+
+const QUEUE: &str = r#"{"bindings": [{"type": "serviceBusTrigger", "name": "m", "queueName": "orders",
+    "connection": "Bus"}]}"#;
+
+const BATCHES: &str = r#"{"bindings": [{"type": "serviceBusTrigger", "name": "m",
+    "queueName": "orders", "connection": "Bus", "cardinality": "many", "dataType": "binary"}]}"#;
+
+const TIMER: &str =
+    r#"{"bindings": [{"type": "timerTrigger", "name": "t", "schedule": "*/1 * * * * *"}]}"#;
+
+/// A world with `functions` whose calls take `delay` seconds, and `count` messages with ids.
+async fn fixture(functions: &[(&str, &str)], delay: &str, lock: Duration, count: usize) -> Fixture {
+    let change = |queue: QueueConfig| queue.lock_duration(lock);
+    let fixture = Fixture::with_queues("", "", change).await;
+    std::fs::remove_dir_all(fixture.path(super::fixture::FUNCTION)).unwrap();
+    for (name, text) in functions {
+        fixture.write(&format!("{name}/function.json"), text);
+    }
+    let handlers = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/handlers");
+    let recorder = std::fs::read_to_string(handlers.join("recorder.py")).unwrap();
+    fixture.write("recorder.py", &recorder);
+    fixture.write("delay", delay);
+    fixture.write(
+        "host.json",
+        &format!(
+            r#"{{"version": "2.0", "customHandler": {{"description": {{
+                "defaultExecutablePath": "python3", "arguments": ["recorder.py"]}}}},
+                "extensions": {{"serviceBus": {{"maxConcurrentCalls": {IN_FLIGHT},
+                    "maxMessageBatchSize": {IN_FLIGHT}, "prefetchCount": 50}}}}}}"#
+        ),
+    );
+    let message = |n| Message::new("{}").with_message_id(format!("m{n:05}"));
+    fixture
+        .send_messages((0..count).map(message).collect())
+        .await;
+    fixture
+}
+
+/// The whole lines of a file of the app.
+fn lines(fixture: &Fixture, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(fixture.path(name)).unwrap_or_default();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(str::to_owned).collect()
+}
+
+/// How often each message was delivered.
+fn deliveries(fixture: &Fixture) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for id in lines(fixture, "deliveries") {
+        *counts.entry(id).or_default() += 1;
+    }
+    counts
+}
+
+fn end(host: &mut Child, signal: Signal) -> std::process::ExitStatus {
+    let pid = Pid::from_raw(i32::try_from(host.id()).unwrap());
+    kill(pid, signal).unwrap();
+    host.wait().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hosts_killed_in_turn_run_each_tick_once_and_each_effect_happens_once() {
+    const MESSAGES: usize = 2_000;
+    const KILLS: usize = 6;
+    let functions = [("work", QUEUE), ("tick", TIMER)];
+    let fixture = fixture(&functions, "0.002", Duration::from_secs(2), MESSAGES).await;
+    let mut hosts: Vec<Child> = (0..3).map(|_| fixture.start_process()).collect();
+    for kill in 0..KILLS {
+        let (before, ticks) = (
+            lines(&fixture, "deliveries").len(),
+            lines(&fixture, "ticks").len(),
+        );
+        until("deliveries and a tick", || {
+            lines(&fixture, "deliveries").len() >= before + MESSAGES / (KILLS + 2)
+                && lines(&fixture, "ticks").len() > ticks
+        })
+        .await;
+        let host = &mut hosts[kill % 3];
+        end(host, Signal::SIGKILL);
+        *host = fixture.start_process();
+    }
+    fixture.drained().await;
+    let effects = std::fs::read_dir(fixture.path("effects")).unwrap().count();
+    assert_eq!((effects, deliveries(&fixture).len()), (MESSAGES, MESSAGES));
+    assert_eq!(fixture.counts().dead_letter, 0);
+    // Only what a killed host worked on came again.
+    let again = deliveries(&fixture)
+        .values()
+        .map(|count| count - 1)
+        .sum::<usize>();
+    assert!(
+        again <= KILLS * IN_FLIGHT,
+        "{again} messages were delivered again"
+    );
+    let mut ticks = lines(&fixture, "ticks");
+    for tick in &mut ticks {
+        tick.truncate("2026-01-01T00:00:00".len());
+    }
+    let distinct: BTreeSet<&String> = ticks.iter().collect();
+    assert_eq!(distinct.len(), ticks.len(), "{ticks:?}");
+    for host in &mut hosts {
+        end(host, Signal::SIGKILL);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_stopped_under_load_finishes_what_it_has_and_hands_over_the_rest() {
+    const MESSAGES: usize = 1_500;
+    for function in [QUEUE, BATCHES] {
+        let functions = [("work", function)];
+        let fixture = fixture(&functions, "0.005", Duration::from_mins(1), MESSAGES).await;
+        let mut stops = 0;
+        while fixture.counts().active + fixture.counts().locked > 0 {
+            let mut host = fixture.start_process();
+            let before = lines(&fixture, "deliveries").len();
+            let enough = (before + MESSAGES / 5).min(MESSAGES);
+            until("a part of the messages", || {
+                lines(&fixture, "deliveries").len() >= enough
+            })
+            .await;
+            let begun = std::time::Instant::now();
+            assert_eq!(end(&mut host, Signal::SIGTERM).code(), Some(0));
+            // Far below the grace of 30 s: the calls take milliseconds.
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            assert_eq!(fixture.counts().locked, 0, "something was not given back");
+            stops += 1;
+        }
+        assert!(stops > 2, "{stops}");
+        let counts = deliveries(&fixture);
+        assert_eq!(counts.len(), MESSAGES);
+        assert!(
+            counts.values().all(|count| *count == 1),
+            "a finished message came again"
+        );
+        assert_eq!(fixture.counts().dead_letter, 0);
+    }
+}
