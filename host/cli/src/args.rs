@@ -168,7 +168,7 @@ pub enum HostCommand {
 /// Arguments of `host start`.
 #[derive(Debug, Args)]
 pub struct HostStartArgs {
-    /// The folder with `host.json` and one folder per function.
+    /// The folder with `host.json`, perhaps `local.settings.json`, and one folder per function.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub app_root: PathBuf,
 }

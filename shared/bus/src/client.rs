@@ -11,7 +11,8 @@ use nightshift_time::{SharedClock, SystemClock};
 use crate::connection_string::ConnectionString;
 use crate::error::BusError;
 use crate::management::Management;
-use crate::receiver::{Receiver, ReceiverOptions};
+use crate::received_message::ReceivedMessage;
+use crate::receiver::{Receiver, ReceiverOptions, decode_peeked};
 use crate::retry::RetryOptions;
 use crate::sender::Sender;
 use crate::session_receiver::{SessionReceiver, SessionReceiverOptions};
@@ -164,6 +165,27 @@ impl ServiceBusClient {
             .await;
         node.close().await;
         ids
+    }
+
+    /// Looks at messages as [`Receiver::peek_messages`] does, without a receiver: on an entity that
+    /// has sessions, at those of all sessions, whoever holds them.
+    pub async fn peek_messages(
+        &self,
+        entity: &str,
+        from_sequence_number: i64,
+        max: usize,
+    ) -> Result<Vec<ReceivedMessage>, BusError> {
+        let entity = self.checked(entity)?.to_owned();
+        let max = i32::try_from(max).unwrap_or(i32::MAX);
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let supply = Arc::clone(&self.supply);
+        let (node, name) = (entity.clone(), CurrentName::default());
+        let node = Management::new(supply, node, entity.clone(), name);
+        let encoded = node.peek(from_sequence_number, max).await;
+        node.close().await;
+        Ok(decode_peeked(&entity, encoded?))
     }
 
     /// Closes the connection with everything on it, for good. Messages that were fetched and not

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use nightshift_amqp::Map;
 
+pub(crate) use browsing::decode_peeked;
+
 use crate::connection::{
     Attached, Command, LinkName, LinkRole, LinkSpec, SessionFilter, instant_after,
 };

@@ -520,3 +520,26 @@ async fn what_cannot_be_routed_is_refused_with_its_place() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_beyond_64_kib_is_refused_however_it_is_made_up() {
+    let fixture = one("", "ok").await;
+    let host = fixture.start().await;
+    let headers = |count: usize, length: usize| {
+        let header = |n| format!("X-{n}: {}\r\n", "x".repeat(length));
+        (0..count).map(header).collect::<String>()
+    };
+    let path = |length: usize| format!("GET /api/web?{} HTTP/1.1", "q".repeat(length));
+    for (line, headers, is_fine) in [
+        (path(1), headers(60, 1_000), true),
+        (path(1), headers(70, 1_000), false),
+        (path(1), headers(1, 70_000), false),
+        (path(40_000), headers(20, 1_500), false),
+    ] {
+        let request = format!("{line}\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        let status = raw(&host, &request).await.status;
+        let expected = if is_fine { 200 } else { 431 };
+        assert_eq!(status, expected, "{} bytes", request.len());
+    }
+    host.stop().await;
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use nightshift_bus::{Message, SessionReceiverOptions};
 
 use super::fixture::{Fixture, QUEUE, Request, connect, stats, until};
+use super::http_client::get;
 
 const ONE: &str = r#", "isSessionsEnabled": true"#;
 const MANY: &str = r#", "isSessionsEnabled": true, "cardinality": "many", "dataType": "string""#;
@@ -229,5 +230,21 @@ async fn a_crash_of_the_handler_breaks_no_order() {
     fixture.drained().await;
     assert_eq!(all_bodies(&fixture), ["a1", "a2", "a2", "a3"]);
     assert_eq!(host.stats().handler.restarts, 1);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_backlog_counts_the_messages_of_all_sessions() {
+    let fixture = fixture(ONE, "wait")
+        .await
+        .setting("NIGHTSHIFT_HOST_LISTEN", "127.0.0.1:0");
+    options(&fixture, r#""maxConcurrentSessions": 1"#);
+    send(&fixture, &["a1", "a2", "b1", "c1"]).await;
+    let host = fixture.start().await;
+    fixture.requests_made(1).await;
+    let backlog = get(&host, "/admin/host/backlog").await;
+    assert_eq!((backlog.status, &backlog.json()["total"]), (200, &4.into()));
+    fixture.go();
+    fixture.drained().await;
     host.stop().await;
 }

@@ -12,6 +12,7 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use percent_encoding::percent_decode_str;
 
+use super::MAX_HEAD_BYTES;
 use super::body::{ReplyBody, reply};
 
 /// The most segments of a path.
@@ -25,6 +26,10 @@ impl Refusal {
     pub(super) const TOO_LARGE: Self = Self(
         StatusCode::PAYLOAD_TOO_LARGE,
         "the body is larger than FUNCTIONS_REQUEST_BODY_SIZE_LIMIT allows",
+    );
+    const LARGE_HEAD: Self = Self(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "the request line and the headers are longer than 64 KiB",
     );
     pub(super) const SLOW_BODY: Self = Self(StatusCode::REQUEST_TIMEOUT, "the body stands still");
     pub(super) const BROKEN_BODY: Self = Self(StatusCode::BAD_REQUEST, "the body breaks off");
@@ -51,6 +56,9 @@ pub(super) struct Asked {
 /// Checks the framing and the address of `request`.
 pub(super) fn check(request: &Request<Incoming>) -> Result<Asked, Refusal> {
     let bad = |what: &'static str| Refusal(StatusCode::BAD_REQUEST, what);
+    if head_bytes(request) > MAX_HEAD_BYTES {
+        return Err(Refusal::LARGE_HEAD);
+    }
     let headers = request.headers();
     let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
     let codings: Vec<&HeaderValue> = headers.get_all(TRANSFER_ENCODING).iter().collect();
@@ -76,6 +84,17 @@ pub(super) fn check(request: &Request<Incoming>) -> Result<Asked, Refusal> {
         query: query_of(request.uri().query().unwrap_or_default()),
         host,
     })
+}
+
+/// How long the request line and the headers are, about: the parser reads in pieces and lets a head
+/// pass that is whole before it counts.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    // Colon and space, carriage return and line feed.
+    const AROUND: usize = 4;
+    let headers = request.headers().iter();
+    let lengths = headers.map(|(name, value)| name.as_str().len() + value.len() + AROUND);
+    let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
+    line + lengths.sum::<usize>()
 }
 
 fn host_of(request: &Request<Incoming>) -> Result<String, Refusal> {

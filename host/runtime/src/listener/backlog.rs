@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use nightshift_bus::{BusError, MessageState, Receiver, ReceiverOptions};
+use nightshift_bus::{BusError, MessageState, ReceivedMessage, ReceiverOptions};
 use tokio::time::timeout;
 
 use crate::app::ServiceBusFunction;
@@ -33,22 +33,29 @@ pub(crate) enum BacklogError {
 pub(crate) async fn count(bus: &Bus, function: &ServiceBusFunction) -> Result<u32, BacklogError> {
     let counted = timeout(PATIENCE, async {
         let client = bus.client(&function.connection).await?;
+        if function.has_sessions {
+            // Sessions are other hosts' to hold.
+            return look(|from| client.peek_messages(&function.entity, from, PAGE)).await;
+        }
         let options = ReceiverOptions {
             sub_queue: function.sub_queue,
             ..ReceiverOptions::default()
         };
         let receiver = client.create_receiver(&function.entity, options).await?;
-        let counted = look(&receiver).await;
+        let counted = look(|from| receiver.peek_messages(from, PAGE)).await;
         receiver.close().await;
         counted
     });
     Ok(counted.await.map_err(|_| BacklogError::TimedOut)??)
 }
 
-async fn look(receiver: &Receiver) -> Result<u32, BusError> {
+async fn look<F>(peek: impl Fn(i64) -> F) -> Result<u32, BusError>
+where
+    F: Future<Output = Result<Vec<ReceivedMessage>, BusError>>,
+{
     let (mut count, mut from) = (0, 0);
     while count < MOST {
-        let page = receiver.peek_messages(from, PAGE).await?;
+        let page = peek(from).await?;
         let Some(last) = page.last() else {
             break;
         };

@@ -9,7 +9,7 @@ use super::{ReceiveMode, Receiver};
 use crate::decode;
 use crate::error::BusError;
 use crate::inbox::Delivery;
-use crate::received_message::{DeliveryKey, ReceivedMessage, Via};
+use crate::received_message::{DeliveryKey, ReceivedMessage, ReceiverKey, Via};
 
 impl Receiver {
     /// Looks at up to `max` messages without locking them: those whose sequence number is
@@ -58,27 +58,42 @@ impl Receiver {
         via: Via,
         encoded: impl Iterator<Item = (Bytes, Uuid)>,
     ) -> Vec<ReceivedMessage> {
-        let key = DeliveryKey {
-            receiver: self.key,
-            via,
-        };
-        let decode = |(payload, token): (Bytes, Uuid)| {
-            let delivery = Delivery {
-                id: 0,
-                tag: DeliveryTag::from(token.to_bytes_le()),
-                settled: via != Via::Token,
-                payload,
-            };
-            decode::received(key, &delivery)
-                .inspect_err(|error| {
-                    tracing::warn!(
-                        bus.entity = %self.entity,
-                        error = %error,
-                        "a message is no AMQP message; it is left out"
-                    );
-                })
-                .ok()
-        };
-        encoded.filter_map(decode).collect()
+        let receiver = self.key;
+        decode_all(&self.entity, DeliveryKey { receiver, via }, encoded)
     }
+}
+
+/// Decodes messages that were looked at by nobody's receiver.
+pub(crate) fn decode_peeked(entity: &str, encoded: Vec<Bytes>) -> Vec<ReceivedMessage> {
+    let key = DeliveryKey {
+        receiver: ReceiverKey::next(),
+        via: Via::Peeked,
+    };
+    let encoded = encoded.into_iter().map(|payload| (payload, Uuid::nil()));
+    decode_all(entity, key, encoded)
+}
+
+fn decode_all(
+    entity: &str,
+    key: DeliveryKey,
+    encoded: impl Iterator<Item = (Bytes, Uuid)>,
+) -> Vec<ReceivedMessage> {
+    let decode = |(payload, token): (Bytes, Uuid)| {
+        let delivery = Delivery {
+            id: 0,
+            tag: DeliveryTag::from(token.to_bytes_le()),
+            settled: key.via != Via::Token,
+            payload,
+        };
+        decode::received(key, &delivery)
+            .inspect_err(|error| {
+                tracing::warn!(
+                    bus.entity = %entity,
+                    error = %error,
+                    "a message is no AMQP message; it is left out"
+                );
+            })
+            .ok()
+    };
+    encoded.filter_map(decode).collect()
 }
