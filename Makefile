@@ -9,7 +9,8 @@ help:   ## Show this list.
 	@sed -n 's/^\([a-z]*\): *## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 run:    ## Start everything here, send samples, stay until Ctrl-C. ONCE=1: only the round.
-	cargo run --package nightshift-cli -- up $(if $(ONCE),--once)
+	cargo build --package nightshift-cli --package nightshift-broker --bins
+	$(TARGET)/debug/nightshift up $(if $(ONCE),--once)
 
 test:   ## Run every test, with private servers.
 	cargo build --workspace --bins

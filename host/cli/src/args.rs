@@ -1,7 +1,6 @@
 //! The command line's grammar.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
@@ -40,8 +39,8 @@ pub enum Command {
     /// Private servers for tests.
     #[command(subcommand, after_help = EXIT_CODES)]
     Servers(ServersCommand),
-    /// Run a Service-Bus-compatible broker that keeps its messages in memory.
-    #[command(after_help = EXIT_CODES)]
+    /// Run a Service-Bus-compatible broker, with the arguments of `nightshift-broker`.
+    #[command(disable_help_flag = true, disable_version_flag = true)]
     Broker(BrokerArgs),
     /// Run functions as the Azure Functions host does.
     #[command(subcommand, after_help = EXIT_CODES)]
@@ -119,42 +118,9 @@ pub struct ExecArgs {
 /// Arguments of `broker`.
 #[derive(Debug, Args)]
 pub struct BrokerArgs {
-    /// Where to listen; port 0 takes a free one. Beyond loopback, `NIGHTSHIFT_BROKER_KEY` is needed.
-    #[arg(long, default_value = "127.0.0.1:5672")]
-    pub listen: SocketAddr,
-    /// A queue to serve; may be repeated. Without any queue and without a `Config.json`, the queues
-    /// are those that the functions below `--app-root` name.
-    #[arg(long = "queue", value_name = "NAME")]
-    pub queues: Vec<String>,
-    /// A queue to serve whose messages belong to sessions; may be repeated.
-    #[arg(long = "session-queue", value_name = "NAME")]
-    pub session_queues: Vec<String>,
-    /// Serve the queues of a `Config.json` of the official emulator.
-    #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["queues", "session_queues", "lock_seconds", "max_delivery_count"])]
-    pub config: Option<PathBuf>,
-    /// Where to look for functions: a folder with `host.json`, and with one folder per function or
-    /// a folder `functions` of jobs.
-    #[arg(long, value_name = "DIR", default_value = ".",
-          conflicts_with_all = ["queues", "session_queues", "config"])]
-    pub app_root: PathBuf,
-    /// Keep messages in this folder, so that they outlive the broker. It is made when it is not
-    /// there. Without it, messages are kept in memory only.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Seconds for which a received message stays locked, 1 to 300.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60,
-          value_parser = clap::value_parser!(u64).range(1..=300))]
-    pub lock_seconds: u64,
-    /// Failed deliveries after which a message becomes a dead letter.
-    #[arg(long, value_name = "N", default_value_t = 10,
-          value_parser = clap::value_parser!(u32).range(1..=2000))]
-    pub max_delivery_count: u32,
-    /// Mebibytes that all queues together may hold; senders are told to come back later when they
-    /// are reached.
-    #[arg(long, value_name = "MIB", default_value_t = 2048,
-          value_parser = clap::value_parser!(u32).range(1..))]
-    pub memory_mib: u32,
+    /// What `nightshift-broker --help` lists.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<OsString>,
 }
 
 /// Commands about the host.

@@ -6,7 +6,6 @@ pub mod servers;
 mod args;
 mod commands;
 mod environment;
-mod found;
 mod output;
 mod signals;
 pub mod stage;

@@ -9,11 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use nightshift_bindings::layout::{FUNCTION_FILE, doors};
 
 use crate::servers::remove;
-
-/// The file that makes a folder a function.
-pub(crate) const FUNCTION_FILE: &str = "function.json";
 
 /// A staged app.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,38 +45,6 @@ pub fn stage(checkout: &Path, handler: &Path, root: &Path) -> anyhow::Result<Sta
         root: root.to_owned(),
         functions: doors.into_iter().map(|(name, _)| name).collect(),
     })
-}
-
-/// Function name and `function.json` of every door, sorted by name.
-pub(crate) fn doors(functions: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let mut doors = Vec::new();
-    for job in folders(functions)? {
-        for door in folders(&job)? {
-            let file = door.join(FUNCTION_FILE);
-            if file.is_file() {
-                doors.push((format!("{}-{}", name_of(&job)?, name_of(&door)?), file));
-            }
-        }
-    }
-    doors.sort();
-    Ok(doors)
-}
-
-/// The folders directly in `parent`.
-pub(crate) fn folders(parent: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries =
-        fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?;
-    Ok(entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect())
-}
-
-/// The last part of a folder's path.
-pub(crate) fn name_of(folder: &Path) -> anyhow::Result<&str> {
-    let name = folder.file_name().and_then(|name| name.to_str());
-    name.with_context(|| format!("the name of {} is not UTF-8", folder.display()))
 }
 
 fn make_folder(folder: &Path) -> anyhow::Result<()> {

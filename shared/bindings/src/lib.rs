@@ -10,6 +10,7 @@ mod document;
 pub mod function_json;
 pub mod host_json;
 pub mod invocation;
+pub mod layout;
 pub mod local_settings;
 pub mod problem;
 mod reader;

@@ -21,7 +21,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Up(args) => Box::pin(up::run(args, cli.json)).await,
         Command::Servers(ServersCommand::Exec(args)) => Box::pin(exec::run(args)).await,
-        Command::Broker(args) => broker::run(args, cli.json).await,
+        Command::Broker(args) => match broker::become_it(&args, cli.json)? {},
         Command::Host(HostCommand::Start(args)) => Box::pin(host::run(args)).await,
         Command::Send(args) => Box::pin(send::run(args, cli.json)).await,
         Command::Cron(args) => Ok(cron::run(&args, cli.json)),

@@ -67,7 +67,7 @@ const SETTINGS: [Setting; 20] = [
     ),
     secret(BUS, "a private one in `up`", "message broker"),
     secret(
-        super::broker::KEY,
+        "NIGHTSHIFT_BROKER_KEY",
         "any key is accepted",
         "key that clients of our broker must hold",
     ),

@@ -1,18 +1,14 @@
 //! The queues that an app's functions name: what a broker for that app has to serve.
-//!
-//! Functions are looked for where the host looks, in the folders beside `host.json`, and in the
-//! source tree's `functions/<job>/<door>`.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
-use nightshift_bindings::function_json::{Binding, EntityPath, FunctionJson, is_function_name};
+use nightshift_bindings::function_json::{Binding, EntityPath, FunctionJson};
+use nightshift_bindings::layout;
 use nightshift_bindings::substitution::resolve_names;
 use nightshift_settings::Source;
-
-use crate::stage;
 
 /// How the dead letters of a queue are named; they come with the queue.
 const DEAD_LETTERS: &str = "/$deadletterqueue";
@@ -39,7 +35,7 @@ impl Entities {
     /// Reads the functions of the app at `root`; `%NAME%` stands for the setting in `source`.
     pub(crate) fn of_app(root: &Path, source: &dyn Source) -> anyhow::Result<Self> {
         let mut entities = Self::default();
-        for (function, file) in functions(root)? {
+        for (function, file) in layout::functions(root)? {
             entities
                 .read(&function, &file, source)
                 .with_context(|| format!("cannot read the queues of the function {function}"))?;
@@ -110,24 +106,6 @@ impl Entities {
         let entry = self.queues.entry(name.to_lowercase());
         entry.or_insert_with(|| (found(), None))
     }
-}
-
-/// Name and `function.json` of every function of an app, in the host's layout or the source tree's.
-fn functions(root: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let jobs = root.join("functions");
-    if jobs.is_dir() {
-        return stage::doors(&jobs);
-    }
-    let mut functions = Vec::new();
-    for folder in stage::folders(root)? {
-        let name = stage::name_of(&folder)?.to_owned();
-        let file = folder.join(stage::FUNCTION_FILE);
-        if is_function_name(&name) && file.is_file() {
-            functions.push((name, file));
-        }
-    }
-    functions.sort();
-    Ok(functions)
 }
 
 #[cfg(test)]
