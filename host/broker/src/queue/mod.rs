@@ -138,7 +138,8 @@ pub struct QueueCounts {
     pub scheduled: usize,
     /// Messages in `$DeadLetterQueue`, whatever their state.
     pub dead_letter: usize,
-    /// What all of them count for against the queue's size limit, in bytes.
+    /// What all of them, with sessions and their states, count for against the queue's size limit,
+    /// in bytes.
     pub bytes: usize,
     /// How many messages were ever accepted.
     pub accepted: u64,
@@ -224,6 +225,7 @@ pub(crate) struct Queue {
     expiries: Deadlines,
     /// How many messages may expire.
     mortal: usize,
+    /// What messages and states count for.
     bytes: usize,
     last_sequence: u64,
     accepted: u64,
@@ -296,7 +298,7 @@ impl Queue {
     }
 
     fn admit_bytes(&self, cost: usize) -> Result<(), QueueFull> {
-        if self.bytes + cost > self.settings.max_bytes {
+        if self.bytes() + cost > self.settings.max_bytes {
             return Err(QueueFull::Bytes(self.settings.max_bytes));
         }
         Ok(())
@@ -423,9 +425,9 @@ impl Queue {
         all.chain(outbound).min()
     }
 
-    /// What all messages and states count for against the limits, in bytes.
+    /// What messages, sessions and states count for against the limits, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.sessions.bytes()
     }
 
     pub(crate) fn counts(&self) -> QueueCounts {
@@ -440,7 +442,7 @@ impl Queue {
             deferred: *deferred,
             scheduled: self.scheduled,
             dead_letter: self.log.len() - alive,
-            bytes: self.bytes,
+            bytes: self.bytes(),
             accepted: self.accepted,
             removed: self.removed,
         }

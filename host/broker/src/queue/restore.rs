@@ -12,6 +12,7 @@ use super::{
     Queue, Settings,
     log::MessageLog,
     message::{Content, Message, NEVER_MS, Origin, State, SubQueue},
+    session_state,
     sessions::{Sessions, Shelf, StoredState},
 };
 use crate::journal::{Entry, Fields, Forwarded, IdHash, Stored, Totals};
@@ -195,7 +196,7 @@ impl Restoring {
         for (id, state) in self.states {
             let key = queue.sessions.enter(&id);
             if let Some(session) = queue.sessions.get_mut(key) {
-                queue.bytes += session.state_cost(Some(state.octets.len()));
+                queue.bytes += session_state::cost(Some(state.octets.len()));
                 session.state = Some(state);
             }
         }

@@ -199,7 +199,9 @@ impl Queue {
 
     /// Ends the ownership that was to end at `at_ms`, unless it was renewed.
     pub(super) fn end_session_lock_of(&mut self, at_ms: i64, key: u64, now_ms: i64) {
-        let key = SessionKey(key);
+        let Some(key) = SessionKey::of_deadline(key) else {
+            return;
+        };
         let session = self.sessions.get(key);
         if session.is_some_and(|session| session.owned_until_ms() == at_ms) {
             self.end_session_lock(key, true, now_ms);

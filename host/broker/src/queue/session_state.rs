@@ -7,12 +7,14 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Queue, QueueFull, SessionLock, SessionLost,
-    message::OVERHEAD_BYTES,
     sessions::{Session, StoredState},
 };
 
 /// The largest state of a session, in bytes: the service's limit for a message.
 pub(crate) const MAX_STATE: usize = 256 * 1024;
+
+/// What a state costs beside its octets.
+const OVERHEAD_BYTES: usize = 64;
 
 /// How many sessions one call looks at, so that listing many does not keep everybody else from the
 /// queue.
@@ -69,8 +71,8 @@ impl Queue {
         }
         let session = self.sessions.get(lock.key).ok_or(StateRefused::Lost)?;
         let [before, after] = [
-            session.state_cost(session.state.as_ref().map(|state| state.octets.len())),
-            session.state_cost(state.map(<[u8]>::len)),
+            cost(session.state.as_ref().map(|state| state.octets.len())),
+            cost(state.map(<[u8]>::len)),
         ];
         if after > before {
             let admitted = self.admit_by_broker();
@@ -129,9 +131,9 @@ impl Session {
             }
         }
     }
+}
 
-    /// What a state counts for against the queue's size limit.
-    pub(super) fn state_cost(&self, len: Option<usize>) -> usize {
-        len.map_or(0, |len| len + self.id.len() + OVERHEAD_BYTES)
-    }
+/// What a state counts for against the queue's size limit.
+pub(super) fn cost(len: Option<usize>) -> usize {
+    len.map_or(0, |len| len + OVERHEAD_BYTES)
 }

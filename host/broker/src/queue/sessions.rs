@@ -9,6 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZeroU64,
     ops::Bound,
     sync::Arc,
 };
@@ -21,9 +22,26 @@ use super::{
     waiters::{Doorbell, Waiters},
 };
 
+/// What a session costs beside its messages and its state, for the queue's size limit: its fields,
+/// its shelves, its places in the indexes, and the allocator's share of them.
+const OVERHEAD_BYTES: usize = 416;
+
 /// Names a session within its queue. Never reused, so a stale one is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SessionKey(pub(super) u64);
+pub(crate) struct SessionKey(NonZeroU64);
+
+impl SessionKey {
+    const FIRST: Self = Self(NonZeroU64::MIN);
+
+    fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The key that an entry of [`Sessions::locks`] names.
+    pub(super) fn of_deadline(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+}
 
 /// One session.
 #[derive(Debug)]
@@ -67,11 +85,13 @@ pub(super) enum Shelf {
 }
 
 /// All sessions of a queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
     by_id: BTreeMap<Arc<str>, SessionKey>,
     by_key: HashMap<SessionKey, Session>,
-    last_key: u64,
+    next_key: SessionKey,
+    /// The lengths of all ids together.
+    id_bytes: usize,
     /// Sessions to be accepted, by turn.
     line: BTreeMap<u64, SessionKey>,
     last_turn: u64,
@@ -84,7 +104,29 @@ pub(super) struct Sessions {
     ready: usize,
 }
 
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            by_id: BTreeMap::new(),
+            by_key: HashMap::new(),
+            next_key: SessionKey::FIRST,
+            id_bytes: 0,
+            line: BTreeMap::new(),
+            last_turn: 0,
+            waiters: Waiters::default(),
+            locks: Deadlines::default(),
+            owned: 0,
+            ready: 0,
+        }
+    }
+}
+
 impl Sessions {
+    /// What all sessions cost beside their messages and states.
+    pub(super) fn bytes(&self) -> usize {
+        self.by_key.len() * OVERHEAD_BYTES + self.id_bytes
+    }
+
     /// How many messages are ready in all sessions.
     pub(super) fn ready(&self) -> usize {
         self.ready
@@ -121,8 +163,9 @@ impl Sessions {
         if let Some(key) = self.find(id) {
             return key;
         }
-        self.last_key += 1;
-        let key = SessionKey(self.last_key);
+        let key = self.next_key;
+        self.next_key = key.next();
+        self.id_bytes += id.len();
         let id: Arc<str> = Arc::from(id);
         self.by_id.insert(Arc::clone(&id), key);
         let session = Session {
@@ -180,7 +223,7 @@ impl Sessions {
     /// Gives a session an owner until `owner.until_ms`.
     pub(super) fn occupy(&mut self, key: SessionKey, owner: Owner) {
         if let Some(session) = self.by_key.get_mut(&key) {
-            self.locks.push(owner.until_ms, key.0);
+            self.locks.push(owner.until_ms, key.0.get());
             self.owned += usize::from(session.owner.is_none());
             session.owner = Some(Box::new(owner));
             self.review(key);
@@ -191,7 +234,7 @@ impl Sessions {
     pub(super) fn prolong(&mut self, key: SessionKey, until_ms: i64) {
         if let Some(owner) = self.by_key.get_mut(&key).and_then(Session::owner_mut) {
             owner.until_ms = until_ms;
-            self.locks.push(until_ms, key.0);
+            self.locks.push(until_ms, key.0.get());
             self.sweep_locks();
         }
     }
@@ -228,6 +271,7 @@ impl Sessions {
         }
         if session.is_over() {
             let id = Arc::clone(&session.id);
+            self.id_bytes -= id.len();
             self.by_id.remove(&id);
             self.by_key.remove(&key);
         }
@@ -244,7 +288,8 @@ impl Sessions {
     fn sweep_locks(&mut self) {
         let sessions = &self.by_key;
         self.locks.sweep(self.owned, |at_ms, key| {
-            let owner = sessions.get(&SessionKey(key)).and_then(Session::owner);
+            let session = SessionKey::of_deadline(key).and_then(|key| sessions.get(&key));
+            let owner = session.and_then(Session::owner);
             owner.is_some_and(|owner| owner.until_ms == at_ms)
         });
     }
@@ -314,6 +359,6 @@ pub(super) const WITH_ITS_SESSION: i64 = NEVER_MS;
 impl Sessions {
     pub(super) fn is_empty(&self) -> bool {
         let empty = self.by_key.is_empty() && self.by_id.is_empty() && self.line.is_empty();
-        empty && self.ready == 0 && self.owned == 0
+        empty && self.ready == 0 && self.owned == 0 && self.bytes() == 0
     }
 }

@@ -384,6 +384,7 @@ fn a_state_outlives_its_setter_and_is_counted() {
         .unwrap();
     assert_eq!(hall.bench.queue.counts().bytes, cost - 6);
     hall.bench.queue.set_session_state(now, next, None).unwrap();
+    hall.release(next);
     assert_eq!(hall.bench.queue.counts().bytes, 0);
 }
 
