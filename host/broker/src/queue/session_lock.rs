@@ -211,10 +211,7 @@ impl Queue {
     /// Takes a session from its owner and makes the messages that it held available again. When the
     /// lock was lost, each of them has failed once more, and the owner is told.
     fn end_session_lock(&mut self, key: SessionKey, was_lost: bool, now_ms: i64) {
-        let Some((owner, held)) = self.sessions.vacate(key) else {
-            return;
-        };
-        for sequence in held {
+        for sequence in self.sessions.take_held(key) {
             let standing = self.end_lock(sequence);
             if was_lost {
                 self.count_failure(sequence, standing, now_ms);
@@ -222,8 +219,8 @@ impl Queue {
                 self.put_back(sequence, standing, now_ms);
             }
         }
-        self.sessions.review(key);
-        if was_lost {
+        let owner = self.sessions.vacate(key);
+        if let Some(owner) = owner.filter(|_| was_lost) {
             owner.bell.ring(owner.link);
         }
     }

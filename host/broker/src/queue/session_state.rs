@@ -89,6 +89,7 @@ impl Queue {
                 set_at_ms: now.timestamp_millis(),
             });
         }
+        self.sessions.review(lock.key);
         Ok(())
     }
 

@@ -55,6 +55,8 @@ pub(super) struct Session {
     owner: Option<Box<Owner>>,
     /// Its place in the line of sessions to be accepted.
     turn: Option<u64>,
+    /// What it counts for, since it holds something.
+    cost: usize,
 }
 
 /// What a receiver left in a session.
@@ -90,8 +92,8 @@ pub(super) struct Sessions {
     by_id: BTreeMap<Arc<str>, SessionKey>,
     by_key: HashMap<SessionKey, Session>,
     next_key: SessionKey,
-    /// The lengths of all ids together.
-    id_bytes: usize,
+    /// What the sessions that hold something cost.
+    bytes: usize,
     /// Sessions to be accepted, by turn.
     line: BTreeMap<u64, SessionKey>,
     last_turn: u64,
@@ -110,7 +112,7 @@ impl Default for Sessions {
             by_id: BTreeMap::new(),
             by_key: HashMap::new(),
             next_key: SessionKey::FIRST,
-            id_bytes: 0,
+            bytes: 0,
             line: BTreeMap::new(),
             last_turn: 0,
             waiters: Waiters::default(),
@@ -122,9 +124,10 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    /// What all sessions cost beside their messages and states.
+    /// What the sessions that hold something cost beside that. Of the others there are no more than
+    /// links.
     pub(super) fn bytes(&self) -> usize {
-        self.by_key.len() * OVERHEAD_BYTES + self.id_bytes
+        self.bytes
     }
 
     /// How many messages are ready in all sessions.
@@ -165,7 +168,6 @@ impl Sessions {
         }
         let key = self.next_key;
         self.next_key = key.next();
-        self.id_bytes += id.len();
         let id: Arc<str> = Arc::from(id);
         self.by_id.insert(Arc::clone(&id), key);
         let session = Session {
@@ -176,6 +178,7 @@ impl Sessions {
             state: None,
             owner: None,
             turn: None,
+            cost: 0,
         };
         self.by_key.insert(key, session);
         key
@@ -187,6 +190,7 @@ impl Sessions {
             return;
         };
         let is_new = session.shelf(place).insert(sequence);
+        self.bytes += session.count();
         if place == Shelf::Ready {
             self.ready += usize::from(is_new);
             if let Some(owner) = &mut session.owner
@@ -239,15 +243,25 @@ impl Sessions {
         }
     }
 
-    /// Takes a session away from its owner. The messages on its shelf of locked ones are the
-    /// caller's to put back; the session has to be reviewed afterwards.
-    pub(super) fn vacate(&mut self, key: SessionKey) -> Option<(Owner, BTreeSet<u64>)> {
-        let session = self.by_key.get_mut(&key)?;
-        let owner = session.owner.take()?;
-        let locked = std::mem::take(&mut session.locked);
+    /// Takes everything off the shelf of locked messages. It is the caller's to put back, before the
+    /// owner goes: without an owner an empty session is forgotten.
+    pub(super) fn take_held(&mut self, key: SessionKey) -> BTreeSet<u64> {
+        let Some(session) = self.by_key.get_mut(&key) else {
+            return BTreeSet::new();
+        };
+        if let Some(owner) = &mut session.owner {
+            owner.waits = false;
+        }
+        std::mem::take(&mut session.locked)
+    }
+
+    /// Takes a session away from its owner.
+    pub(super) fn vacate(&mut self, key: SessionKey) -> Option<Owner> {
+        let owner = self.by_key.get_mut(&key)?.owner.take()?;
         self.owned -= 1;
         self.sweep_locks();
-        Some((*owner, locked))
+        self.review(key);
+        Some(*owner)
     }
 
     /// Lets a session join or leave the line, and forgets it when nothing of it is left. To be
@@ -269,9 +283,13 @@ impl Sessions {
             }
             _ => {}
         }
-        if session.is_over() {
+        if session.is_empty() {
+            self.bytes -= std::mem::take(&mut session.cost);
+        } else {
+            self.bytes += session.count();
+        }
+        if session.is_empty() && session.owner.is_none() {
             let id = Arc::clone(&session.id);
-            self.id_bytes -= id.len();
             self.by_id.remove(&id);
             self.by_key.remove(&key);
         }
@@ -339,9 +357,19 @@ impl Session {
         }
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether it holds nothing. What an operation has in hand is on no shelf; nobody asks then.
+    fn is_empty(&self) -> bool {
         let shelves = [&self.ready, &self.locked, &self.aside];
-        self.owner.is_none() && self.state.is_none() && shelves.into_iter().all(BTreeSet::is_empty)
+        self.state.is_none() && shelves.into_iter().all(BTreeSet::is_empty)
+    }
+
+    /// Begins to count. Says by how much more that is.
+    fn count(&mut self) -> usize {
+        if self.cost > 0 {
+            return 0;
+        }
+        self.cost = OVERHEAD_BYTES + self.id.len();
+        self.cost
     }
 }
 

@@ -162,6 +162,23 @@ fn a_lock_that_ends_frees_the_session_and_counts_for_what_was_held() {
 }
 
 #[test]
+fn of_what_was_held_some_may_die_and_the_rest_is_still_there() {
+    let config = QueueConfig::new("q").max_delivery_count(2);
+    let mut hall = Hall::with(&config, &Limits::default());
+    for text in ["dies", "lives"] {
+        hall.send("a", text);
+    }
+    let a = hall.accept("a").unwrap();
+    let first = hall.take(a, 1).pop().unwrap();
+    hall.bench.abandon(&first);
+    assert_eq!(texts(&hall.take(a, 9)), ["dies", "lives"]);
+    hall.bench.pass(SHORT);
+    assert_eq!(hall.bench.counts(), (1, 0, 1));
+    let (_, next) = hall.next().unwrap();
+    assert_eq!(texts(&hall.take(next, 9)), ["lives"]);
+}
+
+#[test]
 fn a_lock_has_ended_at_its_last_instant_even_when_nobody_looked() {
     let mut hall = Hall::new();
     hall.send("a", "1");
