@@ -147,6 +147,7 @@ pub struct QueueConfig {
 /// What clients may do with a queue. What they may not is refused with
 /// `com.microsoft:entity-disabled`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum QueueStatus {
     /// Everything.
     #[default]

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use nightshift_amqp::{Encode, Symbol, Timestamp, message::Header};
 
-use crate::queue::{Lock, NEVER_MS, Outgoing, Standing};
+use crate::queue::{Lock, NEVER_MS, Origin, Outgoing, Standing};
 
 const LOCK_TOKEN: Symbol = Symbol::from_static("x-opt-lock-token");
 const SEQUENCE_NUMBER: Symbol = Symbol::from_static("x-opt-sequence-number");
@@ -52,16 +52,7 @@ pub(super) fn write_prefix<L>(out: &mut BytesMut, delivery: &Outgoing<L>, lock: 
         values += 2;
     }
     if let Some(origin) = &delivery.origin {
-        ENQUEUE_SEQUENCE_NUMBER.encode(out);
-        i64::try_from(origin.sequence)
-            .unwrap_or(i64::MAX)
-            .encode(out);
-        values += 2;
-        if let Some(source) = &origin.dead_letter_source {
-            DEAD_LETTER_SOURCE.encode(out);
-            source.to_string().encode(out);
-            values += 2;
-        }
+        values += write_origin(out, origin);
     }
     // An active message does not say that it is.
     let state = match delivery.standing {
@@ -77,6 +68,20 @@ pub(super) fn write_prefix<L>(out: &mut BytesMut, delivery: &Outgoing<L>, lock: 
     let size = u32::try_from(out.len() - start - 4 + sender_entries.len()).unwrap_or(u32::MAX);
     out[start..start + 4].copy_from_slice(&size.to_be_bytes());
     out[start + 4..start + 8].copy_from_slice(&values.to_be_bytes());
+}
+
+/// Writes where a forwarded message was before. Says how many values that are.
+fn write_origin(out: &mut BytesMut, origin: &Origin) -> u32 {
+    ENQUEUE_SEQUENCE_NUMBER.encode(out);
+    i64::try_from(origin.sequence)
+        .unwrap_or(i64::MAX)
+        .encode(out);
+    let Some(source) = &origin.dead_letter_source else {
+        return 2;
+    };
+    DEAD_LETTER_SOURCE.encode(out);
+    source.to_string().encode(out);
+    4
 }
 
 /// A whole message as the answers of the management node carry it.

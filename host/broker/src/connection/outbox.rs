@@ -24,7 +24,7 @@ use super::{
     settlements::Outstanding,
     state::Connection,
 };
-use crate::queue::{Delivery, Handout, LockToken, Queue, SessionLost, Settlement};
+use crate::queue::{Delivery, Doorbell, Handout, LockToken, Queue, SessionLost, Settlement};
 
 /// Receivers are given no more while this much output waits for the client.
 pub(super) const OUTPUT_HIGH: usize = 256 * 1024;
@@ -156,39 +156,8 @@ impl Connection {
         } else {
             credit.min(room)
         };
-        let sub_queue = receiver.sub_queue;
-        let handout = Handout {
-            sub_queue,
-            max_messages,
-            max_bytes: SHARE,
-        };
         let now = self.shared.clock.now();
-        let deliveries = &mut self.outbox.deliveries;
-        let ReceiverLink {
-            number,
-            owned,
-            drain,
-            ticket,
-            ..
-        } = receiver;
-        let more = receiver.queue.with(|queue| {
-            if let Some(ticket) = ticket.take() {
-                queue.leave(sub_queue, ticket);
-            }
-            let more = match *owned {
-                Some(lock) => queue.receive_in_session(now, lock, handout, deliveries)?,
-                None => queue.receive(now, handout, deliveries),
-            };
-            let left = max_messages - deliveries.len();
-            let waits = !more && !*drain && left > 0;
-            match *owned {
-                Some(lock) => queue.wait_in_session(lock, waits),
-                None if waits => *ticket = Some(queue.wait(sub_queue, &bell, *number, left)),
-                None => {}
-            }
-            Ok(more)
-        });
-        let Ok::<_, SessionLost>(more) = more else {
+        let Ok(more) = receiver.take(now, max_messages, &bell, &mut self.outbox.deliveries) else {
             self.on_session_lost(id);
             return Look::Done;
         };
@@ -321,6 +290,45 @@ impl Connection {
         } else {
             tracing::debug!(connection.id = self.id, error = %error, "could not send a message");
         }
+    }
+}
+
+impl ReceiverLink {
+    /// Takes up to `max_messages` messages, or as many as make a share, and waits for more when
+    /// there were fewer. Says whether there are more.
+    fn take(
+        &mut self,
+        now: DateTime<Utc>,
+        max_messages: usize,
+        bell: &Arc<Doorbell>,
+        into: &mut Vec<Delivery>,
+    ) -> Result<bool, SessionLost> {
+        let handout = Handout {
+            sub_queue: self.sub_queue,
+            max_messages,
+            max_bytes: SHARE,
+        };
+        let before = into.len();
+        self.queue.with(|queue| {
+            if let Some(ticket) = self.ticket.take() {
+                queue.leave(self.sub_queue, ticket);
+            }
+            let more = match self.owned {
+                Some(lock) => queue.receive_in_session(now, lock, handout, into)?,
+                None => queue.receive(now, handout, into),
+            };
+            let left = max_messages - (into.len() - before);
+            let waits = !more && !self.drain && left > 0;
+            match self.owned {
+                Some(lock) => queue.wait_in_session(lock, waits),
+                None if waits => {
+                    let ticket = queue.wait(self.sub_queue, bell, self.number, left);
+                    self.ticket = Some(ticket);
+                }
+                None => {}
+            }
+            Ok(more)
+        })
     }
 }
 
