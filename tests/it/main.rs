@@ -18,6 +18,7 @@ mod conformance;
 mod contract;
 mod crash;
 mod host;
+mod journal;
 mod layering;
 mod outage;
 mod rust_conformance;
