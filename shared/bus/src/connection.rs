@@ -19,6 +19,9 @@ use crate::inbox::Inbox;
 use crate::outcome::Outcome;
 use crate::received_message::LinkKey;
 
+/// What messages wait for that were not accepted in time.
+pub(crate) const SENDING: &str = "sending";
+
 /// How the driver answers one command.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
 
@@ -39,8 +42,8 @@ pub(crate) enum Command {
         spec: LinkSpec,
         reply: Reply<Result<Attached, BusError>>,
     },
-    /// Transfer one encoded message (or batch) and answer with its outcome. Nothing is sent when
-    /// the caller has given up before the transfer starts.
+    /// Transfer one encoded message (or batch) and answer with its outcome, within `try_timeout`.
+    /// Nothing is sent when the caller has given up before the transfer starts.
     Send {
         link: LinkKey,
         transfer: Transfer,
@@ -229,6 +232,11 @@ impl Connection {
         instant_after(self.try_timeout)
     }
 
+    /// Waits for an answer that the driver gives in time.
+    pub(crate) async fn promised<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, BusError> {
+        answer.await.map_err(|_| self.failure())
+    }
+
     /// Waits for an answer until `deadline`.
     pub(crate) async fn answered<T>(
         &self,
@@ -281,11 +289,16 @@ impl Connection {
     }
 }
 
-/// The instant so long from now; a span that no clock can add is as good as for ever.
+/// The instant so long from now.
 pub(crate) fn instant_after(span: Duration) -> Instant {
+    instant_later(Instant::now(), span)
+}
+
+/// The instant so long after another; a span that no clock can add is as good as for ever.
+pub(crate) fn instant_later(instant: Instant, span: Duration) -> Instant {
     const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 30);
-    let now = Instant::now();
-    now.checked_add(span).unwrap_or_else(|| now + FOR_EVER)
+    let later = instant.checked_add(span);
+    later.unwrap_or_else(|| instant + FOR_EVER)
 }
 
 /// Owns one link: dropping it detaches the link.

@@ -4,8 +4,8 @@
 //! takes what is there, works it through the engine, and leaves the answers in one buffer that is
 //! written as a whole; so the cost of a system call is shared by all messages of a turn. Reading
 //! goes on while a write waits (a broker that does not read before it has written would otherwise
-//! lock both sides), but no command is taken and no message written while much output waits, and a
-//! broker that keeps asking for answers without reading any loses the connection.
+//! lock both sides), but no message is written while much output waits, and a broker that keeps
+//! asking for answers without reading any loses the connection.
 //!
 //! When the loop ends, for whatever reason, it writes that reason where callers look, and only
 //! then lets go of their answers.
@@ -19,6 +19,7 @@ mod requests;
 mod settlements;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -44,7 +45,7 @@ use crate::tls;
 
 /// Commands taken in one turn.
 const COMMANDS_PER_TURN: usize = 1024;
-/// Output above which no command is taken and no further message written, in bytes.
+/// Output above which no further message is written, in bytes.
 const OUTPUT_HIGH_WATER: usize = 4 * 1024 * 1024;
 /// Answers above which the connection is given up, in bytes. Messages do not count: they stop at
 /// the high water, but for the last of them, whose size is the entity's affair.
@@ -136,7 +137,7 @@ where
     let (opened, is_open) = oneshot::channel();
     let (commands, queue) = mpsc::unbounded_channel();
     let fate = Arc::new(OnceLock::new());
-    let core = Core::new(engine, host.to_owned(), opened);
+    let core = Core::new(engine, host.to_owned(), options.try_timeout, opened);
     tokio::spawn(run(stream, core, queue, Arc::clone(&fate)));
     let connection = Connection::new(name, commands, fate, options.try_timeout);
     connection
@@ -214,11 +215,9 @@ impl Turn {
         if self.output.is_empty() {
             self.output = core.take_output();
         }
-        let waiting = self.output.len() + core.output_len();
         if core.answers_len() > OUTPUT_LIMIT {
             return Err(lost("the broker does not read what it asks for"));
         }
-        let takes_commands = !self.orphaned && waiting < OUTPUT_HIGH_WATER;
         let deadline = self.deadline;
         let timer = async move {
             match deadline {
@@ -238,7 +237,7 @@ impl Turn {
                     return Err(socket_failed("writing to it failed", error));
                 }
             }
-            count = commands.recv_many(&mut self.commands, COMMANDS_PER_TURN), if takes_commands => {
+            count = commands.recv_many(&mut self.commands, COMMANDS_PER_TURN), if !self.orphaned => {
                 self.orphaned = count == 0;
             }
             () = timer => {}
@@ -252,8 +251,11 @@ impl Turn {
 
     /// Everything that can be done without waiting.
     fn work(&mut self, core: &mut Core) -> Result<(), BusError> {
-        for command in self.commands.drain(..) {
-            core.command(command);
+        if !self.commands.is_empty() {
+            core.begin_round(Instant::now());
+            for command in self.commands.drain(..) {
+                core.command(command);
+            }
         }
         if self.orphaned {
             core.close(None);

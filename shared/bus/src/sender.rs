@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::batch;
-use crate::connection::{Command, LinkRole, LinkSpec, Transfer};
+use crate::connection::{Command, LinkRole, LinkSpec, SENDING, Transfer};
 use crate::encode;
 use crate::error::BusError;
 use crate::management::Management;
@@ -91,7 +91,19 @@ impl Sender {
         };
         let resend = self.may_resend(std::slice::from_ref(&message));
         drop(message);
-        self.send(vec![Pending::new(transfer, resend)]).await
+        let pending = Pending::new(transfer, resend);
+        // Many of these are under way at a time, so what seldom happens is kept out of the future.
+        let Some(open) = self.slot.standing() else {
+            return Box::pin(self.send(vec![pending])).await;
+        };
+        let tried = match start(&open, &pending) {
+            Ok(answer) => open.connection.promised(answer).await.flatten(),
+            Err(error) => Err(error),
+        };
+        match tried {
+            Ok(()) => Ok(()),
+            Err(error) => Box::pin(self.send_again(vec![(pending, error)])).await,
+        }
     }
 
     /// Sends many messages in as few transfers as the entity's limits allow, without waiting
@@ -173,11 +185,16 @@ impl Sender {
 
     /// Sends until everything is accepted, or one transfer has failed for good and no other waits
     /// for its outcome. The first such failure is the result.
-    async fn send(&self, mut pending: Vec<Pending>) -> Result<(), BusError> {
+    async fn send(&self, pending: Vec<Pending>) -> Result<(), BusError> {
+        let failed = self.try_once(pending).await;
+        self.send_again(failed).await
+    }
+
+    /// The same after a first try, in which `failed` failed.
+    async fn send_again(&self, mut failed: Vec<(Pending, BusError)>) -> Result<(), BusError> {
         let mut pauses = self.supply.retry().pauses();
         let mut result = Ok(());
         loop {
-            let failed = self.try_once(pending).await;
             let (mut again, mut last) = (Vec::new(), None);
             for (mut transfer, error) in failed {
                 if transfer.may_follow(&error) {
@@ -193,7 +210,7 @@ impl Sender {
                 return result.and(verdict.map_or(Ok(()), Err));
             };
             tokio::time::sleep(pause).await;
-            pending = again;
+            failed = self.try_once(again).await;
         }
     }
 
@@ -210,21 +227,15 @@ impl Sender {
         let started = pending.into_iter();
         let started = started.map(|transfer| (start(&open, &transfer), transfer));
         let started: Vec<(Result<Answer, BusError>, Pending)> = started.collect();
-        let deadline = open.connection.deadline();
         let mut failed = Vec::new();
         for (answer, transfer) in started {
             // Every answer is awaited, so that the sender is quiet when the call returns.
             let outcome = match answer {
-                Ok(answer) => open.connection.answered("sending", deadline, answer).await,
+                Ok(answer) => open.connection.promised(answer).await.flatten(),
                 Err(error) => Err(error),
             };
-            match outcome {
-                Ok(Ok(())) => {}
-                Err(error @ BusError::Timeout { .. }) => {
-                    failed.push((transfer, error.outcome_unknown()));
-                }
-                // Without an answer for another reason the message never left.
-                Ok(Err(error)) | Err(error) => failed.push((transfer, error)),
+            if let Err(error) = outcome {
+                failed.push((transfer, error));
             }
         }
         failed
@@ -265,7 +276,9 @@ impl Pending {
     fn may_follow(&mut self, error: &BusError) -> bool {
         let unknown = matches!(error, BusError::SendOutcomeUnknown { .. });
         self.unknown |= unknown;
-        error.is_transient() && (self.resend || !unknown)
+        // The whole time of the call is over for one that never had its turn.
+        let late = matches!(error, BusError::Timeout { operation, .. } if *operation == SENDING);
+        error.is_transient() && !late && (self.resend || !unknown)
     }
 
     /// What the caller is told after the last try failed with `error`.

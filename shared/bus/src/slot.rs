@@ -74,7 +74,8 @@ impl<X> Slot<X> {
         std::mem::replace(&mut *current, link)
     }
 
-    fn standing(&self) -> Option<Arc<OpenLink<X>>> {
+    /// The link if it stands.
+    pub(crate) fn standing(&self) -> Option<Arc<OpenLink<X>>> {
         self.current().filter(|open| !open.link.is_lost())
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::OUTPUT_HIGH_WATER;
 use super::link::{Body, Link};
-use crate::connection::{Attached, Command, LinkName, LinkSpec, Reply};
+use crate::connection::{Attached, Command, LinkName, LinkSpec, Reply, SENDING, instant_later};
 use crate::error::BusError;
 use crate::outcome::Outcome;
 use crate::received_message::LinkKey;
@@ -40,6 +40,12 @@ pub(super) struct Core {
     message_octets: usize,
     /// Links that wait for a drain, with the end of their patience.
     draining: Vec<(LinkKey, Instant)>,
+    /// How long a message may take to be accepted.
+    try_timeout: Duration,
+    /// When this round began.
+    now: Instant,
+    /// When to look for messages that have waited for too long.
+    expiry: Option<Instant>,
     /// Taken when the broker's open comes.
     opened: Option<Reply<()>>,
     closing: Option<Closing>,
@@ -54,7 +60,12 @@ struct Closing {
 }
 
 impl Core {
-    pub(super) fn new(engine: Engine, host: String, opened: Reply<()>) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        host: String,
+        try_timeout: Duration,
+        opened: Reply<()>,
+    ) -> Self {
         Self {
             engine,
             host,
@@ -65,6 +76,9 @@ impl Core {
             unsent: VecDeque::new(),
             message_octets: 0,
             draining: Vec::new(),
+            try_timeout,
+            now: Instant::now(),
+            expiry: None,
             opened: Some(opened),
             closing: None,
         }
@@ -89,6 +103,11 @@ impl Core {
         self.engine.output().split()
     }
 
+    /// Begins a round.
+    pub(super) fn begin_round(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// Does what a caller asks.
     pub(super) fn command(&mut self, command: Command) {
         match command {
@@ -108,7 +127,9 @@ impl Core {
                 };
                 match (link.refusal(), &mut link.body) {
                     (None, Body::Sender(outgoing)) => {
-                        outgoing.push(transfer, reply);
+                        let deadline = instant_later(self.now, self.try_timeout);
+                        self.expiry.get_or_insert(deadline);
+                        outgoing.push(transfer, deadline, reply);
                         if outgoing.becomes_due() {
                             self.unsent.push_back(key);
                         }
@@ -468,15 +489,36 @@ impl Core {
         for key in late {
             self.end_drain(key);
         }
+        self.expire(now);
         let patience = self.closing.as_ref().map(|closing| closing.patience);
         if patience.is_some_and(|end| end <= now) {
             return Err(BusError::Closed { what: "client" });
         }
-        let ends = self.draining.iter().map(|(_, end)| *end).chain(patience);
+        let ends = self.draining.iter().map(|(_, end)| *end);
+        let ends = ends.chain(patience).chain(self.expiry);
         for end in ends {
             next = Some(next.map_or(end, |next| next.min(end)));
         }
         Ok(next)
+    }
+
+    /// Answers messages that have waited for too long, if it is time to look for some.
+    fn expire(&mut self, now: Instant) {
+        if self.expiry.is_none_or(|expiry| expiry > now) {
+            return;
+        }
+        let timeout = BusError::Timeout {
+            operation: SENDING,
+            after: self.try_timeout,
+        };
+        let next = self
+            .links
+            .values_mut()
+            .filter_map(|link| match &mut link.body {
+                Body::Sender(outgoing) => outgoing.expire(now, &timeout),
+                Body::Receiver(_) | Body::Requests(_) => None,
+            });
+        self.expiry = next.min();
     }
 
     /// Answers everything that still waits: the connection is over.

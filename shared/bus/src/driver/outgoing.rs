@@ -9,9 +9,11 @@
 use std::collections::VecDeque;
 
 use nightshift_amqp::DeliveryTag;
-use nightshift_amqp::engine::{CommandError, Engine, LinkId, NewDelivery, SessionId, Unsettled};
+use nightshift_amqp::engine::{CommandError, Engine, LinkId, NewDelivery, SessionId};
 use nightshift_amqp::performative::{DeliveryState, Disposition, Role};
+use tokio::time::Instant;
 
+use super::window::Window;
 use crate::connection::{Reply, Transfer};
 use crate::error::BusError;
 use crate::outcome;
@@ -24,7 +26,7 @@ pub(super) struct Outgoing {
     waiting: VecDeque<Waiting>,
     /// Length of `waiting` at which those who gave up are swept out.
     sweep_at: usize,
-    unconfirmed: Unsettled<Unconfirmed>,
+    unconfirmed: Window<Unconfirmed>,
     next_tag: u32,
     /// What the broker takes, in bytes.
     limit: u64,
@@ -36,11 +38,13 @@ pub(super) struct Outgoing {
 
 struct Waiting {
     transfer: Transfer,
+    deadline: Instant,
     reply: Reply<Result<(), BusError>>,
 }
 
 struct Unconfirmed {
     size: u64,
+    deadline: Instant,
     reply: Reply<Result<(), BusError>>,
 }
 
@@ -50,7 +54,7 @@ impl Outgoing {
             link,
             waiting: VecDeque::new(),
             sweep_at: SWEEP_FLOOR,
-            unconfirmed: Unsettled::new(),
+            unconfirmed: Window::default(),
             next_tag: 0,
             limit: u64::MAX,
             drain: false,
@@ -68,12 +72,21 @@ impl Outgoing {
     }
 
     /// Queues a message; [`pump`](Self::pump) sends it.
-    pub(super) fn push(&mut self, transfer: Transfer, reply: Reply<Result<(), BusError>>) {
+    pub(super) fn push(
+        &mut self,
+        transfer: Transfer,
+        deadline: Instant,
+        reply: Reply<Result<(), BusError>>,
+    ) {
         if self.waiting.len() >= self.sweep_at {
             self.waiting.retain(|waiting| !waiting.reply.is_closed());
             self.sweep_at = SWEEP_FLOOR.max(self.waiting.len() * 2);
         }
-        self.waiting.push_back(Waiting { transfer, reply });
+        self.waiting.push_back(Waiting {
+            transfer,
+            deadline,
+            reply,
+        });
     }
 
     /// Notes what the broker last said about its credit.
@@ -110,6 +123,7 @@ impl Outgoing {
                         id,
                         Unconfirmed {
                             size,
+                            deadline: waiting.deadline,
                             reply: waiting.reply,
                         },
                     );
@@ -151,16 +165,17 @@ impl Outgoing {
         if matches!(state, None | Some(DeliveryState::Received(_))) && !disposition.settled {
             return;
         }
-        for (_, Unconfirmed { size, reply }) in self.unconfirmed.take_range(first, last) {
+        let limit = self.limit;
+        self.unconfirmed.take_range(first, last, |unconfirmed| {
             let undecided = || {
                 Err(BusError::Protocol(
                     "the broker settled without an outcome".to_owned(),
                 ))
             };
-            let result = outcome::send_result(entity, size, self.limit, state);
+            let result = outcome::send_result(entity, unconfirmed.size, limit, state);
             // The caller may have given up; the outcome is then nobody's.
-            let _ = reply.send(result.unwrap_or_else(undecided));
-        }
+            let _ = unconfirmed.reply.send(result.unwrap_or_else(undecided));
+        });
         if !disposition.settled {
             // The broker wants us to settle too.
             let answer = Disposition::new(Role::Sender, first, last, true, None);
@@ -169,13 +184,31 @@ impl Outgoing {
         }
     }
 
+    /// Answers what has waited for too long. Says when to look again.
+    pub(super) fn expire(&mut self, now: Instant, timeout: &BusError) -> Option<Instant> {
+        while let Some(late) = self.waiting.pop_front_if(|waiting| waiting.deadline <= now) {
+            let _ = late.reply.send(Err(timeout.clone()));
+        }
+        while let Some((id, oldest)) = self.unconfirmed.oldest()
+            && oldest.deadline <= now
+        {
+            if let Some(late) = self.unconfirmed.remove(id) {
+                let unknown = timeout.clone().outcome_unknown();
+                let _ = late.reply.send(Err(unknown));
+            }
+        }
+        let waiting = self.waiting.front().map(|waiting| waiting.deadline);
+        let unconfirmed = self.unconfirmed.oldest().map(|(_, oldest)| oldest.deadline);
+        waiting.into_iter().chain(unconfirmed).min()
+    }
+
     /// Answers everything with `failure`: what waited here was not sent, and what the broker had
     /// not confirmed may have been accepted.
     pub(super) fn fail(&mut self, failure: &BusError) {
         for waiting in self.waiting.drain(..) {
             let _ = waiting.reply.send(Err(failure.clone()));
         }
-        for (_, unconfirmed) in self.unconfirmed.drain() {
+        for unconfirmed in self.unconfirmed.drain() {
             let unknown = BusError::outcome_unknown(failure.clone());
             let _ = unconfirmed.reply.send(Err(unknown));
         }

@@ -7,8 +7,7 @@
 
 use std::collections::HashMap;
 
-use nightshift_amqp::engine::Unsettled;
-
+use super::window::Window;
 use crate::connection::Reply;
 use crate::error::BusError;
 
@@ -17,7 +16,7 @@ type Results = Vec<Result<(), BusError>>;
 
 #[derive(Default)]
 pub(super) struct Settlements {
-    unsettled: Unsettled<Slot>,
+    unsettled: Window<Slot>,
     calls: HashMap<u64, Call>,
     next_call: u64,
 }
@@ -91,53 +90,60 @@ impl Settlements {
         self.unsettled.remove(id);
     }
 
-    /// Notes the broker's word about the deliveries `first` to `last`.
+    /// Notes the broker's word about the deliveries `first` to `last`. Neighbours were mostly asked
+    /// about by one call, so that is looked up once for all of them.
     pub(super) fn confirm(&mut self, first: u32, last: u32, result: &Result<(), BusError>) {
-        let confirmed = self.unsettled.take_range(first, last);
-        self.answer(confirmed, result);
-    }
-
-    /// Enters `result` for each delivery in the call that asked about it. Neighbours were mostly
-    /// asked about by one call, so that is looked up once for all of them.
-    fn answer(
-        &mut self,
-        settled: impl IntoIterator<Item = (u32, Slot)>,
-        result: &Result<(), BusError>,
-    ) {
-        let mut current: Option<(u64, Call)> = None;
-        for (_, slot) in settled {
-            let Slot::Asked { call: id, position } = slot else {
-                continue;
-            };
-            if current.as_ref().is_none_or(|(current, _)| *current != id) {
-                self.put_back(current.take());
-                current = self.calls.remove(&id).map(|call| (id, call));
-            }
-            if let Some((_, call)) = &mut current {
-                call.note(position, result);
-            }
-        }
-        self.put_back(current);
-    }
-
-    /// Answers a call if it is complete; else it goes on waiting.
-    fn put_back(&mut self, call: Option<(u64, Call)>) {
-        match call {
-            Some((_, call)) if call.remaining == 0 => {
-                // The caller may have given up; then nobody needs the answer.
-                let _ = call.reply.send(call.results);
-            }
-            Some((id, call)) => {
-                self.calls.insert(id, call);
-            }
-            None => {}
-        }
+        let (calls, mut current) = (&mut self.calls, None);
+        self.unsettled.take_range(first, last, |slot| {
+            note(calls, &mut current, slot, result);
+        });
+        put_back(calls, current);
     }
 
     /// Answers every waiting call with `failure` for what is not confirmed yet.
     pub(super) fn fail(&mut self, failure: &BusError) {
-        let unsettled = self.unsettled.drain();
-        self.answer(unsettled, &Err(failure.clone()));
+        let (calls, mut current) = (&mut self.calls, None);
+        let result = Err(failure.clone());
+        for slot in self.unsettled.drain() {
+            note(calls, &mut current, slot, &result);
+        }
+        put_back(calls, current);
+    }
+}
+
+/// The call that is looked at.
+type Current = Option<(u64, Call)>;
+
+/// Enters `result` for a delivery in the call that asked about it.
+fn note(
+    calls: &mut HashMap<u64, Call>,
+    current: &mut Current,
+    slot: Slot,
+    result: &Result<(), BusError>,
+) {
+    let Slot::Asked { call: id, position } = slot else {
+        return;
+    };
+    if current.as_ref().is_none_or(|(current, _)| *current != id) {
+        put_back(calls, current.take());
+        *current = calls.remove(&id).map(|call| (id, call));
+    }
+    if let Some((_, call)) = current {
+        call.note(position, result);
+    }
+}
+
+/// Answers a call if it is complete; else it goes on waiting.
+fn put_back(calls: &mut HashMap<u64, Call>, call: Current) {
+    match call {
+        Some((_, call)) if call.remaining == 0 => {
+            // The caller may have given up; then nobody needs the answer.
+            let _ = call.reply.send(call.results);
+        }
+        Some((id, call)) => {
+            calls.insert(id, call);
+        }
+        None => {}
     }
 }
 

@@ -20,6 +20,7 @@ use crate::inbox::Inbox;
 use crate::received_message::LinkKey;
 
 const LINK: LinkKey = LinkKey(1);
+const TRY_TIMEOUT: Duration = Duration::from_secs(1);
 
 struct Pair {
     core: Core,
@@ -35,7 +36,7 @@ impl Pair {
         let (opened, mut is_open) = oneshot::channel();
         let engine = Engine::client(ClientOptions::new("c"));
         let mut pair = Self {
-            core: Core::new(engine, "host".to_owned(), opened),
+            core: Core::new(engine, "host".to_owned(), TRY_TIMEOUT, opened),
             broker: Engine::server(ServerOptions::new("s")),
             session: None,
             lost: Arc::default(),
@@ -340,4 +341,60 @@ fn a_link_that_the_broker_ends_is_lost_and_its_unanswered_sends_are_unknown() {
     let unsent = second.try_recv().unwrap().unwrap_err();
     assert!(matches!(unsent, BusError::Detached { .. }), "{unsent}");
     assert!(unknown.is_transient() && unsent.is_transient());
+}
+
+#[test]
+fn messages_that_are_not_accepted_in_time_are_given_up() {
+    let mut pair = Pair::new();
+    let link = pair.attach(LinkRole::Sender);
+    pair.broker.set_credit(link, 1).unwrap();
+    pair.run();
+    let mut send = || {
+        let (reply, answer) = oneshot::channel();
+        pair.core.command(Command::Send {
+            link: LINK,
+            transfer: Transfer {
+                format: MESSAGE_FORMAT,
+                payload: Bytes::from_static(b"x"),
+            },
+            reply,
+        });
+        answer
+    };
+    let (mut first, mut second) = (send(), send());
+    pair.run();
+    let next = pair.core.tick(Instant::now()).unwrap();
+    assert!(next.is_some(), "the clock is looked at again");
+    assert!(first.try_recv().is_err() && second.try_recv().is_err());
+    pair.core.tick(Instant::now() + TRY_TIMEOUT).unwrap();
+    let error = first.try_recv().unwrap().unwrap_err();
+    assert!(
+        matches!(error, BusError::SendOutcomeUnknown { .. }),
+        "{error}"
+    );
+    let error = second.try_recv().unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "sending got no answer within 1.0 s");
+    // The broker's word comes late, and the link goes on.
+    let accepted = Disposition::new(Role::Receiver, 0, 0, true, Some(DeliveryState::Accepted));
+    pair.broker
+        .disposition(pair.session.unwrap(), &accepted)
+        .unwrap();
+    pair.broker.set_credit(link, 1).unwrap();
+    pair.run();
+    let (reply, mut third) = oneshot::channel();
+    pair.core.command(Command::Send {
+        link: LINK,
+        transfer: Transfer {
+            format: MESSAGE_FORMAT,
+            payload: Bytes::from_static(b"y"),
+        },
+        reply,
+    });
+    pair.run();
+    let accepted = Disposition::new(Role::Receiver, 1, 1, true, Some(DeliveryState::Accepted));
+    pair.broker
+        .disposition(pair.session.unwrap(), &accepted)
+        .unwrap();
+    pair.run();
+    third.try_recv().unwrap().unwrap();
 }
