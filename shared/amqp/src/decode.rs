@@ -62,6 +62,18 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// Starts at the first octet of a part of the buffer, and ends with the part.
+    pub(crate) fn within(source: &'a Bytes, part: std::ops::Range<usize>) -> Self {
+        let end = part.end.min(source.len());
+        Self {
+            source,
+            position: part.start.min(end),
+            end,
+            depth: 0,
+            values: 0,
+        }
+    }
+
     /// Octets read so far.
     pub fn position(&self) -> usize {
         self.position

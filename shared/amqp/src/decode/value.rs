@@ -16,7 +16,7 @@ impl Decode for Value {
     }
 }
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
     /// Reads a value of any type; the caller has charged for it.
     fn any(&mut self) -> Result<Value, DecodeError> {
         match self.octet()? {
@@ -105,7 +105,7 @@ impl Decoder<'_> {
     }
 
     /// Reads length and text.
-    pub(crate) fn text(&mut self, wide: bool) -> Result<&str, DecodeError> {
+    pub(crate) fn text(&mut self, wide: bool) -> Result<&'a str, DecodeError> {
         let length = self.length(wide)?;
         let octets = self.take(length)?;
         std::str::from_utf8(octets).map_err(|_| self.malformed("UTF-8 text"))
@@ -134,6 +134,40 @@ impl Decoder<'_> {
         }
         self.leave_counted(compound)?;
         Ok(map)
+    }
+
+    /// Reads a map, or null in its place, and hands its entries to `visit`: those whose keys are
+    /// texts.
+    pub(crate) fn visit_map(
+        &mut self,
+        mut visit: impl FnMut(&str, Value),
+    ) -> Result<(), DecodeError> {
+        let wide = match self.octet()? {
+            0x40 => return Ok(()),
+            code @ (0xc1 | 0xd1) => code == 0xd1,
+            code => return Err(self.unexpected(Map::EXPECTED, code)),
+        };
+        let compound = self.enter_counted(wide)?;
+        if compound.count % 2 != 0 {
+            return Err(self.malformed("map: a key without a value"));
+        }
+        for _ in 0..compound.count / 2 {
+            match self.octet()? {
+                code @ (0xa1 | 0xa3 | 0xb1 | 0xb3) => {
+                    let key = self.text(code >= 0xb0)?;
+                    visit(key, self.any()?);
+                }
+                0x00 => {
+                    self.described()?;
+                    self.any()?;
+                }
+                code => {
+                    self.any_of(code)?;
+                    self.any()?;
+                }
+            }
+        }
+        self.leave_counted(compound)
     }
 
     /// Enters a compound whose items become values: its count is at most its octets (each item

@@ -30,8 +30,7 @@ impl Body {
     }
 
     /// Decodes the body sections of a message.
-    pub(super) fn decode_sections(source: &Bytes) -> Result<Self, MessageError> {
-        let mut decoder = Decoder::new(source);
+    pub(super) fn decode_sections(mut decoder: Decoder<'_>) -> Result<Self, MessageError> {
         let mut body = Self::Empty;
         while decoder.remaining() > 0 {
             let descriptor = decoder

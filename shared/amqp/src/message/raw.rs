@@ -1,11 +1,13 @@
 //! An encoded message, cut at its section borders.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::{Body, Header, Message, MessageError, Properties, Section};
 use crate::decode::Decoder;
 use crate::field::Decode;
-use crate::value::Map;
+use crate::value::{Map, Value};
 
 /// An encoded message whose sections have been found but not decoded. Shares the octets.
 #[derive(Clone, Debug)]
@@ -77,9 +79,21 @@ impl RawMessage {
         Ok(Self { octets, marks })
     }
 
-    fn part(&self, first: usize, end: usize) -> Option<Bytes> {
+    fn extent(&self, first: usize, end: usize) -> Option<Range<usize>> {
         let (start, end) = (self.marks[first] as usize, self.marks[end] as usize);
-        (start < end).then(|| self.octets.slice(start..end))
+        (start < end).then_some(start..end)
+    }
+
+    fn part(&self, first: usize, end: usize) -> Option<Bytes> {
+        self.extent(first, end)
+            .map(|extent| self.octets.slice(extent))
+    }
+
+    /// Reads a section, if there is one.
+    fn section(&self, section: Section) -> Option<Decoder<'_>> {
+        let part = part_of(section);
+        let extent = self.extent(part, part + 1)?;
+        Some(Decoder::within(&self.octets, extent))
     }
 
     /// The bare message: properties, application-properties and body, as they came.
@@ -117,6 +131,23 @@ impl RawMessage {
         self.map(Section::DeliveryAnnotations)
     }
 
+    /// Hands every message annotation to `visit`, in the order of the wire. For those who read few
+    /// of them and keep none, this costs no memory.
+    pub fn visit_message_annotations(
+        &self,
+        visit: impl FnMut(&str, Value),
+    ) -> Result<(), MessageError> {
+        let section = Section::MessageAnnotations;
+        let Some(mut decoder) = self.section(section) else {
+            return Ok(());
+        };
+        decoder
+            .descriptor("a message section", Section::descriptor_of)
+            .and_then(|_| decoder.visit_map(visit))
+            .and_then(|()| decoder.finish())
+            .map_err(|source| MessageError::MalformedSection { section, source })
+    }
+
     /// Decodes the message annotations.
     pub fn message_annotations(&self) -> Result<Option<Map>, MessageError> {
         self.map(Section::MessageAnnotations)
@@ -134,7 +165,21 @@ impl RawMessage {
 
     /// Decodes the body.
     pub fn body(&self) -> Result<Body, MessageError> {
-        Body::decode_sections(&self.encoded_body())
+        match self.extent(BODY, FOOTER) {
+            Some(extent) => Body::decode_sections(Decoder::within(&self.octets, extent)),
+            None => Ok(Body::Empty),
+        }
+    }
+
+    /// The octets of a body that is one data section, as most are; `None` for any other.
+    pub fn data(&self) -> Option<Bytes> {
+        let mut decoder = Decoder::within(&self.octets, self.extent(BODY, FOOTER)?);
+        let descriptor = decoder.descriptor("a body section", Section::descriptor_of);
+        let is_data = descriptor.is_ok_and(|descriptor| descriptor == Section::Data.descriptor());
+        let octets = is_data
+            .then(|| Bytes::decode(&mut decoder).ok())
+            .flatten()?;
+        decoder.finish().is_ok().then_some(octets)
     }
 
     /// Decodes everything.
@@ -151,21 +196,18 @@ impl RawMessage {
     }
 
     fn composite<T: Decode>(&self, section: Section) -> Result<Option<T>, MessageError> {
-        let part = part_of(section);
-        let Some(octets) = self.part(part, part + 1) else {
+        let Some(mut decoder) = self.section(section) else {
             return Ok(None);
         };
-        T::decode_all(&octets)
-            .map(Some)
+        T::decode(&mut decoder)
+            .and_then(|value| decoder.finish().map(|()| Some(value)))
             .map_err(|source| MessageError::MalformedSection { section, source })
     }
 
     fn map(&self, section: Section) -> Result<Option<Map>, MessageError> {
-        let part = part_of(section);
-        let Some(octets) = self.part(part, part + 1) else {
+        let Some(mut decoder) = self.section(section) else {
             return Ok(None);
         };
-        let mut decoder = Decoder::new(&octets);
         decoder
             .descriptor("a message section", Section::descriptor_of)
             .and_then(|_| {
