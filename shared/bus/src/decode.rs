@@ -9,7 +9,7 @@ use std::error::Error as _;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_amqp::message::{Body, Header, MessageError, MessageId, Properties, RawMessage};
-use nightshift_amqp::{DeliveryTag, Map, Timestamp, Value};
+use nightshift_amqp::{DeliveryTag, Timestamp, Value};
 use uuid::Uuid;
 
 use crate::error::BusError;
@@ -32,41 +32,69 @@ fn malformed(error: &MessageError) -> BusError {
     BusError::Protocol(text)
 }
 
+/// The annotations that the service puts on a message.
+#[derive(Default)]
+struct Annotations {
+    sequence_number: Option<i64>,
+    enqueued_time: Option<DateTime<Utc>>,
+    locked_until: Option<DateTime<Utc>>,
+    state: Option<i64>,
+    enqueued_sequence_number: Option<i64>,
+    partition_key: Option<String>,
+    scheduled_enqueue_time: Option<DateTime<Utc>>,
+    dead_letter_source: Option<String>,
+}
+
+impl Annotations {
+    fn read(raw: &RawMessage) -> Result<Self, MessageError> {
+        let mut read = Self::default();
+        raw.visit_message_annotations(|name, value| match name {
+            "x-opt-sequence-number" => read.sequence_number = value.as_i64(),
+            "x-opt-enqueued-time" => read.enqueued_time = instant(&value),
+            "x-opt-locked-until" => read.locked_until = instant(&value),
+            "x-opt-message-state" => read.state = value.as_i64(),
+            "x-opt-enqueue-sequence-number" => read.enqueued_sequence_number = value.as_i64(),
+            "x-opt-partition-key" => read.partition_key = name_of(value),
+            "x-opt-scheduled-enqueue-time" => read.scheduled_enqueue_time = instant(&value),
+            "x-opt-deadletter-source" => read.dead_letter_source = name_of(value),
+            _ => {}
+        })?;
+        Ok(read)
+    }
+}
+
+fn instant(value: &Value) -> Option<DateTime<Utc>> {
+    value.as_timestamp().and_then(calendar)
+}
+
 fn sections(
     key: DeliveryKey,
     delivery: &Delivery,
     raw: &RawMessage,
 ) -> Result<ReceivedMessage, MessageError> {
     let header = raw.header()?.unwrap_or_default();
-    let annotations = raw.message_annotations()?.unwrap_or_default();
+    let annotations = Annotations::read(raw)?;
     let properties = raw.properties()?.unwrap_or_default();
     let application_properties = raw.application_properties()?.unwrap_or_default();
     let (body, body_kind) = body(raw)?;
-    let instant = |name| {
-        annotations
-            .get(name)
-            .and_then(Value::as_timestamp)
-            .and_then(calendar)
-    };
-    let number = |name| annotations.get(name).and_then(Value::as_i64);
-    let enqueued_time = instant("x-opt-enqueued-time").unwrap_or_default();
+    let enqueued_time = annotations.enqueued_time.unwrap_or_default();
     Ok(ReceivedMessage {
         body_kind,
         lock_token: lock_token(delivery, raw)?,
-        sequence_number: number("x-opt-sequence-number").unwrap_or_default(),
+        sequence_number: annotations.sequence_number.unwrap_or_default(),
         delivery_count: delivery_count(key, &header),
-        state: state(number("x-opt-message-state")),
+        state: state(annotations.state),
         enqueued_time,
-        locked_until: instant("x-opt-locked-until"),
+        locked_until: annotations.locked_until,
         expires_at: expiry(&header, &properties, enqueued_time),
-        dead_letter_source: text(&annotations, "x-opt-deadletter-source"),
-        enqueued_sequence_number: number("x-opt-enqueue-sequence-number"),
+        dead_letter_source: annotations.dead_letter_source,
+        enqueued_sequence_number: annotations.enqueued_sequence_number,
         delivery: key,
         hold: None,
         message: Message {
             body,
-            partition_key: text(&annotations, "x-opt-partition-key"),
-            scheduled_enqueue_time: instant("x-opt-scheduled-enqueue-time"),
+            partition_key: annotations.partition_key,
+            scheduled_enqueue_time: annotations.scheduled_enqueue_time,
             time_to_live: header
                 .ttl
                 .map(|ms| std::time::Duration::from_millis(ms.into())),
@@ -86,6 +114,7 @@ fn sections(
     })
 }
 
+/// The text of a string or a symbol.
 fn name_of(name: Value) -> Option<String> {
     match name {
         Value::String(text) => Some(text),
@@ -151,12 +180,12 @@ fn expiry(
 }
 
 fn body(raw: &RawMessage) -> Result<(Bytes, BodyKind), MessageError> {
+    if let Some(octets) = raw.data() {
+        return Ok((octets, BodyKind::Data));
+    }
     Ok(match raw.body()? {
         Body::Empty => (Bytes::new(), BodyKind::Data),
-        Body::Data(parts) => match <[Bytes; 1]>::try_from(parts) {
-            Ok([only]) => (only, BodyKind::Data),
-            Err(parts) => (concatenated(&parts), BodyKind::Data),
-        },
+        Body::Data(parts) => (concatenated(&parts), BodyKind::Data),
         Body::Value(Value::String(text)) => (Bytes::from(text.clone()), BodyKind::Value(text)),
         Body::Value(_) | Body::Sequence(_) => (raw.encoded_body(), BodyKind::Other),
     })
@@ -170,13 +199,6 @@ fn concatenated(parts: &[Bytes]) -> Bytes {
     whole.freeze()
 }
 
-fn text(annotations: &Map, name: &str) -> Option<String> {
-    annotations
-        .get(name)
-        .and_then(Value::as_str)
-        .map(str::to_owned)
-}
-
 /// An instant of the calendar; `None` for one beyond the years that chrono can tell.
 fn calendar(instant: Timestamp) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(instant.as_millis())
@@ -187,7 +209,7 @@ mod tests {
     use std::time::Duration;
 
     use nightshift_amqp::Encode as _;
-    use nightshift_amqp::message;
+    use nightshift_amqp::{Map, message};
 
     use super::*;
     use crate::encode;
