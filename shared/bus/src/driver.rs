@@ -14,6 +14,7 @@ mod answer;
 mod core;
 mod incoming;
 mod link;
+mod numbers;
 mod outgoing;
 mod requests;
 mod settlements;

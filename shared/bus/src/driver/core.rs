@@ -3,7 +3,7 @@
 //! A round is: all commands that wait, then all events that the input holds, then
 //! [`Core::end_round`]. Nothing here waits or does IO.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::OUTPUT_HIGH_WATER;
 use super::link::{Body, Link};
+use super::numbers::NumberMap;
 use crate::connection::{Attached, Command, LinkName, LinkSpec, Reply, SENDING, instant_later};
 use crate::error::BusError;
 use crate::outcome::Outcome;
@@ -29,9 +30,9 @@ const CLOSING_GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Core {
     engine: Engine,
     host: String,
-    links: HashMap<LinkKey, Link>,
-    by_link: HashMap<LinkId, LinkKey>,
-    by_session: HashMap<SessionId, LinkKey>,
+    links: NumberMap<LinkKey, Link>,
+    by_link: NumberMap<LinkId, LinkKey>,
+    by_session: NumberMap<SessionId, LinkKey>,
     /// Links with something to hand over at the end of the round.
     dirty: Vec<LinkKey>,
     /// Senders that may have something to send.
@@ -69,9 +70,9 @@ impl Core {
         Self {
             engine,
             host,
-            links: HashMap::new(),
-            by_link: HashMap::new(),
-            by_session: HashMap::new(),
+            links: NumberMap::default(),
+            by_link: NumberMap::default(),
+            by_session: NumberMap::default(),
             dirty: Vec::new(),
             unsent: VecDeque::new(),
             message_octets: 0,

@@ -5,8 +5,7 @@
 //! something that is not here (settled before) is answered at once instead of waiting for an
 //! answer that the broker would never give.
 
-use std::collections::HashMap;
-
+use super::numbers::NumberMap;
 use super::window::Window;
 use crate::connection::Reply;
 use crate::error::BusError;
@@ -17,7 +16,7 @@ type Results = Vec<Result<(), BusError>>;
 #[derive(Default)]
 pub(super) struct Settlements {
     unsettled: Window<Slot>,
-    calls: HashMap<u64, Call>,
+    calls: NumberMap<u64, Call>,
     next_call: u64,
 }
 
@@ -116,7 +115,7 @@ type Current = Option<(u64, Call)>;
 
 /// Enters `result` for a delivery in the call that asked about it.
 fn note(
-    calls: &mut HashMap<u64, Call>,
+    calls: &mut NumberMap<u64, Call>,
     current: &mut Current,
     slot: Slot,
     result: &Result<(), BusError>,
@@ -134,7 +133,7 @@ fn note(
 }
 
 /// Answers a call if it is complete; else it goes on waiting.
-fn put_back(calls: &mut HashMap<u64, Call>, call: Current) {
+fn put_back(calls: &mut NumberMap<u64, Call>, call: Current) {
     match call {
         Some((_, call)) if call.remaining == 0 => {
             // The caller may have given up; then nobody needs the answer.
