@@ -122,18 +122,23 @@ impl Receiver {
             return Ok(Vec::new());
         }
         let open = self.slot.current().ok_or_else(|| self.lost_link())?;
-        let ways: Result<Vec<Way>, _> = messages.iter().map(|m| self.way(&open, m)).collect();
-        let ways = ways?;
+        let stands = !open.link.is_lost();
+        let (mut ways, mut ids) = (
+            Vec::with_capacity(messages.len()),
+            Vec::with_capacity(messages.len()),
+        );
+        for message in messages {
+            let way = self.way(&open, stands, message)?;
+            if let Way::Link(id) = way {
+                ids.push(id);
+            }
+            ways.push(way);
+        }
         if let Some(keeper) = &self.keeper {
             for message in messages {
                 keeper.let_go(message.lock_token);
             }
         }
-        let id = |way: &Way| match way {
-            Way::Link(id) => Some(*id),
-            Way::Token(_) | Way::Lost => None,
-        };
-        let ids: Vec<u32> = ways.iter().filter_map(id).collect();
         let mut answers = Vec::new();
         if !ids.is_empty() {
             answers = ask(&open, ids, outcome.clone()).await?;
@@ -199,14 +204,12 @@ impl Receiver {
 
     /// How a message can be settled now. A lock outlives the link that the message came over, so
     /// its token still settles the message over a new connection, once there is one.
-    fn way(&self, open: &Open, message: &ReceivedMessage) -> Result<Way, BusError> {
+    fn way(&self, open: &Open, stands: bool, message: &ReceivedMessage) -> Result<Way, BusError> {
         self.check_unsettled(message)?;
         Ok(match message.delivery.via {
-            Via::Link { link, id } if link == open.link.key() && !open.link.is_lost() => {
-                Way::Link(id)
-            }
+            Via::Link { link, id } if stands && link == open.link.key() => Way::Link(id),
             // A session's locks do not outlive its link.
-            _ if self.holds_session && open.link.is_lost() => Way::Lost,
+            _ if self.holds_session && !stands => Way::Lost,
             Via::Link { .. } if !self.supply.is_connected() => Way::Lost,
             _ => Way::Token(message.lock_token),
         })
