@@ -33,12 +33,14 @@ async fn the_real_hosts_reflections_of_its_own_objects_are_not_sent() {
 async fn messages_that_wait_for_a_handler_stay_in_the_queue() {
     let mut world = World::new(WORK, &queue(""), vec![ok()]).await;
     world.wire.shut().await;
-    world.function(WEB, &web(""));
+    world.host_json("", r#", "initializationTimeout": "00:00:00.5""#);
     world.send(&["hello"]).await;
     let host = world.start_unready();
-    // Not even a wait for something else gives it time to be taken.
-    until("a start", || host.http_address().is_some()).await;
-    assert_eq!((world.counts().active, world.counts().locked), (1, 0));
+    until("half a second to pass", || {
+        assert_eq!((world.counts().active, world.counts().locked), (1, 0));
+        host.stats().handler.restarts == 1
+    })
+    .await;
     world.wire.reopen();
     world.drained().await;
     assert_eq!(stats(&host, WORK).failures, 0);

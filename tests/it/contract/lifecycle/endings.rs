@@ -97,8 +97,8 @@ async fn after_exit_code_0_a_process_left_behind_is_called_and_ends_with_the_hos
 async fn exit_code_0_before_readiness_is_noticed_by_the_time_to_start() {
     let world = unserved("echo $$ >> starts\nexit 0\n").await;
     world.host_json("", BRIEF_START);
-    let host = world.start_unready();
     let begun = Instant::now();
+    let host = world.start_unready();
     assert!(failed(&host).await.contains("did not listen"));
     assert!(begun.elapsed() >= Duration::from_millis(900));
     assert_eq!(starts(&world), 3);
