@@ -235,7 +235,12 @@ impl Wire {
         let _ = (&mut self.server).await;
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
-        socket.bind(([127, 0, 0, 1], self.port).into()).unwrap();
+        // A process that another test has just started has a copy of the listener until it runs its
+        // own program.
+        until("the listener to be gone", || {
+            socket.bind(([127, 0, 0, 1], self.port).into()).is_ok()
+        })
+        .await;
         self.reserved = Some(socket);
     }
 
