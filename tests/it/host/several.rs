@@ -24,12 +24,20 @@ const QUEUE: &str = r#"{"bindings": [{"type": "serviceBusTrigger", "name": "m", 
 const BATCHES: &str = r#"{"bindings": [{"type": "serviceBusTrigger", "name": "m",
     "queueName": "orders", "connection": "Bus", "cardinality": "many", "dataType": "binary"}]}"#;
 
+const SESSIONS: &str = r#"{"bindings": [{"type": "serviceBusTrigger", "name": "m",
+    "queueName": "orders", "connection": "Bus", "isSessionsEnabled": true}]}"#;
+
 const TIMER: &str =
     r#"{"bindings": [{"type": "timerTrigger", "name": "t", "schedule": "*/1 * * * * *"}]}"#;
 
-/// A world with `functions` whose calls take `delay` seconds, and `count` messages with ids.
+/// The number of sessions, over which messages are dealt out in turn.
+const SESSION_COUNT: usize = 12;
+
+/// A world with `functions` whose calls take `delay` seconds, and `count` messages with ids, which
+/// have sessions if the first function wants them.
 async fn fixture(functions: &[(&str, &str)], delay: &str, lock: Duration, count: usize) -> Fixture {
-    let change = |queue: QueueConfig| queue.lock_duration(lock);
+    let has_sessions = functions[0].1 == SESSIONS;
+    let change = |queue: QueueConfig| queue.lock_duration(lock).requires_session(has_sessions);
     let fixture = Fixture::with_queues("", "", change).await;
     std::fs::remove_dir_all(fixture.path(super::fixture::FUNCTION)).unwrap();
     for (name, text) in functions {
@@ -45,10 +53,18 @@ async fn fixture(functions: &[(&str, &str)], delay: &str, lock: Duration, count:
             r#"{{"version": "2.0", "customHandler": {{"description": {{
                 "defaultExecutablePath": "python3", "arguments": ["recorder.py"]}}}},
                 "extensions": {{"serviceBus": {{"maxConcurrentCalls": {IN_FLIGHT},
-                    "maxMessageBatchSize": {IN_FLIGHT}, "prefetchCount": 50}}}}}}"#
+                    "maxMessageBatchSize": {IN_FLIGHT}, "prefetchCount": 50,
+                    "sessionIdleTimeout": "00:00:00.05"}}}}}}"#
         ),
     );
-    let message = |n| Message::new("{}").with_message_id(format!("m{n:05}"));
+    let message = |n: usize| {
+        let message = Message::new("{}").with_message_id(format!("m{n:05}"));
+        if has_sessions {
+            message.with_session_id((n % SESSION_COUNT).to_string())
+        } else {
+            message
+        }
+    };
     fixture
         .send_messages((0..count).map(message).collect())
         .await;
@@ -125,7 +141,7 @@ async fn three_hosts_killed_in_turn_run_each_tick_once_and_each_effect_happens_o
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_stopped_under_load_finishes_what_it_has_and_hands_over_the_rest() {
     const MESSAGES: usize = 1_500;
-    for function in [QUEUE, BATCHES] {
+    for function in [QUEUE, BATCHES, SESSIONS] {
         let functions = [("work", function)];
         let fixture = fixture(&functions, "0.005", Duration::from_mins(1), MESSAGES).await;
         let mut stops = 0;
@@ -152,5 +168,41 @@ async fn a_host_that_is_stopped_under_load_finishes_what_it_has_and_hands_over_t
             "a finished message came again"
         );
         assert_eq!(fixture.counts().dead_letter, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_keep_their_order_while_their_hosts_are_killed() {
+    const MESSAGES: usize = 1_200;
+    const KILLS: usize = 4;
+    let functions = [("work", SESSIONS)];
+    let fixture = fixture(&functions, "0.002", Duration::from_secs(2), MESSAGES).await;
+    let mut hosts: Vec<Child> = (0..3).map(|_| fixture.start_process()).collect();
+    for kill in 0..KILLS {
+        let before = lines(&fixture, "deliveries").len();
+        until("deliveries", || {
+            lines(&fixture, "deliveries").len() >= before + MESSAGES / (KILLS + 2)
+        })
+        .await;
+        let host = &mut hosts[kill % 3];
+        end(host, Signal::SIGKILL);
+        *host = fixture.start_process();
+    }
+    fixture.drained().await;
+    let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for id in lines(&fixture, "deliveries") {
+        let number: usize = id[1..].parse().unwrap();
+        // What was delivered before may come again, with everything behind it still to come.
+        if seen.insert(number) {
+            let before = last.insert(number % SESSION_COUNT, number);
+            let expected = number.checked_sub(SESSION_COUNT);
+            assert_eq!(before, expected, "{id} overtook or was left behind");
+        }
+    }
+    assert_eq!(seen.len(), MESSAGES);
+    assert_eq!(fixture.counts().dead_letter, 0);
+    for host in &mut hosts {
+        end(host, Signal::SIGKILL);
     }
 }
