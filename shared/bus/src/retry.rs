@@ -16,7 +16,8 @@ pub struct RetryOptions {
     /// The longest pause before the first repetition. It doubles from there, and each pause is
     /// drawn from the upper half of its range, so that many clients do not come back in step.
     pub delay: Duration,
-    /// Pauses do not grow beyond this.
+    /// Pauses do not grow beyond this. Between tries to connect they do not grow beyond 5 s either,
+    /// so that calls go on soon after an outage.
     pub max_delay: Duration,
     /// Send a message again when it is unknown whether the broker has accepted it. This may
     /// deliver the message twice, unless the entity detects duplicates; it is done only for

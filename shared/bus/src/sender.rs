@@ -81,10 +81,15 @@ impl Sender {
         open.map_or(u64::MAX, |open| open.attached.max_message_size)
     }
 
-    /// Sends one message and waits until the broker has accepted it.
+    /// Sends one message and waits until the broker has accepted it. [`BusError::Timeout`] says that
+    /// the broker would not take it in time and that it was not sent;
+    /// [`BusError::SendOutcomeUnknown`], that it was sent and nobody knows what became of it.
     pub async fn send_message(&self, message: Message) -> Result<(), BusError> {
         let payload = encode::message(&message)?;
-        self.check_size(payload.len() as u64)?;
+        let open = self.slot.standing();
+        let limit = open.as_ref().map(|open| open.attached.max_message_size);
+        let limit = limit.unwrap_or_else(|| self.max_message_size());
+        check_size(payload.len() as u64, limit)?;
         let transfer = Transfer {
             format: MESSAGE_FORMAT,
             payload,
@@ -93,7 +98,7 @@ impl Sender {
         drop(message);
         let pending = Pending::new(transfer, resend);
         // Many of these are under way at a time, so what seldom happens is kept out of the future.
-        let Some(open) = self.slot.standing() else {
+        let Some(open) = open else {
             return Box::pin(self.send(vec![pending])).await;
         };
         let tried = match start(&open, &pending) {
@@ -114,7 +119,7 @@ impl Sender {
     /// a repetition be recognised. A transfer that is tried again may come after its successors.
     pub async fn send_messages(&self, messages: Vec<Message>) -> Result<(), BusError> {
         let encoded = encode::messages(&messages)?;
-        self.check_size(encoded.largest() as u64)?;
+        check_size(encoded.largest() as u64, self.max_message_size())?;
         let limit = self.slot.current();
         let limit = limit.map_or(u64::MAX, |open| open.attached.max_batch_size);
         let resend = self.may_resend(&messages);
@@ -146,7 +151,7 @@ impl Sender {
             size += payload.len() as u64;
             encoded.push((message, payload));
         }
-        self.check_size(size)?;
+        check_size(size, self.max_message_size())?;
         self.management.schedule(&encoded).await
     }
 
@@ -166,15 +171,6 @@ impl Sender {
     pub async fn close(self) {
         self.slot.close().await;
         self.management.close().await;
-    }
-
-    fn check_size(&self, size: u64) -> Result<(), BusError> {
-        let limit = self.max_message_size();
-        if size > limit {
-            Err(BusError::MessageTooLarge { size, limit })
-        } else {
-            Ok(())
-        }
     }
 
     /// A repetition is harmless only where it can be recognised.
@@ -239,6 +235,14 @@ impl Sender {
             }
         }
         failed
+    }
+}
+
+fn check_size(size: u64, limit: u64) -> Result<(), BusError> {
+    if size > limit {
+        Err(BusError::MessageTooLarge { size, limit })
+    } else {
+        Ok(())
     }
 }
 

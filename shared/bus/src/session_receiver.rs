@@ -27,7 +27,9 @@ pub struct SessionReceiverOptions {
     pub prefetch: u32,
     /// How long the broker looks for a session that has messages and that nobody holds, before
     /// [`accept_next_session`](crate::ServiceBusClient::accept_next_session) ends with
-    /// [`BusError::NoSessionAvailable`]. A session that is asked for by its id does not wait.
+    /// [`BusError::NoSessionAvailable`]. A broker that does not keep to it is given up after
+    /// [`ClientOptions::try_timeout`](crate::ClientOptions::try_timeout) more. A session that is
+    /// asked for by its id does not wait.
     pub max_wait: Duration,
     /// How long the lock of the session is renewed by itself, from the moment that it was
     /// accepted, while the receiver lives. Zero, the default, renews nothing.
