@@ -81,14 +81,10 @@ async fn the_queue_sets_the_life_of_messages_that_do_not(world: World) {
 }
 
 async fn the_shorter_of_two_lives_counts(world: World) {
-    let long = Message::new("x").with_time_to_live(Duration::from_hours(1));
-    world
-        .sender(SHORT_LIVED)
-        .await
-        .send_message(long)
-        .await
-        .unwrap();
     let receiver = world.receiver(SHORT_LIVED).await;
+    let long = Message::new("x").with_time_to_live(Duration::from_hours(1));
+    let sender = world.sender(SHORT_LIVED).await;
+    sender.send_message(long).await.unwrap();
     let message = world.take_one(&receiver).await;
     let life = message.expires_at.expect("it ends") - message.enqueued_time;
     assert!(life <= TimeDelta::seconds(10), "{life}");
@@ -96,19 +92,15 @@ async fn the_shorter_of_two_lives_counts(world: World) {
 }
 
 async fn a_locked_message_does_not_expire(world: World) {
+    let receiver = world.receiver(VANISHING).await;
     let brief = Message::new("x")
         .with_message_id("1")
-        .with_time_to_live(Duration::from_secs(1));
-    world
-        .sender(VANISHING)
-        .await
-        .send_message(brief)
-        .await
-        .unwrap();
-    let receiver = world.receiver(VANISHING).await;
+        .with_time_to_live(Duration::from_secs(2));
+    let sender = world.sender(VANISHING).await;
+    sender.send_message(brief).await.unwrap();
     let message = world.take_one(&receiver).await;
     assert_eq!(ids(std::slice::from_ref(&message)), ["1"]);
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
     complete(&receiver, &[message]).await;
     world.nothing_comes(&receiver).await;
 }

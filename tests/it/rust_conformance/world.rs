@@ -61,7 +61,7 @@ impl Timing {
         let short = Self {
             lock: Duration::from_secs(2),
             window: Duration::from_secs(3),
-            time_to_live: Duration::from_secs(1),
+            time_to_live: Duration::from_secs(2),
             soon: SOON,
             briefly: Duration::from_millis(200),
             token_lifetime: Duration::from_secs(3),
