@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use nightshift_broker::{Broker, BrokerConfig, QueueConfig};
+use nightshift_broker::{Broker, BrokerConfig, QueueConfig, QueueStatus};
 use nightshift_time::SystemClock;
 use tempfile::TempDir;
 use tokio::process::Command;
 
 /// Far above what the checks take together, so that a hang becomes a failure with its output.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(6);
 
 /// An SDK's checks, ready to be run.
 struct Sdk {
@@ -115,6 +115,7 @@ impl Sdk {
             sessions("sessions"),
             sessions("asynchronous-sessions"),
             sessions("short-sessions").lock_duration(Duration::from_secs(4)),
+            queue("disabled").status(QueueStatus::Disabled),
             queue("forwarding").forward_to(name("forwarded")),
             queue("burying").forward_dead_letters_to(name("buried")),
         ];

@@ -35,6 +35,7 @@ export const QUEUES = {
   "js-peeking": "defaults",
   "js-deferring": "defaults",
   "js-plain": "defaults",
+  "js-disabled": "status Disabled",
   "js-forwarding": "forwards to js-forwarded",
   "js-forwarded": "defaults",
   "js-burying": "forwards dead letters to js-buried",

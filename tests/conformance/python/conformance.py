@@ -48,6 +48,7 @@ QUEUES = {
     "two-tries": "max delivery count 2",
     "asynchronous-sessions": "sessions",
     "plain": "defaults",
+    "disabled": "status Disabled",
     "forwarding": "forwards to forwarded",
     "forwarded": "defaults",
     "burying": "forwards dead letters to buried",

@@ -3,7 +3,7 @@
 //! What the configuration can take away is taken away there; the rest by a relay that changes what
 //! clients say. Each run is one check of one SDK against a broker of its own.
 
-use nightshift_broker::{Broker, BrokerConfig, QueueConfig};
+use nightshift_broker::{Broker, BrokerConfig, QueueConfig, QueueStatus};
 use nightshift_time::SystemClock;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,6 +130,11 @@ const FEATURES: &[Feature] = &[
         "forwarding of dead letters",
         How::Queues(without_forwarding_of_dead_letters),
         "forwarding: a dead letter is forwarded with its reason and names its queue",
+    ),
+    both(
+        "disabled queues",
+        How::Queues(|queue| queue.status(QueueStatus::Active)),
+        "errors: a queue that is disabled is an error for senders and receivers, at once",
     ),
     each(
         "messages of several frames",

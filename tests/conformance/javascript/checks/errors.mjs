@@ -25,6 +25,17 @@ async function tooLarge({ sender, receiver }) {
   await receiver.completeMessage(message);
 }
 
+function disabled(connection) {
+  return withClient(connection, async (client) => {
+    await raises("MessagingEntityDisabled", () =>
+      client.createSender("js-disabled").sendMessages({ body: "x" }),
+    );
+    await raises("MessagingEntityDisabled", () =>
+      client.createReceiver("js-disabled").receiveMessages(1, { maxWaitTimeInMs: 1_000 }),
+    );
+  });
+}
+
 async function settledTwice({ sender, receiver }) {
   await sender.sendMessages({ body: "x" });
   const message = await receiveOne(receiver);
@@ -36,5 +47,6 @@ export const checks = {
   "an unknown queue is an error for senders and receivers": unknownQueue,
   "a message above the limit is refused, and the sender goes on": (connection) =>
     withQueue(connection, QUEUE, tooLarge),
+  "a queue that is disabled is an error for senders and receivers, at once": disabled,
   "settling twice is an error": (connection) => withQueue(connection, QUEUE, settledTwice),
 };

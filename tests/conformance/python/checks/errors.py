@@ -3,7 +3,11 @@
 import time
 
 from azure.servicebus import ServiceBusMessage
-from azure.servicebus.exceptions import MessageSizeExceededError, ServiceBusAuthenticationError
+from azure.servicebus.exceptions import (
+    MessageSizeExceededError,
+    MessagingEntityDisabledError,
+    ServiceBusAuthenticationError,
+)
 
 from . import assert_empty, client, receive
 
@@ -41,4 +45,11 @@ def too_large(connection_string):
             assert_empty(receiver)
 
 
-CHECKS = [unknown_queue, too_large]
+def disabled(connection_string):
+    """a queue that is disabled is an error for senders and receivers, at once"""
+    with client(connection_string) as bus:
+        raises(MessagingEntityDisabledError, lambda: bus.get_queue_sender("disabled").__enter__())
+        raises(MessagingEntityDisabledError, lambda: bus.get_queue_receiver("disabled").__enter__())
+
+
+CHECKS = [unknown_queue, too_large, disabled]
