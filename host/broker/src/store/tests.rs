@@ -1,6 +1,8 @@
 //! Random lives of three queues over a disk that fails: whatever comes back is exactly what there
 //! was at the position where the journal ends.
 
+mod told;
+
 use std::{cell::RefCell, collections::HashMap, time::Duration};
 
 use bytes::BytesMut;
