@@ -26,6 +26,8 @@ const KEY: &str = "NIGHTSHIFT_BROKER_KEY";
 
 /// Settings of the processes that may share the environment.
 const ELSEWHERE: &[&str] = &[
+    // One that is empty is not there, and is no mistake either.
+    KEY,
     "NIGHTSHIFT_HOST_",
     "NIGHTSHIFT_POSTGRES_",
     "NIGHTSHIFT_REDIS_",
