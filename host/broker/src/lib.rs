@@ -2,8 +2,8 @@
 //! deployments.
 //!
 //! Microsoft's SDKs and our own client talk to it without noticing that it is not the service. It
-//! is one process on one machine and keeps its messages in memory; beyond that, change the
-//! connection string.
+//! is one process on one machine, keeping its messages in memory and, if asked to, in a journal on
+//! the disk; beyond that, change the connection string.
 //!
 //! How a message travels: a [`connection`] task reads bytes into its protocol engine, turns what it
 //! finds into submissions, and hands all that one read brought to the [`entity`] in one go; the

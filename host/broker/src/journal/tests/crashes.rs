@@ -50,7 +50,7 @@ fn operations_of_a_life() -> u64 {
 #[test]
 fn a_process_that_dies_in_any_operation_loses_nothing_durable() {
     for operation in 0..operations_of_a_life() {
-        for seed in 0..5 {
+        for seed in 0..3 {
             let disk = Disk::default();
             disk.die_at(operation, seed);
             let (made, durable) = live(&disk);
@@ -68,7 +68,7 @@ fn a_process_that_dies_in_any_operation_loses_nothing_durable() {
 #[test]
 fn a_machine_that_dies_in_any_operation_loses_nothing_durable() {
     for operation in 0..=operations_of_a_life() {
-        for seed in 0..20 {
+        for seed in 0..8 {
             let disk = Disk::default();
             disk.die_at(operation, seed);
             let (made, durable) = live(&disk);
