@@ -308,7 +308,8 @@ impl Conversation {
             state.deaf_for -= 1;
             return Reply::Closed;
         }
-        answer("404 Not Found", &[], "")
+        // Closed, so that calls never meet a connection that is being shut.
+        Reply::Last(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n".to_vec())
     }
 
     /// `None` when the connection is over.
