@@ -20,7 +20,7 @@
 //! | handler exits with code 200 | restarted at once, not an error | the same, with pauses |
 //! | `functionTimeout` | kills the handler, with all its calls | cancels that call: its connection is closed |
 //! | stop | `SIGKILL` | `SIGTERM`, then `SIGKILL` after 5 s |
-//! | extra request headers | none | `x-nightshift-deadline`, `x-nightshift-locked-until`, the caller's `traceparent` |
+//! | extra request headers | none | `x-nightshift-deadline`, `x-nightshift-locked-until`, `x-nightshift-due`, the caller's `traceparent` |
 //! | body that is an AMQP value or sequence | fails its invocation | dead-lettered alone |
 //! | answer | read whole | at most 16 MiB in an envelope, any length when forwarded |
 //! | answer that is empty or `null` | waited for until `functionTimeout` | fails its invocation |

@@ -543,3 +543,27 @@ async fn a_head_beyond_64_kib_is_refused_however_it_is_made_up() {
     }
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_of_the_handler_need_no_function_json() {
+    const HANDLER: &str = "AzureFunctionsJobHost__customHandler__http__";
+    let route = format!("{HANDLER}routes__0__route");
+    let level = format!("{HANDLER}defaultAuthorizationLevel");
+    let fixture = Fixture::with_functions(&[], "ok")
+        .await
+        .setting(PROXY, "true")
+        .setting(&route, "{*path}")
+        .setting(&level, "anonymous")
+        .setting("AzureFunctionsJobHost__extensions__http__routePrefix", "v1");
+    let host = fixture.start().await;
+    assert_eq!(get(&host, "/v1/any/thing?x=1").await.status, 200);
+    assert_eq!(get(&host, "/other").await.status, 404);
+    let requests = fixture.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(
+        (requests[0].method(), requests[0].path()),
+        ("GET", "/v1/any/thing?x=1")
+    );
+    assert_eq!(host.stats().functions["http-handler1"].invocations, 1);
+    host.stop().await;
+}

@@ -391,3 +391,70 @@ fn a_subscription_is_received_from_by_its_path() {
         2
     );
 }
+
+#[test]
+fn routes_of_the_handler_are_functions_without_files() {
+    let host_json = |section: &str| {
+        HOST_JSON.replace(
+            "\"customHandler\": {",
+            &format!("\"customHandler\": {{{section}, "),
+        )
+    };
+    let routes = r#""enableProxyingHttpRequest": true, "http": {"defaultAuthorizationLevel": "Admin",
+        "routes": [{"route": "/a/{*rest}", "authorizationLevel": "anonymous"}, {"route": "%B%"}]}"#;
+    let root = app(&[("host.json", &host_json(routes)), ("handler", "#!")]);
+    let config = load(&root, &[("B", "b")]).unwrap();
+    assert_eq!(config.function_names(), ["http-handler1", "http-handler2"]);
+    let functions: Vec<String> = config
+        .functions
+        .iter()
+        .map(|function| match function {
+            Function::Http(web) => format!(
+                "{} {:?} {:?} {}",
+                web.route,
+                web.auth_level,
+                web.mode,
+                web.methods.len()
+            ),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        functions,
+        ["api/a/{*rest} Anonymous Proxy 7", "api/b Admin Proxy 7"]
+    );
+    let settings = [("B", "b"), ("AzureWebJobs.http-handler2.Disabled", "1")];
+    assert_eq!(
+        load(&root, &settings).unwrap().function_names(),
+        ["http-handler1"]
+    );
+    let mixed = app(&[
+        ("host.json", &host_json(routes)),
+        ("handler", "#!"),
+        ("x/function.json", "{}"),
+    ]);
+    let problems = load(&mixed, &[("B", "b")]).unwrap_err();
+    assert!(
+        problems.contains("APP/host.json: customHandler.http.routes: an app has either"),
+        "{problems}"
+    );
+    let wrong = r#""http": {"defaultAuthorizationLevel": "nobody", "routes": [{"path": "a"}]}"#;
+    let root = app(&[("host.json", &host_json(wrong)), ("handler", "#!")]);
+    insta::assert_snapshot!(load(&root, &[]).unwrap_err(), @r#"
+    2 problems with the function app:
+      APP/host.json:2:61: customHandler.http.defaultAuthorizationLevel: expected "anonymous" or "function" or "admin", found "nobody"
+      APP/host.json:2:82: customHandler.http.routes[0].route: is missing: write a route, such as "{*path}"
+    "#);
+    let wrong = r#""http": {"routes": [{"route": "/"}, {"route": "a//b"}, {"route": "{a}/{A}"},
+        {"route": "%NOPE%"}, {"route": "admin/x"}, {"route": "same"}, {"route": "Same"}]}"#;
+    let root = app(&[("host.json", &host_json(wrong)), ("handler", "#!")]);
+    insta::assert_snapshot!(load(&root, &[]).unwrap_err(), @r#"
+    6 problems with the function app:
+      APP/host.json (customHandler.http.routes[0]): the route is empty: write {*path} for every path
+      APP/host.json (customHandler.http.routes[1]): has an empty segment: write it without // and without a slash at its ends
+      APP/host.json (customHandler.http.routes[2]): has two parameters called "A"
+      APP/host.json (customHandler.http.routes[3]): %NOPE% has no value: set NOPE
+      APP/host.json (customHandler.http.routes[4]): must not begin with "admin", which is the host's own
+      APP/host.json (customHandler.http.routes[6]): GET api/Same is the route of the function http-handler6, too
+    "#);
+}

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use hyper::header::HeaderName;
 use nightshift_bindings::function_json::DataType;
 use nightshift_bindings::invocation::encode::{
     Envelope, RetryContext, ScheduleStatus, TimerInvocation,
@@ -27,11 +28,14 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::TimerFunction;
-use crate::call::{Caller, Failure};
+use crate::app::{Mode, TimerFunction};
+use crate::call::{Caller, Failure, insert, instant};
 use crate::gate::Gate;
 use crate::stats::Counters;
 use status::Status;
+
+/// When the run was due, in RFC 3339 (default mode): the same for a tick whoever runs it and how often.
+const DUE: HeaderName = HeaderName::from_static("x-nightshift-due");
 
 /// How often a waiting host tries to get a timer's lock, unless `host.json` says otherwise.
 const LOCK_INTERVAL: Duration = Duration::from_secs(1);
@@ -54,6 +58,8 @@ pub(crate) struct Timer {
 /// What a run is told.
 struct Tick<'a> {
     status: Option<&'a Status>,
+    /// When the run was due, if the schedule asked for it.
+    due: Option<DateTime<Utc>>,
     is_past_due: bool,
     retry: Option<RetryContext>,
 }
@@ -75,7 +81,7 @@ impl Timer {
 
     /// One run that somebody asked for; nothing is remembered of it.
     pub(crate) async fn run_by_hand(self) {
-        self.run_once(None, false).await;
+        self.run_once(None, None, false).await;
     }
 
     /// Waits for the lock; `None` when the gate closes first.
@@ -124,7 +130,9 @@ impl Timer {
                 return;
             }
             let begun = self.now();
-            self.run_once(Some(&status), is_past_due).await;
+            let is_scheduled = !is_due || is_past_due;
+            let due = is_scheduled.then_some(status.next);
+            self.run_once(Some(&status), due, is_past_due).await;
             (is_due, is_past_due) = (false, false);
             let Some(next) = plan::next(schedule, zone, begun) else {
                 self.tell_the_end();
@@ -157,9 +165,15 @@ impl Timer {
 
     /// One run, and as many more as the retry policy allows until one succeeds. How often was tried
     /// is forgotten with the host.
-    async fn run_once(&self, status: Option<&Status>, is_past_due: bool) {
+    async fn run_once(
+        &self,
+        status: Option<&Status>,
+        due: Option<DateTime<Utc>>,
+        is_past_due: bool,
+    ) {
         let mut tick = Tick {
             status,
+            due,
             is_past_due,
             retry: None,
         };
@@ -236,7 +250,12 @@ impl Timer {
             retry: tick.retry.clone(),
         };
         let body = envelope.encode_timer(&invocation);
-        let headers = self.caller.headers(id);
+        let mut headers = self.caller.headers(id);
+        if self.caller.mode() == Mode::Default
+            && let Some(due) = tick.due
+        {
+            insert(&mut headers, DUE, &instant(due));
+        }
         let response = self.caller.post(&self.function.name, headers, body).await?;
         let outputs = &self.function.outputs;
         self.caller.send_outputs(outputs, &response).await?;

@@ -19,6 +19,15 @@ pub enum AuthLevel {
     Admin,
 }
 
+impl AuthLevel {
+    /// The levels by name.
+    pub(crate) const NAMES: &[(&str, Self)] = &[
+        ("anonymous", Self::Anonymous),
+        ("function", Self::Function),
+        ("admin", Self::Admin),
+    ];
+}
+
 /// An `httpTrigger`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,17 +56,14 @@ pub struct HttpOutput {
 }
 
 pub(super) fn read_trigger(trace: &mut Trace<'_, '_>, name: String) -> HttpTrigger {
-    let levels = [
-        ("anonymous", AuthLevel::Anonymous),
-        ("function", AuthLevel::Function),
-        ("admin", AuthLevel::Admin),
-    ];
     trace.require_direction("in");
     HttpTrigger {
         name,
         route: trace.text("route").filter(|route| !route.trim().is_empty()),
         methods: read_methods(trace),
-        auth_level: trace.choice("authLevel", &levels).unwrap_or_default(),
+        auth_level: trace
+            .choice("authLevel", AuthLevel::NAMES)
+            .unwrap_or_default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::function_json::AuthLevel;
 use crate::reader::Reader;
 
 /// How long the handler may take to listen on its port, unless the file says otherwise.
@@ -32,6 +33,18 @@ pub struct CustomHandler {
     pub port: Option<u16>,
     /// What the handler gets of a request to a plain HTTP function.
     pub http_mode: HttpMode,
+    /// HTTP functions without a `function.json`, in the order of the file.
+    pub routes: Vec<HandlerRoute>,
+}
+
+/// One of `customHandler.http.routes`: an HTTP function that has no `function.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandlerRoute {
+    /// The route below the prefix; `%NAME%` is not resolved yet.
+    pub route: String,
+    /// Who may call.
+    pub auth_level: AuthLevel,
 }
 
 /// The section `customHandler.description`. `%NAME%` is not expanded yet.
@@ -76,7 +89,30 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<CustomHandler> {
             .unwrap_or(DEFAULT_INITIALIZATION_TIMEOUT),
         port: reader.number("customHandler:port", 1, u16::MAX),
         http_mode: read_http_mode(reader),
+        routes: read_routes(reader),
     })
+}
+
+fn read_routes(reader: &mut Reader<'_>) -> Vec<HandlerRoute> {
+    const SECTION: &str = "customHandler:http";
+    let level = |reader: &mut Reader<'_>, path: &str| reader.choice(path, AuthLevel::NAMES);
+    let default = level(reader, &format!("{SECTION}:defaultAuthorizationLevel"));
+    let mut routes = Vec::new();
+    for index in reader.members(&format!("{SECTION}:routes")) {
+        let path = format!("{SECTION}:routes:{index}");
+        let auth_level = level(reader, &format!("{path}:authorizationLevel"));
+        let path = format!("{path}:route");
+        if reader.is_absent(&path) {
+            reader.problem(&path, "is missing: write a route, such as \"{*path}\"");
+        }
+        if let Some(route) = reader.text(&path) {
+            routes.push(HandlerRoute {
+                route,
+                auth_level: auth_level.or(default).unwrap_or_default(),
+            });
+        }
+    }
+    routes
 }
 
 /// Proxying wins over forwarding.

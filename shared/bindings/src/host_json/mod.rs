@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-pub use custom_handler::{CustomHandler, HandlerDescription, HttpMode};
+pub use custom_handler::{CustomHandler, HandlerDescription, HandlerRoute, HttpMode};
 pub use http::HttpOptions;
 pub use service_bus::{ClientRetryOptions, ServiceBusOptions};
 pub use singleton::SingletonOptions;

@@ -11,7 +11,6 @@ const KEYS: &[(&str, Option<&str>)] = &[
     ("httpWorker", None),
     ("configurationProfile", Some("default")),
     ("concurrency:dynamicConcurrencyEnabled", Some("false")),
-    ("customHandler:http:routes", None),
     ("customHandler:description:defaultWorkerPath", None),
     ("customHandler:description:workerArguments", None),
     ("extensions:http:dynamicThrottlesEnabled", Some("false")),

@@ -137,7 +137,14 @@ pub(super) fn shared_routes(functions: &[ReadFunction]) -> Vec<String> {
                     "{} {} is the route of the function {}, too",
                     method, function.route, other.name
                 );
-                problems.push(file.trigger_problem("route", what).to_string());
+                let problem = file.trigger_problem("route", what);
+                // A route of `host.json` has no place in a file of its own.
+                let is_own = problem.file.ends_with("function.json");
+                problems.push(if is_own {
+                    problem.to_string()
+                } else {
+                    format!("{}: {}", problem.file.display(), problem.what)
+                });
             }
         }
         others.push(function);

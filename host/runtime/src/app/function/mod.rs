@@ -1,5 +1,6 @@
 //! The functions of an app: one folder each, directly in the app root.
 
+mod handler_routes;
 mod http;
 mod output;
 mod service_bus;
@@ -86,6 +87,13 @@ pub(super) fn read_all(
             Err(found) => problems.extend(found),
         }
     }
+    let (found, wrong) = handler_routes::read(app_root, host_json, lookup, &names);
+    functions.extend(
+        found
+            .into_iter()
+            .filter(|(function, _)| !is_disabled(function.name(), lookup)),
+    );
+    problems.extend(wrong);
     problems.extend(http::shared_routes(&functions));
     functions
         .into_iter()

@@ -96,6 +96,12 @@ const CASES: &[(&str, &str, Shown, &str)] = &[
         "Proxy",
     ),
     (
+        "customHandler__http__routes__0__route",
+        "r",
+        |h| format!("{:?}", handler(h).routes),
+        r#"[HandlerRoute { route: "r", auth_level: Function }]"#,
+    ),
+    (
         "customHandler__port",
         "9",
         |h| format!("{:?}", handler(h).port),
