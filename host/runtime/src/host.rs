@@ -1,6 +1,5 @@
 //! The running host: one handler, one listener for each function, one HTTP server.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -12,13 +11,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use crate::app::{Function, HostConfig, ServiceBusFunction};
 use crate::bus::Bus;
 use crate::call::Caller;
-use crate::gate::Gate;
 use crate::handler::{Handler, HandlerClient, HandlerState};
 use crate::http::{HttpServer, HttpTarget, Service};
 use crate::listener::{LONGEST_FAILURE, Listener, Pauses};
@@ -91,14 +87,7 @@ impl Host {
         let config = Arc::new(HostConfig { clock, ..config });
         let client = HandlerClient::new();
         let stop = CancellationToken::new();
-        let mut monitor = Monitor {
-            instance: Uuid::new_v4(),
-            begun: Instant::now(),
-            counters: BTreeMap::new(),
-            handler: None,
-            gate: Gate::new(),
-            by_hand: TaskTracker::new(),
-        };
+        let mut monitor = Monitor::new();
         let bus = Arc::new(Bus::new(client_options(&config)));
         for warning in &config.warnings {
             tracing::warn!("{warning}");

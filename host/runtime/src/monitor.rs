@@ -34,6 +34,18 @@ pub(crate) enum Drain {
 }
 
 impl Monitor {
+    /// Of a host that begins now.
+    pub(crate) fn new() -> Self {
+        Self {
+            instance: Uuid::new_v4(),
+            begun: Instant::now(),
+            counters: BTreeMap::new(),
+            handler: None,
+            gate: Gate::new(),
+            by_hand: TaskTracker::new(),
+        }
+    }
+
     /// What the host has done so far.
     pub(crate) fn stats(&self) -> HostStats {
         let state = self.state().map(|state| state.borrow().clone());

@@ -110,8 +110,8 @@ fn everything_wrong_comes_at_once() {
       NIGHTSHIFT_HOST_GRACE: is not a setting; did you mean NIGHTSHIFT_HOST_MODE?
       APP/1st/function.json: the folder's name is no function name: write a letter, then letters, digits, _ and - (128 at most, not "host")
       APP/broken/function.json:1:1: is not valid JSON: unterminated object
-      APP/sessions/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string, or Bus__fullyQualifiedNamespace to the name of a namespace
       APP/sessions/function.json:2:55: bindings[0].isSessionsEnabled: a dead-letter queue has no sessions, even that of a queue with sessions
+      APP/sessions/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string, or Bus__fullyQualifiedNamespace to the name of a namespace
       APP/unresolved/function.json:1:71: bindings[0].queueName: %NOPE% has no value: set NOPE
       APP/unresolved/function.json:2:27: bindings[0].connection: the connection Bus has no value: set Bus to a connection string, or Bus__fullyQualifiedNamespace to the name of a namespace
       APP/web/function.json:1:55: bindings[1].direction: is missing: write "direction": "out"
@@ -428,6 +428,12 @@ fn routes_of_the_handler_are_functions_without_files() {
         load(&root, &settings).unwrap().function_names(),
         ["http-handler1"]
     );
+    let listed = [
+        ("B", "b"),
+        ("AzureFunctionsJobHost__functions__0", "HTTP-handler2"),
+    ];
+    let config = load(&root, &listed).unwrap();
+    assert_eq!(config.function_names(), ["http-handler2"]);
     let mixed = app(&[
         ("host.json", &host_json(routes)),
         ("handler", "#!"),

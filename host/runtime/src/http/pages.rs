@@ -234,32 +234,10 @@ impl Service {
         name: &str,
         request: Request<Incoming>,
     ) -> Result<Response<ReplyBody>, Refusal> {
-        let bad = |what: &'static str| Refusal(StatusCode::BAD_REQUEST, what);
         let Some(function) = self.function(name) else {
             return Ok(not_found());
         };
-        let kind = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok());
-        let kind = kind
-            .and_then(|kind| kind.split(';').next())
-            .unwrap_or_default();
-        if !kind.trim().eq_ignore_ascii_case("application/json") {
-            let what = "expected Content-Type: application/json";
-            return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, what));
-        }
-        let body = read(request.into_body(), MAX_ADMIN_BYTES).await?;
-        let body: Value =
-            serde_json::from_slice(&body).map_err(|_| bad("expected a JSON object"))?;
-        let Value::Object(body) = body else {
-            return Err(bad("expected a JSON object such as {\"input\": \"…\"}"));
-        };
-        let input = match body.get("input") {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(input)) => input.clone(),
-            Some(_) => return Err(bad("expected the member input to be a text")),
-        };
+        let input = input_of(request).await?;
         let counters = self.monitor.counters.get(function.name());
         let counters = counters.cloned().unwrap_or_default();
         let (caller, cancel) = (self.caller.clone(), self.cancel.clone());
@@ -281,8 +259,33 @@ impl Service {
                 self.monitor.by_hand.spawn(timer.run_by_hand());
                 Ok(reply(StatusCode::ACCEPTED, ""))
             }
-            Function::Http(_) => Err(bad("an HTTP function is called at its own address")),
+            Function::Http(_) => {
+                let what = "an HTTP function is called at its own address";
+                Err(Refusal(StatusCode::BAD_REQUEST, what))
+            }
         }
+    }
+}
+
+/// The text in `{"input": "…"}`, empty when there is none.
+async fn input_of(request: Request<Incoming>) -> Result<String, Refusal> {
+    let bad = |what: &'static str| Refusal(StatusCode::BAD_REQUEST, what);
+    let kind = request.headers().get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default();
+    if !kind.trim().eq_ignore_ascii_case("application/json") {
+        let what = "expected Content-Type: application/json";
+        return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, what));
+    }
+    let body = read(request.into_body(), MAX_ADMIN_BYTES).await?;
+    let body: Value = serde_json::from_slice(&body).map_err(|_| bad("expected a JSON object"))?;
+    let Value::Object(body) = body else {
+        return Err(bad("expected a JSON object such as {\"input\": \"…\"}"));
+    };
+    match body.get("input") {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(input)) => Ok(input.clone()),
+        Some(_) => Err(bad("expected the member input to be a text")),
     }
 }
 

@@ -39,9 +39,7 @@ const LONGEST_TURN: Duration = Duration::from_mins(1);
 impl Listener {
     /// Runs until the host stops, and returns when every session is given back.
     pub(super) async fn run_with_sessions(self: Arc<Self>) {
-        let most = self.caller.config.service_bus.max_concurrent_sessions;
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let slots = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        let slots = Arc::new(Semaphore::new(self.sessions_at_a_time()));
         let mut held = JoinSet::new();
         let mut connection = None;
         let mut pauses = Pauses::up_to(LONGEST_ABSENCE);
@@ -233,6 +231,17 @@ impl Listener {
         }
         parts.extend(limits.split(together));
         parts
+    }
+
+    /// The real host works on one batch of a function at a time, whatever its session.
+    fn sessions_at_a_time(&self) -> usize {
+        let most = self.caller.config.service_bus.max_concurrent_sessions;
+        match (self.mode(), self.function.cardinality) {
+            (Mode::Strict, Cardinality::Many) => 1,
+            _ => usize::try_from(most).map_or(Semaphore::MAX_PERMITS, |most| {
+                most.min(Semaphore::MAX_PERMITS)
+            }),
+        }
     }
 
     fn calls_per_session(&self) -> usize {

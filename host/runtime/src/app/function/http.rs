@@ -6,7 +6,7 @@ use hyper::Method;
 use nightshift_bindings::function_json::{AuthLevel, DataType, HttpTrigger};
 use nightshift_bindings::host_json::HttpMode;
 use nightshift_bindings::problem::ConfigProblem;
-use nightshift_bindings::route::RouteTemplate;
+use nightshift_bindings::route::{RouteError, RouteTemplate};
 use nightshift_bindings::substitution::resolve_names;
 
 use super::{Context, Function, ReadFunction, ServiceBusOutputs};
@@ -60,50 +60,16 @@ pub(super) fn resolve(
     context: Context<'_>,
     trigger: &HttpTrigger,
 ) -> Result<HttpFunction, Vec<ConfigProblem>> {
-    let Context {
-        name,
-        file,
-        host_json,
-        lookup,
-        ..
-    } = context;
-    let at_route = |what: String| vec![file.trigger_problem("route", what)];
-    let route = match &trigger.route {
-        Some(route) => resolve_names(route, |name| lookup.value(name))
-            .map_err(|error| at_route(error.to_string()))?,
-        None => name.to_owned(),
-    };
-    let begins_reserved = |route: &str| {
-        let start = route.get(..RESERVED.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(RESERVED))
-    };
-    if begins_reserved(&route) {
-        return Err(at_route(format!(
-            "must not begin with {RESERVED:?}, which is the host's own"
-        )));
-    }
-    let prefix = host_json.http.route_prefix.as_str();
-    let own = RouteTemplate::parse(&route).map_err(|error| at_route(error.to_string()))?;
-    let route = if prefix.is_empty() {
-        own
-    } else {
-        let whole = format!("{prefix}/{route}");
-        RouteTemplate::parse(&whole).map_err(|error| at_route(error.to_string()))?
-    };
-    if route
-        .first_literal()
-        .is_some_and(|first| OWN_PAGES.contains(&first))
-    {
-        let what = format!("{route} is a page of the host's own");
-        return Err(at_route(what));
-    }
+    let (file, host_json) = (context.file, context.host_json);
+    let route = resolve_route(&context, trigger)
+        .map_err(|what| vec![file.trigger_problem("route", what)])?;
     let is_plain = file.bindings.len() == 2 && file.http_output().is_some();
     let wanted = host_json
         .custom_handler
         .as_ref()
         .map(|handler| handler.http_mode);
     Ok(HttpFunction {
-        name: name.to_owned(),
+        name: context.name.to_owned(),
         binding: trigger.name.clone(),
         output: file.http_output().map(|output| output.name.clone()),
         output_type: file
@@ -120,6 +86,34 @@ pub(super) fn resolve(
         mode: wanted.filter(|_| is_plain).unwrap_or_default(),
         outputs: context.outputs,
     })
+}
+
+/// The route with its prefix, or what is wrong with it.
+fn resolve_route(context: &Context<'_>, trigger: &HttpTrigger) -> Result<RouteTemplate, String> {
+    let text = |error: RouteError| error.to_string();
+    let route = match &trigger.route {
+        Some(route) => resolve_names(route, |name| context.lookup.value(name))
+            .map_err(|error| error.to_string())?,
+        None => context.name.to_owned(),
+    };
+    let start = route.get(..RESERVED.len());
+    if start.is_some_and(|start| start.eq_ignore_ascii_case(RESERVED)) {
+        return Err(format!(
+            "must not begin with {RESERVED:?}, which is the host's own"
+        ));
+    }
+    let own = RouteTemplate::parse(&route).map_err(text)?;
+    let prefix = context.host_json.http.route_prefix.as_str();
+    let route = if prefix.is_empty() {
+        own
+    } else {
+        RouteTemplate::parse(&format!("{prefix}/{route}")).map_err(text)?
+    };
+    let first = route.first_literal();
+    if first.is_some_and(|first| OWN_PAGES.contains(&first)) {
+        return Err(format!("{route} is a page of the host's own"));
+    }
+    Ok(route)
 }
 
 /// Pairs of functions between which no request can decide.

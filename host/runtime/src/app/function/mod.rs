@@ -57,48 +57,61 @@ pub(super) fn read_all(
             return Vec::new();
         }
     };
-    let wanted = |name: &str| {
+    let (routes, wrong) = handler_routes::read(app_root, host_json, lookup, &names);
+    problems.extend(wrong);
+    let mut known: Vec<&str> = names.iter().map(String::as_str).collect();
+    known.extend(routes.iter().map(|(function, _)| function.name()));
+    problems.extend(unknown_names(app_root, host_json, &known));
+    let is_wanted = |name: &str| {
         let listed = |other: &String| other.eq_ignore_ascii_case(name);
-        host_json.functions.is_empty() || host_json.functions.iter().any(listed)
+        let is_listed = host_json.functions.is_empty() || host_json.functions.iter().any(listed);
+        is_listed && !is_disabled(name, lookup)
     };
-    for listed in &host_json.functions {
-        if !names.iter().any(|name| name.eq_ignore_ascii_case(listed)) {
-            let file = app_root.join("host.json");
-            problems.push(format!(
-                "{}: functions: there is no function {listed}",
-                file.display()
-            ));
-        }
-    }
     let mut functions = Vec::new();
-    for name in names
-        .iter()
-        .filter(|name| wanted(name) && !is_disabled(name, lookup))
-    {
+    for name in names.iter().filter(|name| is_wanted(name)) {
         match read_one(app_root, name, host_json, lookup) {
-            Ok((function, file)) => {
-                if file.retry.is_some() && !matches!(function, Function::Timer(_)) {
-                    let what = "is applied to timers only: the broker delivers a failed message \
-                                again, and whoever made a request may repeat it";
-                    warnings.push(file.problem("retry", what).to_string());
-                }
-                functions.push((function, file));
+            Ok(read) => {
+                warnings.extend(idle_retry(&read));
+                functions.push(read);
             }
             Err(found) => problems.extend(found),
         }
     }
-    let (found, wrong) = handler_routes::read(app_root, host_json, lookup, &names);
-    functions.extend(
-        found
-            .into_iter()
-            .filter(|(function, _)| !is_disabled(function.name(), lookup)),
-    );
-    problems.extend(wrong);
+    let routes = routes.into_iter();
+    functions.extend(routes.filter(|(function, _)| is_wanted(function.name())));
     problems.extend(http::shared_routes(&functions));
     functions
         .into_iter()
         .map(|(function, _)| function)
         .collect()
+}
+
+/// What `functions` of `host.json` names and nobody knows.
+fn unknown_names<'a>(
+    app_root: &Path,
+    host_json: &'a HostJson,
+    known: &[&str],
+) -> impl Iterator<Item = String> + use<'a> {
+    let file = app_root.join("host.json");
+    let known: Vec<String> = known.iter().map(|name| name.to_lowercase()).collect();
+    let listed = host_json.functions.iter();
+    let unknown = listed.filter(move |listed| !known.contains(&listed.to_lowercase()));
+    unknown.map(move |listed| {
+        format!(
+            "{}: functions: there is no function {listed}",
+            file.display()
+        )
+    })
+}
+
+/// A warning about a policy that is not applied.
+fn idle_retry((function, file): &ReadFunction) -> Option<String> {
+    if file.retry.is_none() || matches!(function, Function::Timer(_)) {
+        return None;
+    }
+    let what = "is applied to timers only: the broker delivers a failed message again, and whoever \
+                made a request may repeat it";
+    Some(file.problem("retry", what).to_string())
 }
 
 /// The folders that hold a `function.json`.

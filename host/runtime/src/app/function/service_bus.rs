@@ -1,12 +1,15 @@
 //! Functions that Service Bus messages trigger.
 
-use nightshift_bindings::function_json::{Cardinality, DataType, EntityPath, ServiceBusTrigger};
+use nightshift_bindings::function_json::{
+    Cardinality, DataType, EntityPath, FunctionJson, ServiceBusTrigger,
+};
 use nightshift_bindings::problem::ConfigProblem;
 use nightshift_bindings::substitution::resolve_names;
 use nightshift_bus::SubQueue;
 
 use super::{Context, ServiceBusOutputs};
 use crate::app::connection::{self, Connection};
+use crate::app::lookup::Lookup;
 
 /// How a dead-letter queue is named behind its queue or subscription.
 const DEAD_LETTER_SUFFIX: &str = "/$DeadLetterQueue";
@@ -38,35 +41,10 @@ pub(super) fn resolve(
 ) -> Result<ServiceBusFunction, Vec<ConfigProblem>> {
     let Context { file, lookup, .. } = context;
     let mut problems = Vec::new();
-    let mut named = |key: &str, text: &str| {
-        let resolved = resolve_names(text, |name| lookup.value(name));
-        resolved.map_err(|error| problems.push(file.trigger_problem(key, error.to_string())))
-    };
-    let entity = match &trigger.entity {
-        EntityPath::Queue(queue) => named("queueName", queue),
-        EntityPath::Subscription {
-            topic,
-            subscription,
-        } => {
-            let topic = named("topicName", topic);
-            let subscription = named("subscriptionName", subscription);
-            topic.and_then(|topic| {
-                subscription.map(|subscription| format!("{topic}/Subscriptions/{subscription}"))
-            })
-        }
-    };
+    let entity = resolve_entity(file, trigger, lookup, &mut problems);
     let connection = connection::resolve(&trigger.connection, lookup)
         .map_err(|error| problems.push(file.trigger_problem("connection", error)));
-    let entity = entity.and_then(|entity| {
-        let (entity, sub_queue) = split_sub_queue(&entity);
-        if trigger.is_sessions_enabled && sub_queue.is_some() {
-            let what = "a dead-letter queue has no sessions, even that of a queue with sessions";
-            problems.push(file.trigger_problem("isSessionsEnabled", what));
-            return Err(());
-        }
-        Ok((entity.to_owned(), sub_queue))
-    });
-    let (Ok((entity, sub_queue)), Ok(connection)) = (entity, connection) else {
+    let (Some((entity, sub_queue)), Ok(connection)) = (entity, connection) else {
         return Err(problems);
     };
     Ok(ServiceBusFunction {
@@ -83,6 +61,39 @@ pub(super) fn resolve(
             .unwrap_or(context.host_json.service_bus.auto_complete_messages),
         outputs: context.outputs,
     })
+}
+
+/// Where to receive from; `None` when a problem was written down.
+fn resolve_entity(
+    file: &FunctionJson,
+    trigger: &ServiceBusTrigger,
+    lookup: &Lookup,
+    problems: &mut Vec<ConfigProblem>,
+) -> Option<(String, Option<SubQueue>)> {
+    let mut named = |key: &str, text: &str| {
+        let resolved = resolve_names(text, |name| lookup.value(name));
+        resolved
+            .map_err(|error| problems.push(file.trigger_problem(key, error.to_string())))
+            .ok()
+    };
+    let entity = match &trigger.entity {
+        EntityPath::Queue(queue) => named("queueName", queue)?,
+        EntityPath::Subscription {
+            topic,
+            subscription,
+        } => {
+            let topic = named("topicName", topic);
+            let subscription = named("subscriptionName", subscription);
+            format!("{}/Subscriptions/{}", topic?, subscription?)
+        }
+    };
+    let (entity, sub_queue) = split_sub_queue(&entity);
+    if trigger.is_sessions_enabled && sub_queue.is_some() {
+        let what = "a dead-letter queue has no sessions, even that of a queue with sessions";
+        problems.push(file.trigger_problem("isSessionsEnabled", what));
+        return None;
+    }
+    Some((entity.to_owned(), sub_queue))
 }
 
 fn split_sub_queue(entity: &str) -> (&str, Option<SubQueue>) {
