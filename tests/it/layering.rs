@@ -34,14 +34,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("runtime", with(&["amqp", "bus", "identity"])),
         (
             "cli",
-            with(&[
-                "amqp",
-                "broker",
-                "bus",
-                "notifications",
-                "postgres",
-                "runtime",
-            ]),
+            with(&["amqp", "bus", "notifications", "postgres", "runtime"]),
         ),
         (
             "tests",

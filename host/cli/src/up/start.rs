@@ -239,8 +239,8 @@ impl Start<'_> {
                 .context("the path of the checkout is not UTF-8")?,
             "--listen",
             &format!("127.0.0.1:{port}"),
-            "--queue",
-            round::QUEUE,
+            "--app-root",
+            ".",
             "--max-delivery-count",
             MAX_DELIVERY_COUNT,
         ];
@@ -255,9 +255,8 @@ impl Start<'_> {
             .await?;
         let address = logs::connection_string(&log).context("the broker's log has vanished")?;
         ports.remember("broker", port);
-        self.progress
-            .say("broker", &format!("port {port}, queue {}", round::QUEUE));
-        let shown = format!("amqp://127.0.0.1:{port}, queue {}", round::QUEUE);
+        self.progress.say("broker", &format!("port {port}"));
+        let shown = format!("amqp://127.0.0.1:{port}, {}", self.shown(&data));
         let broker = running("broker", shown, process.pid());
         self.stack.push(process);
         Ok(Started {
