@@ -12,7 +12,7 @@ use nightshift_time::SharedClock;
 use tokio::sync::Notify;
 
 use crate::{
-    config::{BrokerConfig, QueueConfig, QueueStatus},
+    config::{BrokerConfig, Limits, QueueConfig, QueueStatus},
     error::BrokerError,
     forwarding,
     queue::{
@@ -25,7 +25,7 @@ use crate::{
 /// A queue that connections share.
 ///
 /// The lock is held for a batch of pure operations at a time, never across an await and never while
-/// anything is encoded, so it is held for microseconds. While a queue forwards it holds the lock of
+/// anything but the journal's entries is encoded, so it is held for microseconds. While a queue forwards it holds the lock of
 /// one target besides its own; targets never lead back, so that nobody waits for anybody in a circle.
 #[derive(Debug)]
 pub(crate) struct Entity {
@@ -139,7 +139,7 @@ impl Entity {
 /// All queues of a broker. Which queues there are does not change while it runs.
 #[derive(Debug)]
 pub(crate) struct Namespace {
-    entities: HashMap<String, Arc<Entity>>,
+    entities: Entities,
     /// Queues that the journal tells of and nobody serves: their messages are kept.
     unserved: Vec<Arc<Entity>>,
     alarm: Arc<Alarm>,
@@ -155,42 +155,22 @@ impl Namespace {
     ) -> Result<Self, BrokerError> {
         let order = forwarding::order(&config.queues)?;
         let alarm = Arc::<Alarm>::default();
-        let usage = Arc::new(Usage::new(config.limits.total_bytes));
-        let mut entities: HashMap<String, Arc<Entity>> = HashMap::new();
-        let entity = |queue: &QueueConfig,
-                      known: Option<(Restoring, Record)>,
-                      entities: &HashMap<String, Arc<Entity>>| {
-            let target = |name: &Option<String>| -> Option<Arc<Entity>> {
-                entities.get(&name.as_ref()?.to_lowercase()).cloned()
-            };
-            let settings = Settings::new(queue, &config.limits, &usage);
-            let (state, record) = match known {
-                None => (Queue::new(settings), None),
-                Some((known, record)) => (known.finish(settings), Some(record)),
-            };
-            usage.change(0, state.bytes());
-            Arc::new(Entity {
-                name: queue.name.clone(),
-                requires_session: queue.requires_session,
-                status: queue.status,
-                forward_to: target(&queue.forward_to),
-                forward_dead_letters_to: target(&queue.forward_dead_letters_to),
-                queue: Mutex::new(state),
-                usage: Arc::clone(&usage),
-                clock: Arc::clone(clock),
-                alarm: Arc::clone(&alarm),
-                record,
-            })
+        let all = Surroundings {
+            usage: Arc::new(Usage::new(config.limits.total_bytes)),
+            limits: &config.limits,
+            clock,
+            alarm: &alarm,
         };
+        let mut entities = Entities::new();
         for place in order {
             let queue = &config.queues[place];
             let known = restored.as_mut().map(|restored| restored.take(&queue.name));
-            let entity = entity(queue, known, &entities);
+            let entity = all.entity(queue, known, &entities);
             entities.insert(queue.name.to_lowercase(), entity);
         }
         let rest = restored.into_iter().flat_map(Restored::rest);
         let unserved = rest.map(|(name, queue, record)| {
-            entity(&QueueConfig::new(name), Some((queue, record)), &entities)
+            all.entity(&QueueConfig::new(name), Some((queue, record)), &entities)
         });
         let unserved: Vec<Arc<Entity>> = unserved.collect();
         for entity in entities.values() {
@@ -231,6 +211,49 @@ impl Namespace {
 
     pub(crate) fn alarm(&self) -> &Alarm {
         &self.alarm
+    }
+}
+
+/// Queues by name, in lower case.
+type Entities = HashMap<String, Arc<Entity>>;
+
+/// What all queues of a broker share.
+struct Surroundings<'a> {
+    usage: Arc<Usage>,
+    limits: &'a Limits,
+    clock: &'a SharedClock,
+    alarm: &'a Arc<Alarm>,
+}
+
+impl Surroundings<'_> {
+    /// A queue as it is configured, with what is known of it. `others` has those that it forwards to.
+    fn entity(
+        &self,
+        queue: &QueueConfig,
+        known: Option<(Restoring, Record)>,
+        others: &Entities,
+    ) -> Arc<Entity> {
+        let target = |name: &Option<String>| -> Option<Arc<Entity>> {
+            others.get(&name.as_ref()?.to_lowercase()).cloned()
+        };
+        let settings = Settings::new(queue, self.limits, &self.usage);
+        let (state, record) = match known {
+            None => (Queue::new(settings), None),
+            Some((known, record)) => (known.finish(settings), Some(record)),
+        };
+        self.usage.change(0, state.bytes());
+        Arc::new(Entity {
+            name: queue.name.clone(),
+            requires_session: queue.requires_session,
+            status: queue.status,
+            forward_to: target(&queue.forward_to),
+            forward_dead_letters_to: target(&queue.forward_dead_letters_to),
+            queue: Mutex::new(state),
+            usage: Arc::clone(&self.usage),
+            clock: Arc::clone(self.clock),
+            alarm: Arc::clone(self.alarm),
+            record,
+        })
     }
 }
 

@@ -139,13 +139,7 @@ impl Entry<'_> {
                 out.put_u32_le(queue);
                 put_bytes(out, name.as_bytes());
             }
-            Self::Queue { queue, totals } => {
-                out.put_u8(2);
-                out.put_u32_le(queue);
-                out.put_u64_le(totals.last_sequence);
-                out.put_u64_le(totals.accepted);
-                out.put_u64_le(totals.removed);
-            }
+            Self::Queue { queue, totals } => put_queue(out, queue, totals),
             Self::Stored(stored) => stored.encode(out),
             Self::Changed(fields) => {
                 out.put_u8(4);
@@ -174,13 +168,7 @@ impl Entry<'_> {
                 id,
                 set_at_ms,
                 state,
-            } => {
-                out.put_u8(8);
-                put_bytes(out, id.as_bytes());
-                out.put_i64_le(set_at_ms);
-                out.put_u32_le(state.map_or(0, |state| length(state).saturating_add(1)));
-                out.put_slice(state.unwrap_or_default());
-            }
+            } => put_session_state(out, id, set_at_ms, state),
             Self::MessagesAsOf { from, position } => {
                 out.put_u8(9);
                 out.put_u64_le(from);
@@ -250,6 +238,22 @@ impl Stored<'_> {
         out.put_u32_le(self.annotations_len);
         put_bytes(out, self.content);
     }
+}
+
+fn put_queue(out: &mut Vec<u8>, queue: u32, totals: Totals) {
+    out.put_u8(2);
+    out.put_u32_le(queue);
+    out.put_u64_le(totals.last_sequence);
+    out.put_u64_le(totals.accepted);
+    out.put_u64_le(totals.removed);
+}
+
+fn put_session_state(out: &mut Vec<u8>, id: &str, set_at_ms: i64, state: Option<&[u8]>) {
+    out.put_u8(8);
+    put_bytes(out, id.as_bytes());
+    out.put_i64_le(set_at_ms);
+    out.put_u32_le(state.map_or(0, |state| length(state).saturating_add(1)));
+    out.put_slice(state.unwrap_or_default());
 }
 
 fn length(bytes: &[u8]) -> u32 {

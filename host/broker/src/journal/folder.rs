@@ -59,10 +59,12 @@ impl DiskFolder {
     /// Creates the folder unless it is there, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
         let failed = |action, path: &Path| JournalError::io(action, path);
+        let is_new = !path.exists();
         fs::create_dir_all(path).map_err(failed("create the folder", path))?;
         let handle = fs::File::open(path).map_err(failed("open the folder", path))?;
-        // The folder may be new itself, and what is synced in it would be lost with it.
-        if let Some(parent) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
+        // What is synced in a new folder would be lost with the folder.
+        let whole = path.canonicalize().ok().filter(|_| is_new);
+        if let Some(parent) = whole.as_deref().and_then(Path::parent) {
             let synced = fs::File::open(parent).and_then(|parent| parent.sync_all());
             synced.map_err(failed("sync the folder", parent))?;
         }
