@@ -38,7 +38,7 @@ use tokio::sync::{Notify, watch};
 
 pub use self::error::JournalError;
 #[cfg(test)]
-pub(crate) use self::tests::disk::Disk;
+pub(crate) use self::tests::{disk::Disk, seeds};
 use self::{checkpoint::Checkpoint, frame::GROUP_HEADER, writer::Writer};
 pub(crate) use self::{
     entry::{Entries, Entry, Fields, Forwarded, IdHash, Stored, Totals},

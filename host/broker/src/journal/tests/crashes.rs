@@ -50,7 +50,7 @@ fn operations_of_a_life() -> u64 {
 #[test]
 fn a_process_that_dies_in_any_operation_loses_nothing_durable() {
     for operation in 0..operations_of_a_life() {
-        for seed in 0..3 {
+        for seed in seeds(2) {
             let disk = Disk::default();
             disk.die_at(operation, seed);
             let (made, durable) = live(&disk);
@@ -68,7 +68,7 @@ fn a_process_that_dies_in_any_operation_loses_nothing_durable() {
 #[test]
 fn a_machine_that_dies_in_any_operation_loses_nothing_durable() {
     for operation in 0..=operations_of_a_life() {
-        for seed in 0..8 {
+        for seed in seeds(5) {
             let disk = Disk::default();
             disk.die_at(operation, seed);
             let (made, durable) = live(&disk);
@@ -97,7 +97,7 @@ fn what_a_killed_process_left_unsynced_is_certain_once_it_was_read() {
     drop(keeper);
     let disk = disk.kill();
     assert_eq!(check(&disk, 2, 1, "read from memory"), 2);
-    for seed in 0..50 {
+    for seed in seeds(20) {
         assert_eq!(
             check(&disk.cut_power(seed), 2, 2, "after the power was cut"),
             2
@@ -115,7 +115,7 @@ fn opening_and_dying_in_it_again_and_again_loses_nothing() {
     (0..18).for_each(|_| keeper.change());
     assert!(keeper.wait());
     drop(keeper);
-    for seed in 0..100 {
+    for seed in seeds(20) {
         for operation in 0..6 {
             let disk = disk.cut_power(seed);
             disk.die_at(operation, seed);

@@ -13,6 +13,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use self::disk::Disk;
 use super::{Journal, JournalError, Piece, Replay, Unreadable};
 
+/// The seeds of a random test: so many in every run, and twenty times as many in the long one.
+pub(crate) fn seeds(ordinary: u64) -> std::ops::Range<u64> {
+    let is_long = std::env::var_os("NIGHTSHIFT_TEST_SOAK").is_some();
+    0..if is_long { ordinary * 20 } else { ordinary }
+}
+
 /// The bytes of one change: which key, and its new number.
 const CHANGE: usize = 9;
 
