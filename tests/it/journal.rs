@@ -353,6 +353,60 @@ async fn a_broker_killed_under_load_keeps_every_promise() {
     assert!(ledger.states.contains_key("s") && !ledger.completed.is_empty());
 }
 
+#[tokio::test]
+async fn a_journal_that_has_grown_is_compacted_while_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path());
+    let client = process.client().await;
+    let sender = client.create_sender("work").await.unwrap();
+    let options = ReceiverOptions::default();
+    let receiver = client.create_receiver("work", options).await.unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(folder.path().join("data")).unwrap();
+        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<String> = entries
+            .map(|entry| name(entry).to_string_lossy().into_owned())
+            .filter(|name| name != "lock")
+            .collect();
+        names.sort();
+        names
+    };
+    let body = vec![b'x'; 200 * 1024];
+    let is_compact = |names: &[String]| {
+        names.len() == 2 && names[0].starts_with("checkpoint-") && names[0][11..] == names[1][8..]
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let (mut sent, mut expected) = (0, 0);
+    while !is_compact(&names()) {
+        assert!(Instant::now() < deadline, "{sent} messages, {:?}", names());
+        for _ in 0..4 {
+            let message = Message::new(body.clone()).with_message_id(sent.to_string());
+            sender.send_message(message).await.unwrap();
+            sent += 1;
+            expected += 1;
+        }
+        // One of them stays locked, and is there again after the start.
+        let messages = receiver.receive_messages(4, PATIENCE).await.unwrap();
+        for message in messages.iter().skip(1) {
+            receiver.complete_message(message).await.unwrap();
+            expected -= 1;
+        }
+    }
+    process.kill();
+
+    let process = Process::start(folder.path());
+    let client = process.client().await;
+    let receiver = client.create_receiver("work", ReceiverOptions::default());
+    let receiver = receiver.await.unwrap();
+    let mut left = 0;
+    while left < expected {
+        let messages = receiver.receive_messages(100, PATIENCE).await.unwrap();
+        assert!(!messages.is_empty(), "{left} of {expected}");
+        assert!(messages.iter().all(|message| message.message.body == body));
+        left += messages.len();
+    }
+}
+
 #[test]
 fn the_reason_is_told_when_the_folder_cannot_be_used() {
     let folder = tempfile::tempdir().unwrap();

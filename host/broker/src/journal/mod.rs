@@ -53,7 +53,11 @@ const CONGESTED: u64 = 16 * 1024 * 1024;
 const FULL: usize = 64 * 1024 * 1024;
 
 /// The journal is compacted when it is larger than this, and than twice what it stands for.
-const WORTH_COMPACTING: u64 = 64 * 1024 * 1024;
+const WORTH_COMPACTING: u64 = if cfg!(test) {
+    2 * 1024
+} else {
+    64 * 1024 * 1024
+};
 
 /// A running journal. Dropping it brings what was appended to the disk.
 #[derive(Debug)]

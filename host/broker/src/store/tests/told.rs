@@ -328,6 +328,7 @@ impl Told {
 
 #[tokio::test]
 async fn power_cut_at_any_moment_breaks_no_promise() {
+    let mut compactions = 0;
     for seed in seeds(5) {
         let mut disk = Disk::default();
         let mut told = Told {
@@ -351,6 +352,8 @@ async fn power_cut_at_any_moment_breaks_no_promise() {
                 assert!(matches!(failure, crate::BrokerError::Journal(_)));
                 broker.stop().await;
             }
+            let names = disk.list();
+            compactions += usize::from(names.iter().any(|name| name.starts_with("checkpoint")));
             disk = disk.cut_power(seed);
         }
         let broker = start(&disk).unwrap();
@@ -368,4 +371,5 @@ async fn power_cut_at_any_moment_breaks_no_promise() {
         );
         broker.stop().await;
     }
+    assert!(compactions > 0, "the journal was compacted all the while");
 }
