@@ -12,7 +12,7 @@
 //! | 4 | a message has changed | standing |
 //! | 5 | a scheduled message gets another number | its number u64, standing |
 //! | 6 | a message is gone | its number u64 |
-//! | 7 | a message id is remembered | hash [16], number u64, until ms i64 |
+//! | 7 | a message id is remembered | hash of 16 octets, number u64, until ms i64 |
 //! | 8 | a session has a state, or none | id, set at ms i64, length + 1 or 0 u32, octets |
 //! | 9 | messages from this number on are as of | number u64, position u64 |
 //! | 10 | the history of message ids is as of | position u64 |
