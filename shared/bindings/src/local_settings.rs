@@ -134,6 +134,8 @@ fn read_address(reader: &mut Reader<'_>) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(text: &str) -> Result<LocalSettings, ConfigProblems> {
@@ -195,5 +197,12 @@ mod tests {
     "#);
         assert!(!problems.to_string().contains("hush"));
         insta::assert_snapshot!(parse(r#"{"Values": "hush"}"#).unwrap_err(), @"local.settings.json:1:12: Values: expected an object");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in r#"\{("(Values|Host|ConnectionStrings|a:b|IsEncrypted)"|[:{},\[\]]|"é"|1|null|true){0,20}\}?"#) {
+            let _ = parse(&text);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The keys API.
 
+use std::time::{Duration, Instant};
+
 use nightshift_runtime::Host;
 use serde_json::json;
 
@@ -143,4 +145,26 @@ async fn without_a_folder_there_are_no_keys_to_keep() {
     assert_eq!(answer.status, 409);
     assert!(answer.body.contains("NIGHTSHIFT_HOST_KEYS_DIR"));
     host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_others_put_into_the_folder_are_found_and_lost_again() {
+    let (fixture, host) = host().await;
+    assert_eq!(call(&host, "one", "late").await, 401);
+    fixture.write("keys/host.function.late", "late\n");
+    becomes(&host, 200).await;
+    std::fs::remove_file(fixture.path("keys/host.function.late")).unwrap();
+    becomes(&host, 401).await;
+    host.stop().await;
+}
+
+/// Waits until a call with the key `late` is answered with `status`.
+async fn becomes(host: &Host, status: u16) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while call(host, "one", "late").await != status {
+        assert!(
+            Instant::now() < deadline,
+            "the answer does not become {status}"
+        );
+    }
 }
