@@ -13,6 +13,8 @@
 //! | 24..32 | salt | | |
 //! | 32..36 | CRC-32 of 0..32 | | |
 //!
+//! Zeros behind the last group are room for groups to come.
+//!
 //! A position counts the bytes of all groups ever written, without headers. The salt is drawn anew
 //! for every file and told to nobody, so no client can send a message with bytes in it that pass
 //! for a group.

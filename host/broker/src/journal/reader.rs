@@ -28,7 +28,7 @@ pub(super) struct Reader {
 pub(super) enum Next {
     /// A group.
     Group(GroupHeader),
-    /// Nothing: the file ends here.
+    /// Nothing, or room that was not used.
     End,
     /// Bytes that are no group.
     Broken(&'static str),
@@ -97,11 +97,15 @@ impl Reader {
         if left == 0 {
             return Ok(Next::End);
         }
-        if left < GROUP_HEADER as u64 {
-            return Ok(Next::Broken("a group is cut off in its header"));
-        }
-        let Some(group) = self.header_at(self.offset)? else {
-            return Ok(Next::Broken("no group begins here"));
+        let header = if left < GROUP_HEADER as u64 {
+            None
+        } else {
+            self.header_at(self.offset)?
+        };
+        let Some(group) = header else {
+            let is_torn = self.is_torn()?;
+            let torn = Next::Broken("no group begins here");
+            return Ok(if is_torn { torn } else { Next::End });
         };
         if group.position != self.position {
             return Ok(Next::Broken("the group belongs to another place"));
@@ -128,6 +132,10 @@ impl Reader {
         while at + (GROUP_HEADER as u64) <= self.size {
             let len = usize::try_from(self.size - at).map_or(WINDOW, |left| left.min(WINDOW));
             self.fill(at, &mut window[..len])?;
+            if is_zero(&window[..len]) {
+                at += (len - (GROUP_MAGIC.len() - 1)) as u64;
+                continue;
+            }
             let begins = window[..len].windows(GROUP_MAGIC.len());
             for (index, _) in begins.enumerate().filter(|(_, w)| *w == GROUP_MAGIC) {
                 if self.is_later_group(at + index as u64)? {
@@ -136,6 +144,21 @@ impl Reader {
             }
             // A magic may lie across two windows.
             at += (len - (GROUP_MAGIC.len() - 1)) as u64;
+        }
+        Ok(false)
+    }
+
+    /// Whether anything but room stands behind the last group.
+    pub(super) fn is_torn(&self) -> Result<bool, JournalError> {
+        let mut window = vec![0; WINDOW];
+        let mut at = self.offset;
+        while at < self.size {
+            let len = usize::try_from(self.size - at).map_or(WINDOW, |left| left.min(WINDOW));
+            self.fill(at, &mut window[..len])?;
+            if !is_zero(&window[..len]) {
+                return Ok(true);
+            }
+            at += len as u64;
         }
         Ok(false)
     }
@@ -182,4 +205,10 @@ impl Reader {
             problem,
         }
     }
+}
+
+/// Whether there are only zeros. In pieces, each of which is checked at once.
+fn is_zero(bytes: &[u8]) -> bool {
+    let mut pieces = bytes.chunks(256);
+    pieces.all(|piece| piece.iter().fold(0, |all, byte| all | byte) == 0)
 }

@@ -46,6 +46,8 @@ pub(super) struct Tail {
     pub(super) file: Box<dyn File>,
     pub(super) path: PathBuf,
     pub(super) offset: u64,
+    /// How long the file is, with room for what comes.
+    pub(super) size: u64,
     pub(super) position: u64,
     pub(super) salt: u64,
     /// The position of the newest checkpoint: what the journal begins with.
@@ -173,7 +175,7 @@ fn read_journals(
         let last_group = read_groups(&mut reader, is_last, replay)?;
         end = reader.position();
         if is_last {
-            let cut = (reader.left() > 0).then(|| cut_notice(&reader));
+            let cut = reader.is_torn()?.then(|| cut_notice(&reader));
             let tail = settle(reader, last_group, begin)?;
             return Ok(Tail { cut, ..tail });
         }
@@ -236,6 +238,7 @@ fn settle(reader: Reader, last_group: u64, begin: u64) -> Result<Tail, JournalEr
         file,
         path,
         offset,
+        size: offset,
         position,
         salt,
         begin,
@@ -271,6 +274,7 @@ pub(super) fn create(folder: &dyn Folder, position: u64, begin: u64) -> Result<T
         file: created().map_err(JournalError::io("create", &path))?,
         path,
         offset: FILE_HEADER as u64,
+        size: FILE_HEADER as u64,
         position,
         salt: header.salt,
         begin,

@@ -22,6 +22,10 @@ use super::{
 /// The buffer of a group may keep this much for the next one.
 const KEPT_CAPACITY: usize = 1024 * 1024;
 
+/// How much room is made at a time: as much again as the file has, within these bounds.
+const LEAST_ROOM: u64 = 256 * 1024;
+const MOST_ROOM: u64 = 8 * 1024 * 1024;
+
 /// What the thread works with.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -47,7 +51,7 @@ impl Writer {
         loop {
             let (mut bytes, rotate) = match self.wait(std::mem::take(&mut spare)) {
                 Work::Group { bytes, rotate } => (bytes, rotate),
-                Work::Stop => return,
+                Work::Stop => return self.give_room_back(),
             };
             let done = self.write(&mut bytes).and_then(|()| {
                 self.inner.publish(self.tail.position);
@@ -89,6 +93,7 @@ impl Writer {
         }
         let group = GroupHeader::of(payload, tail.position);
         header.copy_from_slice(&group.encode(tail.salt));
+        make_room(tail, group.whole());
         let written = tail.file.write_at(tail.offset, bytes);
         written.map_err(JournalError::io("write", &tail.path))?;
         let synced = tail.file.sync();
@@ -96,6 +101,14 @@ impl Writer {
         tail.offset += group.whole();
         tail.position = group.end();
         Ok(())
+    }
+
+    /// Leaves a file that ends with its last group. That it does is not relied on.
+    fn give_room_back(&mut self) {
+        let tail = &mut self.tail;
+        if let Err(error) = tail.file.cut(tail.offset) {
+            tracing::debug!(error = %error, "could not cut off the room of the journal");
+        }
     }
 
     /// Goes on in a new file, unless this one is as good as new.
@@ -108,9 +121,27 @@ impl Writer {
     }
 
     fn begin_file(&mut self) -> Result<(), JournalError> {
+        self.give_room_back();
         self.tail = recovery::create(&*self.folder, self.tail.position, self.tail.begin)?;
         Ok(())
     }
+}
+
+/// Fills the file with zeros for the next groups when this one does not fit. To sync a group that
+/// takes the place of zeros takes about half as long as to sync one that makes the file longer,
+/// since the file system has nothing to note of its own.
+fn make_room(tail: &mut Tail, len: u64) {
+    let end = tail.offset + len;
+    if end <= tail.size {
+        return;
+    }
+    let room = tail.offset.clamp(LEAST_ROOM, MOST_ROOM);
+    let zeros = vec![0; usize::try_from(room).unwrap_or_default()];
+    tail.size = match tail.file.write_at(end, &zeros) {
+        Ok(()) => end + room,
+        // The group itself may still fit.
+        Err(_) => end,
+    };
 }
 
 impl Buffer {
