@@ -153,23 +153,32 @@ impl Task {
         Ok(true)
     }
 
+    /// Reads what is there, up to a bound. What comes in one burst is worked on in one round, and
+    /// becomes one group of the journal.
     fn read(&mut self) -> io::Result<bool> {
-        let input = self.connection.engine.input();
-        input.reserve(self.read_size);
-        match self.stream.try_read_buf(input) {
-            Ok(0) => Ok(false),
-            Ok(count) => {
-                let busy = count >= self.read_size;
-                let next = if busy {
-                    self.read_size * 2
-                } else {
-                    self.read_size / 2
-                };
-                self.read_size = next.clamp(SMALLEST_READ, LARGEST_READ);
-                Ok(true)
+        let mut total = 0;
+        loop {
+            let input = self.connection.engine.input();
+            input.reserve(self.read_size);
+            match self.stream.try_read_buf(input) {
+                // What came before the end is worked on first.
+                Ok(0) => return Ok(total > 0),
+                Ok(count) => {
+                    total += count;
+                    let busy = count >= self.read_size;
+                    let next = if busy {
+                        self.read_size * 2
+                    } else {
+                        self.read_size / 2
+                    };
+                    self.read_size = next.clamp(SMALLEST_READ, LARGEST_READ);
+                    if !busy || total >= LARGEST_READ {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error),
         }
     }
 
