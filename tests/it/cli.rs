@@ -31,7 +31,9 @@ impl Checkout {
         let checkout = Self(folder);
         checkout.write("Cargo.toml", "");
         checkout.write("functions/registry.rs", "");
-        checkout.write("functions/sample/door/function.json", "{\"bindings\": []}");
+        let function = r#"{"bindings": [{"type": "serviceBusTrigger", "direction": "in", "name": "m",
+            "queueName": "notifications", "connection": "ServiceBusConnection"}]}"#;
+        checkout.write("functions/sample/door/function.json", function);
         checkout.write("host.json", "{\"version\": \"2.0\"}");
         checkout
     }
@@ -145,7 +147,7 @@ fn help_documents_the_exit_codes_and_nonsense_ends_with_2() {
     assert!(text(&help.stdout).contains("Exit codes:"));
     for nonsense in [
         &["nonsense"][..],
-        &["broker"],
+        &["broker", "--nonsense"],
         &["send", "q"],
         &["servers", "exec"],
     ] {
