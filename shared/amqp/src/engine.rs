@@ -266,7 +266,7 @@ impl Engine {
             self.idle.received();
             self.frames = self.input.split_to(extent).freeze();
         }
-        let limit = self.limits.max_frame_size;
+        let limit = self.frame_limit();
         let Some(header) = FrameHeader::parse(&self.frames, limit).map_err(ProtocolError::Frame)?
         else {
             return Ok(None);
@@ -277,9 +277,10 @@ impl Engine {
 
     /// How many octets at the front of the input are complete frames.
     fn complete_frames(&self, many: bool) -> Result<usize, ProtocolError> {
+        let limit = self.frame_limit();
         let mut extent = 0;
         loop {
-            match FrameHeader::parse(&self.input[extent..], self.limits.max_frame_size) {
+            match FrameHeader::parse(&self.input[extent..], limit) {
                 Ok(Some(header)) if header.size <= self.input.len() - extent => {
                     extent += header.size;
                     if !many {

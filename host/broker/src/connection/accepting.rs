@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use nightshift_amqp::{
     Map, Symbol, Value, condition,
     engine::{LinkId, SessionId},
-    performative::{AmqpError, Attach, Source},
+    performative::{AmqpError, Attach, AttachTarget, Coordinator, Source, Target},
 };
 
 use super::{
@@ -80,13 +80,14 @@ impl Connection {
         &mut self,
         session: SessionId,
         id: LinkId,
-        attach: Box<Attach>,
+        attach: &Attach,
         queue: Arc<Entity>,
         wanted: &Wanted,
     ) {
         let number = self.outbox.number(id);
+        let until = self.now + patience(attach);
+        let attach = answerable(attach);
         let Wanted::Named(name) = wanted else {
-            let until = self.now + patience(&attach);
             let waiting = AcceptingLink {
                 session,
                 number,
@@ -204,6 +205,35 @@ impl Connection {
         self.forget_link(id);
         self.tell(|engine| engine.detach(id, true, Some(session_lost())));
     }
+}
+
+/// What the answer to an attach needs of it. A link may wait for a day, and a client may have
+/// thousands of them; whatever else an attach says is not kept for that long.
+fn answerable(attach: &Attach) -> Box<Attach> {
+    let source = attach.source.as_ref().map(|source| Source {
+        address: source.address.clone(),
+        durable: source.durable,
+        timeout: source.timeout,
+        ..Source::anonymous()
+    });
+    let target = attach.target.as_ref().map(|target| match target {
+        AttachTarget::Target(target) => AttachTarget::Target(Target {
+            address: target.address.clone(),
+            durable: target.durable,
+            timeout: target.timeout,
+            ..Target::anonymous()
+        }),
+        AttachTarget::Coordinator(_) => {
+            AttachTarget::Coordinator(Coordinator { capabilities: None })
+        }
+    });
+    Box::new(Attach {
+        snd_settle_mode: attach.snd_settle_mode,
+        rcv_settle_mode: attach.rcv_settle_mode,
+        source,
+        target,
+        ..Attach::new(String::new(), attach.handle, attach.role)
+    })
 }
 
 fn patience(attach: &Attach) -> Duration {

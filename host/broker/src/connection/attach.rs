@@ -21,6 +21,9 @@ use crate::{
     queue::SubQueue,
 };
 
+/// The longest address of a queue or of a client's own end, in bytes. A link keeps its addresses.
+const MAX_ADDRESS: usize = 1_024;
+
 /// What a client is given for its attach.
 enum Granted {
     Link(Link),
@@ -29,13 +32,13 @@ enum Granted {
 }
 
 impl Connection {
-    pub(super) fn on_attach(&mut self, session: SessionId, id: LinkId, attach: Box<Attach>) {
-        let granted = match attach.role {
-            Role::Sender => self.client_sender(session, &attach),
-            Role::Receiver => self.client_receiver(session, id, &attach),
-        };
+    pub(super) fn on_attach(&mut self, session: SessionId, id: LinkId, attach: &Attach) {
+        let granted = check_addresses(attach).and_then(|()| match attach.role {
+            Role::Sender => self.client_sender(session, attach),
+            Role::Receiver => self.client_receiver(session, id, attach),
+        });
         match granted {
-            Ok(Granted::Link(link)) => self.grant(id, &attach, link),
+            Ok(Granted::Link(link)) => self.grant(id, attach, link),
             Ok(Granted::Session(queue, wanted)) => {
                 self.accept_session(session, id, attach, queue, &wanted);
             }
@@ -195,6 +198,23 @@ impl Connection {
             self.entities.len() - 1
         })
     }
+}
+
+fn check_addresses(attach: &Attach) -> Result<(), AmqpError> {
+    let addresses = [
+        ("source", attach.source_address()),
+        ("target", attach.target_address()),
+    ];
+    for (end, address) in addresses {
+        let length = address.map_or(0, str::len);
+        if length > MAX_ADDRESS {
+            let text = format!(
+                "the address of the {end} has {length} bytes; at most {MAX_ADDRESS} are allowed"
+            );
+            return Err(AmqpError::new(condition::ARGUMENT_OUT_OF_RANGE, text));
+        }
+    }
+    Ok(())
 }
 
 fn address(text: Option<&str>) -> Result<Address, AmqpError> {

@@ -60,7 +60,7 @@ pub(super) struct AcceptingLink {
     /// The link's number at the doorbell.
     pub(super) number: u64,
     pub(super) queue: Arc<Entity>,
-    /// What is to be answered.
+    /// What is to be answered: no more of the client's attach than that takes.
     pub(super) attach: Box<Attach>,
     /// When it has waited long enough.
     pub(super) until: Instant,

@@ -118,6 +118,7 @@ impl Connection {
         if !self.engine.is_closing() {
             self.deliver();
             self.give_up_accepting();
+            self.end_grants();
             self.close_when_due();
         }
         if self.engine.is_closing() {
@@ -162,7 +163,7 @@ impl Connection {
                 session,
                 link,
                 attach,
-            } => self.on_attach(session, link, attach),
+            } => self.on_attach(session, link, &attach),
             Event::LinkDetached { link, .. } => self.forget_link(link),
             Event::Closed(error) => {
                 let error = error.map(|error| error.to_string());
@@ -243,15 +244,15 @@ impl Connection {
     fn close_when_due(&mut self) {
         let limits = &self.shared.config.limits;
         let now = self.now;
-        let unauthenticated = self.grants.is_empty() && self.started + limits.authentication <= now;
+        let unauthenticated =
+            !self.grants.was_given() && self.started + limits.authentication <= now;
         let idle = self
             .linkless_since
             .is_some_and(|since| since + limits.idle_connection <= now);
-        let expired = self.grants.have_ended(self.shared.clock.now());
         let error = if unauthenticated {
             let text = "no token was set in time";
             AmqpError::new(condition::UNAUTHORIZED_ACCESS, text)
-        } else if expired {
+        } else if self.grants.have_ended() {
             AmqpError::new(condition::UNAUTHORIZED_ACCESS, "the last token has expired")
         } else if idle {
             let seconds = limits.idle_connection.as_secs();
@@ -278,10 +279,8 @@ impl Connection {
             // Its other deadlines have no say any more, and may have passed.
             return protocol;
         }
-        let authentication = self
-            .grants
-            .is_empty()
-            .then(|| self.started + limits.authentication);
+        let authentication =
+            (!self.grants.was_given()).then(|| self.started + limits.authentication);
         let expiry = self
             .grants
             .time_left(self.shared.clock.now())

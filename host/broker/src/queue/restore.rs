@@ -189,9 +189,7 @@ impl Restoring {
         queue.log = self.log;
         queue.sessions = self.sessions;
         if let Some(history) = &mut queue.history {
-            for (until_ms, id, sequence) in self.history {
-                history.restore(id, sequence, until_ms);
-            }
+            history.restore(self.now_ms, self.history);
         }
         for (id, state) in self.states {
             let key = queue.sessions.enter(&id);

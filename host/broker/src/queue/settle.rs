@@ -1,11 +1,13 @@
 //! What a receiver says about a message it holds, and what becomes of the message.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 
 use super::{
     Queue,
     amend::{Amendments, IfMalformed, Unamendable},
-    message::{NEVER_MS, Standing, State, SubQueue},
+    message::{Content, NEVER_MS, Standing, State, SubQueue},
     millis,
     sessions::Shelf,
     token::LockToken,
@@ -40,7 +42,43 @@ pub(crate) enum NotSettled {
     Unamendable(Unamendable),
 }
 
+impl Settlement {
+    /// The properties to change, and what becomes of malformed ones.
+    fn amendments(&self) -> Option<(&Amendments, IfMalformed)> {
+        match self {
+            Self::Complete | Self::Release => None,
+            Self::Abandon(amendments) | Self::Defer(amendments) => {
+                Some((amendments, IfMalformed::Refuse))
+            }
+            Self::DeadLetter(amendments) => Some((amendments, IfMalformed::Replace)),
+        }
+    }
+}
+
 impl Queue {
+    /// Settles the messages locked by `tokens`, all of them or none.
+    pub(crate) fn settle_all(
+        &mut self,
+        now: DateTime<Utc>,
+        mut tokens: Vec<LockToken>,
+        settlement: &Settlement,
+    ) -> Result<(), NotSettled> {
+        // Whoever names a message twice means it once.
+        let mut seen = HashSet::new();
+        tokens.retain(|token| seen.insert(*token));
+        if !tokens.iter().all(|token| self.holds(now, *token)) {
+            return Err(NotSettled::LockLost);
+        }
+        if let Some((amendments, if_malformed)) = settlement.amendments() {
+            for token in &tokens {
+                self.amended(token.sequence, amendments, if_malformed)?;
+            }
+        }
+        tokens
+            .into_iter()
+            .try_for_each(|token| self.settle(now, token, settlement))
+    }
+
     /// Settles the message locked by `token`.
     pub(crate) fn settle(
         &mut self,
@@ -54,36 +92,22 @@ impl Queue {
             return Err(NotSettled::LockLost);
         }
         let sequence = token.sequence;
+        let alive = message.sub_queue == SubQueue::Active;
+        if let Some((amendments, if_malformed)) = settlement.amendments() {
+            self.amend(sequence, amendments, if_malformed)?;
+        }
+        let standing = self.end_lock(sequence);
         match settlement {
-            Settlement::Complete => {
-                self.end_lock(sequence);
-                self.remove(sequence);
-            }
-            Settlement::Release => {
-                let standing = self.end_lock(sequence);
-                self.put_back(sequence, standing, now_ms);
-            }
-            Settlement::Defer(amendments) => {
-                self.amend(sequence, amendments, IfMalformed::Refuse)?;
-                self.end_lock(sequence);
+            Settlement::Complete => drop(self.remove(sequence)),
+            Settlement::Defer(_) => {
                 self.count_delivery(sequence);
                 self.set_aside(sequence);
             }
-            Settlement::Abandon(amendments) => {
-                self.amend(sequence, amendments, IfMalformed::Refuse)?;
-                let standing = self.end_lock(sequence);
-                self.count_failure(sequence, standing, now_ms);
-            }
-            Settlement::DeadLetter(amendments) => {
-                let alive = message.sub_queue == SubQueue::Active;
-                self.amend(sequence, amendments, IfMalformed::Replace)?;
-                let standing = self.end_lock(sequence);
-                if alive {
-                    self.bury(sequence);
-                } else {
-                    // It is where it should be; the settlement only changes its reason.
-                    self.put_back(sequence, standing, now_ms);
-                }
+            Settlement::Abandon(_) => self.count_failure(sequence, standing, now_ms),
+            Settlement::DeadLetter(_) if alive => self.bury(sequence),
+            // A dead letter is where it should be; the settlement only changes its reason.
+            Settlement::Release | Settlement::DeadLetter(_) => {
+                self.put_back(sequence, standing, now_ms);
             }
         }
         Ok(())
@@ -197,18 +221,30 @@ impl Queue {
         amendments: &Amendments,
         if_malformed: IfMalformed,
     ) -> Result<(), NotSettled> {
-        if amendments.is_empty() {
+        let Some(amended) = self.amended(sequence, amendments, if_malformed)? else {
             return Ok(());
-        }
+        };
         let message = self.log.get_mut(sequence).ok_or(NotSettled::LockLost)?;
-        let amended = amendments
-            .apply(&message.content, if_malformed)
-            .map_err(NotSettled::Unamendable)?;
         let before = message.cost();
         message.content = amended;
         self.bytes = self.bytes - before + message.cost();
         self.changes.stored(sequence, message.content.len());
         Ok(())
+    }
+
+    /// What a message's content becomes, if it changes.
+    fn amended(
+        &self,
+        sequence: u64,
+        amendments: &Amendments,
+        if_malformed: IfMalformed,
+    ) -> Result<Option<Content>, NotSettled> {
+        if amendments.is_empty() {
+            return Ok(None);
+        }
+        let message = self.log.get(sequence).ok_or(NotSettled::LockLost)?;
+        let amended = amendments.apply(&message.content, if_malformed);
+        amended.map(Some).map_err(NotSettled::Unamendable)
     }
 
     /// Ends a lock and says where the message stood when it was locked.

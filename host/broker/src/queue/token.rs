@@ -12,7 +12,7 @@
 use uuid::Uuid;
 
 /// The name of one peek-lock on one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct LockToken {
     /// What tells this lock from every other lock of the same message.
     pub(crate) nonce: u64,

@@ -6,15 +6,16 @@ use base64_simd::STANDARD;
 use chrono::DateTime;
 use hmac::{Hmac, Mac};
 use nightshift_amqp::{
-    Value, condition,
-    engine::{ClientOptions, Event, SaslClient},
+    Map, Symbol, Value, condition,
+    engine::{ClientOptions, Event, NewLink, SaslClient},
+    performative::{DeliveryState, Source, Target},
     sasl::PlainCredentials,
 };
 use nightshift_broker::{AccessKey, Broker, BrokerError, QueueConfig};
 use nightshift_time::{SystemClock, TestClock};
 use sha2::Sha256;
 
-use crate::client::Client;
+use crate::client::{Client, message};
 
 const START: i64 = 1_800_000_000;
 
@@ -24,7 +25,11 @@ fn guarded() -> (Broker, TestClock) {
         name: "Root".into(),
         key: "secret".into(),
     };
-    let queues = ["orders", "other"].map(QueueConfig::new);
+    let queues = [
+        QueueConfig::new("Orders"),
+        QueueConfig::new("other"),
+        QueueConfig::new("sessions").requires_session(true),
+    ];
     let config = crate::config(queues).access_key(key);
     (
         Broker::start(config, Arc::new(clock.clone())).unwrap(),
@@ -33,7 +38,11 @@ fn guarded() -> (Broker, TestClock) {
 }
 
 fn token(key: &str, expiry: i64) -> String {
-    let resource = "sb%3A%2F%2Flocalhost%2Forders";
+    token_for("orders", key, expiry)
+}
+
+fn token_for(queue: &str, key: &str, expiry: i64) -> String {
+    let resource = format!("sb%3A%2F%2Flocalhost%2F{queue}");
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
     mac.update(format!("{resource}\n{expiry}").as_bytes());
     let signature = STANDARD
@@ -68,6 +77,68 @@ async fn a_token_opens_its_queue_and_nothing_else_and_not_for_ever() {
     };
     let error = client.wait(closed).await.unwrap();
     assert_eq!(error.condition, condition::UNAUTHORIZED_ACCESS);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn the_links_of_a_queue_end_with_its_token_and_the_others_stay() {
+    let (broker, clock) = guarded();
+    let mut client = Client::connect_without_token(broker.local_addr()).await;
+    for (queue, expiry) in [
+        ("other", START + 60),
+        ("orders", START + 1),
+        ("sessions", START + 1),
+    ] {
+        let token = token_for(queue, "secret", expiry);
+        let name = format!("sb://localhost/{queue}");
+        let answer = client.put_token(&token, &name).await;
+        assert_eq!(answer.get("status-code"), Some(&Value::Int(202)));
+    }
+    let stays = client.attach_sender("other").await.unwrap();
+    let mut ends = vec![
+        client.attach_sender("orders").await.unwrap(),
+        client.attach_receiver("orders", false).await.unwrap(),
+        client.attach_sender("orders/$management").await.unwrap(),
+    ];
+    let back = client.attach_receiver("orders/$management", false).await;
+    ends.push(back.unwrap());
+    client.give_credit(ends[1], 10).await;
+    // One more waits for a session, and is not answered yet.
+    let mut source = Source::new("sessions");
+    source.filter = Some(Map::from_iter([(
+        Value::from(Symbol::from_static("com.microsoft:session-filter")),
+        Value::Null,
+    )]));
+    let waiting = NewLink::new("waiting", source, Target::new("here"));
+    let session = client.session();
+    ends.push(client.engine.attach_receiver(session, waiting).unwrap());
+    // The answer to this comes when the attach has been looked at.
+    let outcome = client.send(stays, &message("1", "x")).await;
+    assert_eq!(outcome, DeliveryState::Accepted);
+
+    // The client does nothing: the broker itself looks at the clock when the tokens end.
+    clock.advance(Duration::from_secs(1));
+    while !ends.is_empty() {
+        let (link, error) = client
+            .wait(|event| match event {
+                Event::LinkDetached { link, error, .. } => Some((*link, error.clone())),
+                _ => None,
+            })
+            .await;
+        assert_eq!(error.unwrap().condition, condition::UNAUTHORIZED_ACCESS);
+        assert!(ends.contains(&link), "{link:?}");
+        ends.retain(|other| *other != link);
+    }
+    let outcome = client.send(stays, &message("2", "x")).await;
+    assert_eq!(outcome, DeliveryState::Accepted);
+    let refused = client.attach_sender("orders").await.unwrap_err();
+    assert_eq!(refused.condition, condition::UNAUTHORIZED_ACCESS);
+
+    // With a new token it is open again.
+    let name = "sb://localhost/orders";
+    let answer = client.put_token(&token("secret", START + 30), name).await;
+    assert_eq!(answer.get("status-code"), Some(&Value::Int(202)));
+    client.attach_sender("orders").await.unwrap();
     broker.stop().await;
 }
 

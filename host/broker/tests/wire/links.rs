@@ -53,6 +53,39 @@ async fn links_that_lead_nowhere_are_refused_and_the_connection_lives_on() {
 }
 
 #[tokio::test]
+async fn an_address_is_no_place_to_keep_things_in() {
+    let broker = start([QueueConfig::new("q")]);
+    let mut client = Client::connect(broker.local_addr()).await;
+    let address = |length: usize| format!("sb://{}/q", "h".repeat(length - "sb:///q".len()));
+    for (length, is_granted) in [(1_024, true), (1_025, false)] {
+        let text = address(length);
+        let links = [
+            NewLink::new(
+                format!("s{length}"),
+                Source::new(&*text),
+                Target::new("here"),
+            ),
+            NewLink::new(format!("t{length}"), Source::new("q"), Target::new(&*text)),
+            NewLink::new(
+                format!("r{length}"),
+                Source::new("q/$management"),
+                Target::new(&*text),
+            ),
+        ];
+        for (link, end) in links.into_iter().zip(["source", "target", "target"]) {
+            let answer = client.attach(link).await;
+            assert_eq!(answer.is_ok(), is_granted, "{end} {length}");
+            if let Err(error) = answer {
+                assert_eq!(error.condition, condition::ARGUMENT_OUT_OF_RANGE);
+                let text = error.description.unwrap();
+                assert!(text.contains(end) && text.contains("1025"), "{text}");
+            }
+        }
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn transactions_are_refused_by_name() {
     let broker = start([QueueConfig::new("q")]);
     let mut client = Client::connect(broker.local_addr()).await;

@@ -16,6 +16,9 @@ use crate::sasl::{
 };
 use crate::value::Symbol;
 
+/// Longest open taken, in octets: properties have room in it, but nobody is authorised yet.
+const MAX_OPEN: u32 = 8 * 1024;
+
 /// Which end of the connection this is.
 #[derive(Debug)]
 pub(super) enum Side {
@@ -53,6 +56,17 @@ pub(super) enum Phase {
 }
 
 impl Engine {
+    /// Octets of the longest frame that is taken now. A SASL frame has at most 512 (5.3.1).
+    pub(super) fn frame_limit(&self) -> u32 {
+        match self.phase {
+            Phase::ServerInit | Phase::ClientMechanisms | Phase::ClientOutcome => {
+                MIN_MAX_FRAME_SIZE
+            }
+            Phase::AwaitOpen => self.limits.max_frame_size.min(MAX_OPEN),
+            _ => self.limits.max_frame_size,
+        }
+    }
+
     /// Says what a client says first.
     pub(super) fn start_client(&mut self) {
         let Some(Side::Client(options)) = self.side.as_deref() else {

@@ -61,13 +61,9 @@ impl Operation<'_> {
         // Tells a client whose session is lost that it is the session.
         self.place()?;
         let now = self.connection.shared.clock.now();
-        let settled = self.entity.with(|queue| {
-            if !tokens.iter().all(|token| queue.holds(now, *token)) {
-                return Err(NotSettled::LockLost);
-            }
-            let settle = |token| queue.settle(now, token, &settlement);
-            tokens.into_iter().try_for_each(settle)
-        });
+        let settled = self
+            .entity
+            .with(|queue| queue.settle_all(now, tokens, &settlement));
         settled.map_err(|error| match error {
             NotSettled::LockLost => Refusal::lock_lost(),
             NotSettled::SessionLost => Refusal::session_lost(),

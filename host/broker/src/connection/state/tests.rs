@@ -2,8 +2,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use nightshift_amqp::{
+    Encode, Map, Symbol, Value,
     engine::{ClientOptions, NewLink, SaslClient},
     performative::{Source, Target},
     sasl::PlainCredentials,
@@ -47,7 +48,10 @@ impl Pair {
     }
 
     fn with(options: ClientOptions) -> Self {
-        let config = BrokerConfig::new([QueueConfig::new("q")]);
+        let config = BrokerConfig::new([
+            QueueConfig::new("q"),
+            QueueConfig::new("sessions").requires_session(true),
+        ]);
         let shared = Shared::new(config, SystemClock::shared(), None);
         let now = Instant::now();
         let mut pair = Self {
@@ -209,4 +213,36 @@ fn a_client_that_shows_life_is_kept_and_one_that_has_gone_silent_is_given_up() {
     });
     let told = told.expect("the client is told why");
     assert_eq!(told.condition, condition::CONNECTION_FORCED);
+}
+
+#[test]
+fn a_link_that_waits_for_a_session_keeps_little_of_a_large_attach() {
+    let mut pair = Pair::new(plain());
+    let large = Value::from("x".repeat(20_000));
+    let symbol = Symbol::from("x".repeat(20_000));
+    let mut source = Source::new("sessions");
+    let mut filter = Map::from_iter([("large", large.clone())]);
+    filter.insert_symbol("com.microsoft:session-filter", Value::Null);
+    source.filter = Some(filter);
+    source.capabilities = Some(vec![symbol.clone()]);
+    source.outcomes = Some(vec![symbol.clone()]);
+    source.dynamic_node_properties = Some(Map::from_iter([("large", large.clone())]));
+    let mut target = Target::new("here");
+    target.expiry_policy = Some(symbol.clone());
+    let mut link = NewLink::new("in", source, target);
+    link.desired_capabilities = Some(vec![symbol]);
+    link.properties = Some(Map::from_iter([("large", large)]));
+    let session = pair.client.begin_session().unwrap();
+    pair.client.attach_receiver(session, link).unwrap();
+    pair.run();
+    let kept = pair.connection.links.values().find_map(|link| match link {
+        Link::Accepting(waiting) => Some(&waiting.attach),
+        _ => None,
+    });
+    let kept = kept.expect("a link that waits");
+    let mut encoded = BytesMut::new();
+    kept.encode(&mut encoded);
+    assert!(encoded.len() < 200, "{} bytes: {kept:?}", encoded.len());
+    let addresses = (kept.source_address(), kept.target_address());
+    assert_eq!(addresses, (Some("sessions"), Some("here")));
 }

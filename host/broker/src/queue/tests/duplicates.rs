@@ -3,6 +3,7 @@
 use nightshift_amqp::message::MessageId;
 
 use super::*;
+use crate::journal::Entry;
 
 const WINDOW: Duration = Duration::from_secs(30);
 
@@ -94,4 +95,73 @@ fn the_history_is_bounded_and_room_comes_with_time() {
     bench.pass(WINDOW);
     bench.submit(named("3", "c")).unwrap();
     assert_eq!(bench.counts(), (3, 0, 0));
+}
+
+#[test]
+fn no_id_outlives_the_window_when_the_clock_is_set_back() {
+    let mut bench = bench();
+    bench.submit(named("1", "a")).unwrap();
+    bench.now -= chrono::TimeDelta::hours(1);
+    // What came before the clock was set back counts as if it had come now.
+    bench.submit(named("1", "b")).unwrap();
+    bench.submit(named("2", "c")).unwrap();
+    assert_eq!(bench.counts(), (2, 0, 0));
+    bench.pass(WINDOW);
+    bench.submit(named("2", "d")).unwrap();
+    bench.submit(named("1", "e")).unwrap();
+    assert_eq!(
+        texts(&bench.take(SubQueue::Active, 9)),
+        ["a", "c", "d", "e"]
+    );
+}
+
+/// A queue with a window of 30 s after a restart, which remembers ids until so many seconds from
+/// now.
+fn restarted(ids: &[(&str, i64)]) -> Bench {
+    let mut source = duplicates::History::new(WINDOW);
+    let mut bench = bench();
+    let mut known = Restoring::new(bench.now.timestamp_millis());
+    for (sequence, (id, seconds)) in (1..).zip(ids) {
+        let (hash, _) = source.remember(0, &MessageId::from(*id), sequence);
+        let entry = Entry::Remembered {
+            id: hash,
+            sequence,
+            until_ms: bench.now.timestamp_millis() + seconds * 1_000,
+        };
+        known.apply(entry, None).unwrap();
+    }
+    let settings = bench.queue.settings.clone();
+    bench.queue = known.finish(settings);
+    bench
+}
+
+#[test]
+fn a_window_that_was_shortened_holds_for_ids_that_came_before() {
+    let mut bench = restarted(&[("1", 3_600), ("2", 10)]);
+    for id in ["1", "2", "3"] {
+        bench.submit(named(id, id)).unwrap();
+    }
+    assert_eq!(texts(&bench.take(SubQueue::Active, 9)), ["3"]);
+    bench.pass(Duration::from_secs(10));
+    for id in ["1", "2", "3"] {
+        bench.submit(named(id, id)).unwrap();
+    }
+    assert_eq!(texts(&bench.take(SubQueue::Active, 9)), ["2"]);
+    bench.pass(Duration::from_secs(20));
+    for id in ["1", "2", "3"] {
+        bench.submit(named(id, id)).unwrap();
+    }
+    assert_eq!(texts(&bench.take(SubQueue::Active, 9)), ["1", "3"]);
+}
+
+#[test]
+fn an_id_that_was_forgotten_and_came_again_is_remembered_from_then_on() {
+    // The clock was set back before the restart, so that neither has ended.
+    let mut bench = restarted(&[("1", 5), ("1", 20)]);
+    bench.pass(Duration::from_secs(5));
+    bench.submit(named("1", "a")).unwrap();
+    assert_eq!(bench.counts(), (0, 0, 0));
+    bench.pass(Duration::from_secs(15));
+    bench.submit(named("1", "b")).unwrap();
+    assert_eq!(bench.counts(), (1, 0, 0));
 }

@@ -1,5 +1,7 @@
 //! Peek-locks: who holds a message, until when, and what a lost lock means.
 
+use nightshift_amqp::Map;
+
 use super::*;
 
 #[test]
@@ -104,4 +106,40 @@ fn made_up_tokens_settle_nothing() {
         assert_eq!(settled, Err(NotSettled::LockLost));
     }
     assert_eq!(bench.counts(), (0, 1, 0));
+}
+
+#[test]
+fn several_messages_are_settled_together_or_not_at_all() {
+    let mut bench = Bench::new(&QueueConfig::new("q").max_delivery_count(9));
+    bench.send("a");
+    // Application properties that cannot be read, so that nothing can be added to them.
+    let broken = b"\x00\x53\x74\xc1\x03\x02\xff\xff\x00\x53\x75\xa0\x01b";
+    bench
+        .submit(Submission {
+            content: Content::new(broken, 0, 0),
+            ..submission_of("b")
+        })
+        .unwrap();
+    bench.send("c");
+    let all = bench.take(SubQueue::Active, 9);
+    let tokens: Vec<LockToken> = all.iter().map(|delivery| delivery.lock.token).collect();
+    let Bench { queue, now } = &mut bench;
+    let changes = Amendments::from_map(Some(Map::from_iter([("k", "v")])));
+    let abandon = Settlement::Abandon(changes);
+    let refused = queue.settle_all(*now, tokens.clone(), &abandon);
+    assert!(matches!(refused, Err(NotSettled::Unamendable(_))));
+    assert!(tokens.iter().all(|token| queue.holds(*now, *token)));
+
+    let lost = LockToken {
+        nonce: !tokens[2].nonce,
+        ..tokens[2]
+    };
+    let refused = queue.settle_all(*now, vec![tokens[0], lost], &Settlement::Complete);
+    assert_eq!(refused, Err(NotSettled::LockLost));
+    assert!(tokens.iter().all(|token| queue.holds(*now, *token)));
+
+    // A message that is named twice is meant once.
+    let twice = vec![tokens[0], tokens[2], tokens[0]];
+    queue.settle_all(*now, twice, &abandon).unwrap();
+    assert_eq!(bench.counts(), (2, 1, 0));
 }

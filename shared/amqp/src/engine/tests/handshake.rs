@@ -8,7 +8,7 @@ use crate::encode::Encode;
 use crate::engine::{
     ClientOptions, Engine, Event, Limits, ProtocolError, SaslClient, ServerOptions,
 };
-use crate::frame::{self, FrameKind, ProtocolHeader};
+use crate::frame::{self, FrameError, FrameKind, ProtocolHeader};
 use crate::performative::{AmqpError, Open, Performative, Role};
 use crate::sasl::{self, PlainCredentials, SaslCode, SaslInit};
 use crate::{Symbol, condition};
@@ -248,6 +248,40 @@ fn a_frame_size_below_the_minimum_is_refused_after_our_open() {
         ),
         "{heard:?}"
     );
+}
+
+#[test]
+fn before_the_open_only_frames_of_the_handshake_are_waited_for() {
+    let init = sasl_frame(&SaslInit {
+        mechanism: "ANONYMOUS".into(),
+        initial_response: None,
+        hostname: None,
+    });
+    let open = framed(0, &Open::new("c"), &[]);
+    let [sasl, amqp] = [ProtocolHeader::Sasl, ProtocolHeader::Amqp].map(ProtocolHeader::octets);
+    let stages: [(Vec<&[u8]>, u32); 4] = [
+        (vec![&sasl], 512),
+        (vec![&sasl, &init, &amqp], 8_192),
+        (vec![&amqp], 8_192),
+        (vec![&amqp, &open], Limits::default().max_frame_size),
+    ];
+    for (before, limit) in stages {
+        for size in [limit, limit + 1] {
+            let mut server = Engine::server(ServerOptions::new("s"));
+            server.receive(&before.concat());
+            while server.next_event().unwrap().is_some() {}
+            server.receive(&size.to_be_bytes());
+            server.receive(&[2, 0, 0, 0]);
+            let frame = FrameError::TooLong { size, limit };
+            let expected = if size > limit {
+                Err(ProtocolError::Frame(frame))
+            } else {
+                Ok(None)
+            };
+            assert_eq!(server.next_event(), expected, "after {before:02x?}");
+            assert_eq!(server.input().capacity() == 0, size > limit);
+        }
+    }
 }
 
 #[test]
