@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::join_all;
 use nightshift_bus::{BusError, ClientOptions, Sender, ServiceBusClient};
 use nightshift_identity::EntraCredential;
 use tokio::sync::OnceCell;
@@ -78,12 +79,11 @@ impl Bus {
         slot.get_or_try_init(open).await.cloned()
     }
 
-    /// Closes every shared connection, for good.
+    /// Closes every shared connection, for good, all at the same time.
     pub(crate) async fn close(&self) {
-        let clients: Vec<_> = lock(&self.clients).drain().collect();
-        for client in clients.iter().filter_map(|(_, slot)| slot.get()) {
-            client.close().await;
-        }
+        let slots: Vec<_> = lock(&self.clients).drain().collect();
+        let clients = slots.iter().filter_map(|(_, slot)| slot.get());
+        join_all(clients.map(ServiceBusClient::close)).await;
     }
 }
 

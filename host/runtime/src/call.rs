@@ -73,16 +73,18 @@ pub(crate) enum Failure {
     },
     #[error("the handler did not answer within functionTimeout ({0:?})")]
     TimedOut(Duration),
+    #[error("the answer was not through within functionTimeout ({0:?})")]
+    TooSlow(Duration),
     #[error("the host stopped before the handler answered")]
     HostStopped,
 }
 
 impl Failure {
-    /// Whether the call broke off because the caller's own body was longer than allowed.
-    pub(crate) fn is_too_long_a_request(&self) -> bool {
+    /// Whether it goes back to an `E`.
+    pub(crate) fn is_from<E: std::error::Error + 'static>(&self) -> bool {
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(error) = source {
-            if error.is::<BodyTooLong>() {
+            if error.is::<E>() {
                 return true;
             }
             source = error.source();
@@ -95,6 +97,11 @@ impl Failure {
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body is longer than FUNCTIONS_REQUEST_BODY_SIZE_LIMIT allows")]
 pub(crate) struct BodyTooLong;
+
+/// A request's body of which nothing more came while it was passed on.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing more of the request's body has come for {0:?}")]
+pub(crate) struct BodyTooSlow(pub(crate) Duration);
 
 /// What calls need.
 #[derive(Debug, Clone)]

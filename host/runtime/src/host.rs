@@ -9,7 +9,7 @@ use nightshift_bus::{ClientOptions, RetryOptions};
 use nightshift_time::SharedClock;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{Function, HostConfig, ServiceBusFunction};
@@ -17,16 +17,17 @@ use crate::bus::Bus;
 use crate::call::Caller;
 use crate::handler::{Handler, HandlerClient, HandlerState};
 use crate::http::{HttpServer, HttpTarget, Service};
-use crate::listener::{LONGEST_FAILURE, Listener, Pauses};
+use crate::listener::{LONGEST_FAILURE, Listener, Pauses, Refusals};
 use crate::monitor::Monitor;
 use crate::stats::{Counters, HostStats};
 use crate::timer::Timer;
 
-/// How long listeners may take, after their invocations were given up, to give the messages back.
-const SETTLEMENT_GRACE: Duration = Duration::from_secs(5);
+/// How long a stop may take after its grace period: to give messages back, to close connections,
+/// and to end the handler, all at the same time.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
 
-/// How often a caller that waits for readiness looks.
-const READY_INTERVAL: Duration = Duration::from_millis(5);
+/// How often somebody who waits for readiness, or for the end of all invocations, looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Why the host could not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,8 @@ pub struct NotReady {
     pub what: String,
 }
 
-/// A running host. Dropping it kills the handler; [`Host::stop`] ends everything in order.
+/// A running host. Dropping it kills the handler and gives up everything that is under way, as soon
+/// as the runtime gets to it; [`Host::stop`] ends everything in order.
 #[derive(Debug)]
 pub struct Host {
     bus: Arc<Bus>,
@@ -166,6 +168,7 @@ impl Host {
             gate: self.monitor.gate.clone(),
             cancel: self.cancel.clone(),
             failures: Mutex::new(Pauses::up_to(LONGEST_FAILURE)),
+            refusals: Refusals::default(),
         };
         self.listeners.spawn(Arc::new(listener).run());
     }
@@ -206,7 +209,7 @@ impl Host {
             if Instant::now() >= deadline {
                 return Err(NotReady { within, what });
             }
-            sleep(READY_INTERVAL).await;
+            sleep(LOOK_INTERVAL).await;
         }
     }
 
@@ -225,34 +228,58 @@ impl Host {
 
     /// Stops in order: receives nothing more, gives back what was fetched ahead, waits for
     /// invocations up to the grace period and gives up the rest, settles their messages, closes
-    /// the connections, and then ends the handler.
+    /// the connections, and ends the handler. Takes five seconds longer than the grace period at
+    /// most, whatever handler, broker and callers do.
     pub async fn stop(mut self) {
         self.monitor.gate.end();
         self.stop.cancel();
-        let (listeners, by_hand) = (&mut self.listeners, &self.monitor.by_hand);
-        by_hand.close();
-        let mut all_done = async || {
-            while listeners.join_next().await.is_some() {}
-            by_hand.wait().await;
-        };
-        if timeout(self.shutdown_grace, all_done()).await.is_err() {
-            tracing::warn!(
-                "invocations did not end within {:?}; their messages go back to the broker",
-                self.shutdown_grace
-            );
-            self.cancel.cancel();
-            if timeout(SETTLEMENT_GRACE, all_done()).await.is_err() {
-                tracing::warn!(
-                    "messages could not be given back; they come again when their lock ends"
-                );
+        self.monitor.by_hand.close();
+        let grace = self.shutdown_grace;
+        if timeout(grace, self.all_done()).await.is_err() {
+            match self.monitor.running() {
+                0 => tracing::warn!(
+                    "no invocation is under way, but a broker or a caller has not let go of its \
+                     connection within {grace:?}: it is cut off"
+                ),
+                running => tracing::warn!(
+                    host.running = running,
+                    "{running} invocations did not end within {grace:?}; their messages go back \
+                     to the broker"
+                ),
             }
+            self.cancel.cancel();
+        }
+        let end = Instant::now() + CLOSING_TIME;
+        let (handler, monitor) = (self.handler.take(), Arc::clone(&self.monitor));
+        let end_handler = async {
+            // Not while it is being called: a call that it breaks off is a failure.
+            let _ = timeout_at(end, monitor.all_ended(LOOK_INTERVAL)).await;
+            if let Some(handler) = handler {
+                handler.stop(end).await;
+            }
+        };
+        tokio::join!(self.close(end), end_handler);
+        tracing::info!("the host has stopped");
+    }
+
+    /// Waits until nothing is under way.
+    async fn all_done(&mut self) {
+        while self.listeners.join_next().await.is_some() {}
+        self.monitor.by_hand.wait().await;
+    }
+
+    /// Closes what is open by `end`, and drops it then.
+    async fn close(&mut self, end: Instant) {
+        if timeout_at(end, self.all_done()).await.is_err() {
+            tracing::warn!(
+                "the broker does not answer; messages that could not be given back come again when \
+                 their lock ends"
+            );
         }
         self.listeners.shutdown().await;
-        self.bus.close().await;
-        if let Some(handler) = self.handler.take() {
-            handler.stop().await;
+        if timeout_at(end, self.bus.close()).await.is_err() {
+            tracing::debug!("a connection could not be closed in order");
         }
-        tracing::info!("the host has stopped");
     }
 
     /// What the host has done so far.
@@ -263,6 +290,15 @@ impl Host {
     /// The handler's process id, while it is ready.
     pub fn handler_pid(&self) -> Option<u32> {
         self.stats().handler.pid
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The handler and the listeners end with their fields.
+        self.monitor.gate.end();
+        self.stop.cancel();
+        self.cancel.cancel();
     }
 }
 

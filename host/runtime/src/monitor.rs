@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -94,6 +95,13 @@ impl Monitor {
     pub(crate) fn running(&self) -> u64 {
         let counters = self.counters.values();
         counters.map(|counters| counters.snapshot().running).sum()
+    }
+
+    /// Waits until no invocation is under way, and looks every `interval`.
+    pub(crate) async fn all_ended(&self, interval: Duration) {
+        while self.running() > 0 {
+            sleep(interval).await;
+        }
     }
 
     /// How far a drain has come.

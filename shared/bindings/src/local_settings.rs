@@ -11,6 +11,9 @@ use crate::document::{Document, Kind};
 use crate::problem::{ConfigProblem, ConfigProblems};
 use crate::reader::Reader;
 
+/// What no environment variable can hold.
+const NUL: &str = "has the character NUL, which no environment variable can have";
+
 /// A read `local.settings.json`.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -86,6 +89,9 @@ fn texts(
                 let what = format!("{name}: expected a text, found {}", entry.found());
                 reader.problem(path, what);
             }
+            _ if entry.text.contains('\0') || name.contains('\0') => {
+                reader.problem(path, format!("{}: {NUL}", name.replace('\0', "\\0")));
+            }
             Kind::Text | Kind::Number | Kind::Boolean => {
                 texts.push((name.to_owned(), entry.text.clone()));
             }
@@ -110,6 +116,9 @@ fn connection_strings(reader: &mut Reader<'_>, document: &Document) -> Vec<(Stri
             .is_some_and(|entry| entry.kind == Kind::Object);
         let path = if is_object { inner } else { path };
         match document.get(&path).map(|entry| (entry.kind, &entry.text)) {
+            Some((Kind::Text, text)) if text.contains('\0') || name.contains('\0') => {
+                reader.problem(&path, NUL);
+            }
             Some((Kind::Text, text)) => strings.push((format!("{SECTION}__{name}"), text.clone())),
             None if !is_object => {}
             _ => reader.problem(&path, "expected a text"),
@@ -181,6 +190,16 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_with_its_place_and_without_its_value() {
         insta::assert_snapshot!(parse(r#"{"IsEncrypted": true, "Values": {"A": "hush"}}"#).unwrap_err(), @"local.settings.json:1:17: IsEncrypted: is true, and this host cannot decrypt: write the values in plain text (`func settings decrypt` does it) and set it to false");
+        let problems = parse(
+            r#"{"Values": {"A": "hush\u0000", "B\u0000": ""},
+                "ConnectionStrings": {"X": "hush\u0000"}}"#,
+        )
+        .unwrap_err();
+        insta::assert_snapshot!(problems, @r"
+    local.settings.json:1:12: Values: A: has the character NUL, which no environment variable can have
+    local.settings.json:1:12: Values: B\0: has the character NUL, which no environment variable can have
+    local.settings.json:2:44: ConnectionStrings.X: has the character NUL, which no environment variable can have
+    ");
         let problems = parse(
             r#"{"Values": {"A": {"B": "hush"}, "C": ["hush"]},
                 "ConnectionStrings": {"X": ["hush"], "Y": {"ProviderName": "hush"}},

@@ -1,6 +1,12 @@
 //! The host's own pages.
 
-use super::fixture::{FUNCTION, Fixture, until};
+use std::time::Duration;
+
+use nightshift_bus::Message;
+use nightshift_time::{Clock, SystemClock};
+use serde_json::json;
+
+use super::fixture::{FUNCTION, Fixture, QUEUE, connect, until};
 use super::http_client::{ask, get, raw};
 
 /// A host with a function that messages trigger, and pages.
@@ -198,6 +204,57 @@ async fn the_backlog_counts_what_waits_and_what_is_worked_on() {
     fixture.go();
     fixture.drained().await;
     assert_eq!(get(&host, "/admin/host/backlog").await.json()["total"], 0);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_first_5000_messages_are_looked_at_for_the_backlog() {
+    let fixture = fixture("wait").await;
+    let client = connect(&fixture.broker).await;
+    let sender = client.create_sender(QUEUE).await.unwrap();
+    let later = SystemClock.now() + Duration::from_hours(24);
+    for _ in 0..10 {
+        let messages = (0..499).map(|_| Message::new("later")).collect();
+        sender.schedule_messages(messages, later).await.unwrap();
+    }
+    fixture.send(&["{}"; 30]).await;
+    let host = fixture.start().await;
+    fixture.requests_made(1).await;
+    let backlog = get(&host, "/admin/host/backlog").await;
+    assert_eq!(backlog.status, 200, "{backlog:?}");
+    assert_eq!(backlog.json()["total"], 10);
+    fixture.go();
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_whose_broker_is_away_is_named_in_the_backlog() {
+    // Nobody listens there once the listener is gone.
+    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = away.local_addr().unwrap();
+    drop(away);
+    let fixture = fixture("wait").await.setting(
+        "Away",
+        &format!(
+            "Endpoint=sb://{address};SharedAccessKeyName=n;SharedAccessKey=k;\
+             UseDevelopmentEmulator=true"
+        ),
+    );
+    fixture.write(
+        "lost/function.json",
+        r#"{"bindings": [{"type": "serviceBusTrigger", "name": "m", "queueName": "q",
+            "connection": "Away"}]}"#,
+    );
+    fixture.send(&["{}"; 7]).await;
+    let host = fixture.start_unready();
+    until("the server", || host.http_address().is_some()).await;
+    let backlog = get(&host, "/admin/host/backlog").await;
+    assert_eq!(backlog.status, 200, "{backlog:?}");
+    assert_eq!(
+        (&backlog.json()["functions"], &backlog.json()["failed"]),
+        (&json!({FUNCTION: 7}), &json!(["lost"]))
+    );
+    fixture.go();
     host.stop().await;
 }
 

@@ -160,3 +160,31 @@ async fn a_message_that_failed_several_times_is_tried_alone() {
     assert_eq!(fixture.counts().dead_letter, 0);
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_refused_several_times_is_tried_alone() {
+    let trigger = r#", "cardinality": "many", "dataType": "binary""#;
+    let refused = 6;
+    let script = "status:503\n".repeat(refused) + "ok";
+    let fixture = Fixture::new(trigger, &script).await;
+    fixture.send(&["a", "b"]).await;
+    let host = fixture.start().await;
+    fixture.drained().await;
+    let mut refusals = std::collections::BTreeMap::<i64, u32>::new();
+    let mut alone = 0;
+    for (number, request) in fixture.requests().iter().enumerate() {
+        let counts = request.metadata("DeliveryCountArray");
+        assert!(counts.as_array().unwrap().iter().all(|count| *count == 1));
+        let messages = request.metadata("SequenceNumberArray");
+        for message in messages.as_array().unwrap() {
+            let count = refusals.entry(message.as_i64().unwrap()).or_default();
+            if *count >= 3 {
+                assert_eq!(request.batch_size(), 1);
+                alone += 1;
+            }
+            *count += u32::from(number < refused);
+        }
+    }
+    assert!(alone > 0, "no message was tried four times");
+    host.stop().await;
+}

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::fixture::{Fixture, Request, stats, until};
+use nightshift_bus::ReceiverOptions;
+
+use super::fixture::{Fixture, QUEUE, Request, connect, stats, until};
 
 const MANY: &str = r#", "cardinality": "many", "dataType": "binary""#;
 
@@ -197,5 +199,68 @@ async fn without_renewal_a_lock_ends_and_the_message_comes_again() {
     assert_eq!(requests[1].metadata("DeliveryCount"), 2);
     fixture.go();
     fixture.drained().await;
+    host.stop().await;
+}
+
+/// Has every message delivered and abandoned as often as messages are tried together.
+async fn fail_three_times(fixture: &Fixture, count: usize) {
+    let client = connect(&fixture.broker).await;
+    let options = ReceiverOptions::default();
+    let receiver = client.create_receiver(QUEUE, options).await.unwrap();
+    for _ in 0..3 {
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            let more = receiver.receive_messages(count - messages.len(), Duration::from_secs(20));
+            messages.extend(more.await.unwrap());
+        }
+        receiver.abandon_messages(&messages).await.unwrap();
+    }
+    client.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_worked_on_at_once_goes_back_untried() {
+    let fixture = Fixture::new(MANY, "wait").await;
+    let count = 8;
+    fixture.send(&["x"; 8]).await;
+    fail_three_times(&fixture, count).await;
+    let host = fixture.start().await;
+    // Each is tried alone now, in two places. The lock of none runs out while it waits for one.
+    fixture.requests_made(2).await;
+    until("the others to be back", || {
+        let counts = fixture.counts();
+        (counts.active, counts.locked) == (count - 2, 2)
+    })
+    .await;
+    fixture.go();
+    fixture.drained().await;
+    let requests = fixture.requests();
+    assert_eq!(requests.len(), count);
+    for request in &requests {
+        let counts = request.metadata("DeliveryCountArray");
+        assert_eq!(counts, serde_json::json!([4]));
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_lock_ended_while_it_waited_is_left_out_until_it_comes_again() {
+    let lock = Duration::from_secs(1);
+    let fixture = Fixture::with_queues("", "wait", |queue| queue.lock_duration(lock)).await;
+    fixture.host_json(
+        r#", "extensions": {"serviceBus": {"prefetchCount": 10, "maxConcurrentCalls": 1}}"#,
+    );
+    fixture.send(&["1", "2"]).await;
+    let host = fixture.start().await;
+    fixture.requests_made(1).await;
+    until("both to be fetched", || fixture.counts().locked == 2).await;
+    let begun = Instant::now();
+    until("the second lock to end", || begun.elapsed() > lock).await;
+    fixture.go();
+    fixture.drained().await;
+    let requests = fixture.requests();
+    assert_eq!(requests.len(), 2, "the second was worked on twice");
+    assert!(requests[1].metadata("DeliveryCount").as_u64() > Some(1));
+    assert_eq!(stats(&host).lost_settlements, 0);
     host.stop().await;
 }

@@ -363,6 +363,33 @@ async fn a_call_beyond_its_time_is_a_500_and_harms_no_other() {
     }
 }
 
+/// More than the buffers of a connection hold.
+const LARGE: usize = 64 * 1024 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_its_caller_does_not_read_ends_with_its_time() {
+    for switch in [FORWARD, PROXY] {
+        let fixture = one("", "file\nok").await.setting(switch, "true");
+        fixture.write("answer", &"x".repeat(LARGE));
+        fixture.host_json(
+            r#", "functionTimeout": "00:00:01",
+                "extensions": {"http": {"maxOutstandingRequests": 1}}"#,
+        );
+        let host = fixture.start().await;
+        let mut idler = connect(&host).await;
+        let request = b"GET /api/web HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        idler.write_all(request).await.unwrap();
+        until("the call to end", || stats(&host).failures == 1).await;
+        assert_eq!(stats(&host).running, 0);
+        assert_eq!(get(&host, "/api/web").await.status, 200, "{switch}");
+        let mut read = Vec::new();
+        // Cut off, with or without a reset.
+        let _ = idler.read_to_end(&mut read).await;
+        assert!(read.len() < LARGE);
+        host.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_beyond_the_limit_is_a_413_whether_its_length_is_said_or_not() {
     for forwards in ["false", "true"] {

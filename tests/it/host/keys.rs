@@ -124,6 +124,9 @@ async fn what_makes_no_sense_is_refused_and_needs_the_master_key() {
         ("PUT host/keys/a", r#"{"value": "a b"}"#, 400),
         ("PUT host/keys/a", r#"{"value": ""}"#, 400),
         ("DELETE host/keys/_a", "", 400),
+        ("PUT host/keys/_a", r#"{"value": "v"}"#, 400),
+        ("POST functions/one/keys/_master", "", 400),
+        ("PUT host/systemkeys/_a", r#"{"value": "v"}"#, 400),
     ] {
         assert_eq!(
             admin(&host, line, body).await.status,
@@ -151,6 +154,10 @@ async fn without_a_folder_there_are_no_keys_to_keep() {
 async fn keys_that_others_put_into_the_folder_are_found_and_lost_again() {
     let (fixture, host) = host().await;
     assert_eq!(call(&host, "one", "late").await, 401);
+    fixture.write("keys/host.function.late", "late\n");
+    becomes(&host, 200).await;
+    fixture.write("keys/host.function.late", "over\n");
+    becomes(&host, 401).await;
     fixture.write("keys/host.function.late", "late\n");
     becomes(&host, 200).await;
     std::fs::remove_file(fixture.path("keys/host.function.late")).unwrap();

@@ -1,14 +1,19 @@
 //! Start and stop, the broker away, the handler away.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use nightshift_broker::{Broker, BrokerConfig, QueueConfig};
 use nightshift_runtime::HostExit;
 use nightshift_time::SystemClock;
-use tokio::time::timeout;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use super::fixture::{Fixture, QUEUE, stats, until};
+use super::http_client::get;
 
 const MANY: &str = r#", "cardinality": "many", "dataType": "binary""#;
 
@@ -50,6 +55,71 @@ async fn a_stop_gives_up_a_call_that_never_ends_and_gives_its_message_back() {
     timeout(Duration::from_secs(30), host.stop()).await.unwrap();
     let counts = fixture.counts();
     assert_eq!((counts.active, counts.locked), (1, 0));
+}
+
+/// A way to `broker` on which nothing moves any more, either way, once it is told so.
+async fn freezing_relay(broker: SocketAddr, frozen: watch::Receiver<bool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut frozen = frozen.clone();
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(broker).await.unwrap();
+                let is_frozen = tokio::select! {
+                    _ = copy_bidirectional(&mut near, &mut far) => false,
+                    told = frozen.wait_for(|frozen| *frozen) => told.is_ok(),
+                };
+                if is_frozen {
+                    // Until the host closes it, which this end takes no notice of.
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_answers_no_more_holds_a_stop_up_for_five_seconds() {
+    let fixture = Fixture::new("", "ok")
+        .await
+        .setting("NIGHTSHIFT_HOST_SHUTDOWN_GRACE_SECONDS", "1")
+        .setting("NIGHTSHIFT_HOST_LISTEN", "127.0.0.1:0");
+    let (freeze, frozen) = watch::channel(false);
+    let broker = fixture.broker.local_addr();
+    let relay = freezing_relay(broker, frozen).await;
+    let direct = fixture.broker.connection_string();
+    let relayed = direct.replace(&broker.to_string(), &relay.to_string());
+    assert_ne!(direct, relayed);
+    let fixture = fixture.setting("AzureWebJobsBus", &relayed);
+    let host = fixture.start().await;
+    // So that there is a shared connection, too.
+    assert_eq!(get(&host, "/admin/host/backlog").await.status, 200);
+    let pid = host.handler_pid().unwrap();
+    freeze.send_replace(true);
+    let begun = Instant::now();
+    host.stop().await;
+    // The grace period and five seconds, and some for a busy machine.
+    assert!(begun.elapsed() < Duration::from_secs(9));
+    assert!(!is_alive(pid));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_dropped_leaves_nothing_behind() {
+    let fixture = Fixture::new("", "hang")
+        .await
+        .setting("NIGHTSHIFT_HOST_LISTEN", "127.0.0.1:0");
+    fixture.send(&["{}"]).await;
+    let host = fixture.start().await;
+    fixture.requests_made(1).await;
+    let (pid, address) = (host.handler_pid().unwrap(), host.http_address().unwrap());
+    drop(host);
+    until("the handler's end", || !is_running(pid)).await;
+    until("the end of the server", || {
+        std::net::TcpStream::connect(address).is_err()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

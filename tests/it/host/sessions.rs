@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use nightshift_bus::{Message, SessionReceiverOptions};
+use nightshift_bus::{
+    BusError, Message, ServiceBusClient, SessionReceiver, SessionReceiverOptions,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::fixture::{Fixture, QUEUE, Request, connect, stats, until};
 use super::http_client::get;
@@ -246,5 +250,111 @@ async fn the_backlog_counts_the_messages_of_all_sessions() {
     assert_eq!((backlog.status, &backlog.json()["total"]), (200, &4.into()));
     fixture.go();
     fixture.drained().await;
+    host.stop().await;
+}
+
+/// Accepts a session as soon as nobody has it.
+async fn accept(client: &ServiceBusClient, id: &str) -> SessionReceiver {
+    loop {
+        let options = SessionReceiverOptions::default();
+        match client.accept_session(QUEUE, id, options).await {
+            Err(BusError::SessionCannotBeLocked { .. }) => tokio::task::yield_now().await,
+            accepted => return accepted.unwrap(),
+        }
+    }
+}
+
+/// Has every message of a session delivered and abandoned as often as messages are tried together.
+async fn fail_three_times(fixture: &Fixture, id: &str, count: usize) {
+    let client = connect(&fixture.broker).await;
+    let session = accept(&client, id).await;
+    for _ in 0..3 {
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            let more = session.receive_messages(count - messages.len(), Duration::from_secs(20));
+            messages.extend(more.await.unwrap());
+        }
+        session.abandon_messages(&messages).await.unwrap();
+    }
+    session.close().await;
+    client.close().await;
+}
+
+/// A way to the broker that ends, for good, when the sender says so; and its connection string.
+async fn way_that_can_be_cut(fixture: &Fixture) -> (watch::Sender<bool>, String) {
+    let broker = fixture.broker.local_addr();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let way = listener.local_addr().unwrap();
+    let (cut, is_cut) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let mut is_cut = is_cut.clone();
+            tokio::spawn(async move {
+                let pass = async {
+                    let mut to = TcpStream::connect(broker).await?;
+                    tokio::io::copy_bidirectional(&mut from, &mut to).await
+                };
+                tokio::select! {
+                    _ = is_cut.wait_for(|is_cut| *is_cut) => {}
+                    _ = pass => {}
+                }
+            });
+        }
+    });
+    let text = fixture.broker.connection_string();
+    let text = text.replace(&broker.to_string(), &way.to_string());
+    assert!(text.contains(&way.to_string()), "{text}");
+    (cut, text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_session_that_is_lost_in_mid_batch_nothing_more_is_begun() {
+    let fixture = fixture(MANY, "wait").await;
+    let (cut, way) = way_that_can_be_cut(&fixture).await;
+    let fixture = fixture.setting("AzureWebJobsBus", &way);
+    send(&fixture, &["a1", "a2", "a3"]).await;
+    // Each is tried alone, one after the other.
+    fail_three_times(&fixture, "a", 3).await;
+    let host = fixture.start().await;
+    fixture.requests_made(1).await;
+    cut.send(true).unwrap();
+    let client = connect(&fixture.broker).await;
+    let thief = accept(&client, "a").await;
+    fixture.go();
+    until("the first to be finished in vain", || {
+        stats(&host).lost_settlements > 0
+    })
+    .await;
+    host.stop().await;
+    assert_eq!(all_bodies(&fixture), ["a1"]);
+    // Whoever has the session now goes on in its order.
+    for name in ["a1", "a2", "a3"] {
+        let next = thief.receive_messages(1, Duration::from_secs(20)).await;
+        let next = next.unwrap().remove(0);
+        assert_eq!(next.message.body, name.as_bytes());
+        thief.complete_message(&next).await.unwrap();
+    }
+    client.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_ends_in_mid_batch() {
+    let fixture = fixture(MANY, "ok").await;
+    // Without renewal a turn is one call.
+    options(
+        &fixture,
+        r#""maxConcurrentSessions": 1, "maxAutoLockRenewalDuration": "00:00:00""#,
+    );
+    send(&fixture, &["a1", "a2", "b1"]).await;
+    fail_three_times(&fixture, "a", 2).await;
+    fail_three_times(&fixture, "b", 1).await;
+    let host = fixture.start().await;
+    fixture.drained().await;
+    let all = all_bodies(&fixture);
+    assert_eq!(of_session(&all, "a"), ["a1", "a2"]);
+    assert_eq!(all[1], "b1", "{all:?}");
+    let last = fixture.requests()[2].metadata("DeliveryCountArray");
+    assert_eq!(last, serde_json::json!([4]), "an untried delivery counted");
+    assert_eq!(stats(&host).lost_settlements, 0);
     host.stop().await;
 }

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use nightshift_time::SystemClock;
+
 use super::fixture::{Fixture, Request, until};
 use super::http_client::ask;
 
@@ -233,4 +236,29 @@ async fn of_three_hosts_that_are_killed_in_turn_each_tick_has_one() {
     let all = seconds.len();
     seconds.dedup();
     assert_eq!(seconds.len(), all, "{seconds:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_monitored_run_that_is_killed_is_repeated_by_the_next_host() {
+    let fixture = one("00:01:00", "").await;
+    fixture.script("wait\nok");
+    // As if another host had run it most of a minute ago.
+    let spelt = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let next = SystemClock::shared().now() + TimeDelta::seconds(5);
+    let (last, next) = (spelt(next - TimeDelta::minutes(1)), spelt(next));
+    let status = format!(r#"{{"Last": "{last}", "Next": "{next}", "LastUpdated": "{last}"}}"#);
+    fixture.write(STATUS, &status);
+    let mut hosts = vec![fixture.start_process()];
+    fixture.requests_made(1).await;
+    hosts.push(fixture.start_process());
+    hosts[0].kill().unwrap();
+    hosts[0].wait().unwrap();
+    let requests = fixture.requests_made(2).await;
+    hosts[1].kill().unwrap();
+    hosts[1].wait().unwrap();
+    let due = |request: &Request| request.header("x-nightshift-due").map(str::to_owned);
+    assert_eq!(due(&requests[0]), Some(next.clone()));
+    assert_eq!(due(&requests[1]), Some(next));
+    assert_eq!(tick(&requests[0])["IsPastDue"], false);
+    assert_eq!(tick(&requests[1])["IsPastDue"], true);
 }

@@ -41,6 +41,8 @@ use lookup::Lookup;
 pub(crate) use settings::HostSettings;
 pub use settings::Mode;
 
+use crate::http::DEFAULT_LISTEN;
+
 /// The smallest valid file.
 const DEFAULT_HOST_JSON: &str = r#"{"version": "2.0"}"#;
 
@@ -69,6 +71,8 @@ impl std::error::Error for HostProblems {}
 pub struct HostConfig {
     pub(crate) app_root: PathBuf,
     pub(crate) settings: HostSettings,
+    /// Where HTTP functions answer, unless the settings say so.
+    pub(crate) web_address: SocketAddr,
     pub(crate) function_timeout: FunctionTimeout,
     pub(crate) service_bus: ServiceBusOptions,
     pub(crate) http: HttpOptions,
@@ -92,8 +96,7 @@ impl HostConfig {
     pub fn load(app_root: &Path, source: &dyn Source) -> Result<Self, HostProblems> {
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let source = Layered::read(app_root, source, &mut problems, &mut warnings);
-        let mut settings = settings::read(app_root, &source, &mut problems);
-        settings.listen = settings.listen.or(source.listen);
+        let settings = settings::read(app_root, &source, &mut problems);
         let lookup = Lookup::new(&source);
         let Some(host_json) = read_host_json(app_root, &lookup, &mut problems) else {
             // The functions' own problems can be told all the same.
@@ -102,6 +105,13 @@ impl HostConfig {
             }
             return Err(HostProblems(problems));
         };
+        if !host_json.log_levels.is_empty() {
+            warnings.push(format!(
+                "{}: logging.logLevel: is not applied by this host; NIGHTSHIFT_LOG says what is \
+                 logged",
+                app_root.join("host.json").display()
+            ));
+        }
         let functions =
             function::read_all(app_root, &host_json, &lookup, &mut problems, &mut warnings);
         let keys = Keys::read(settings.keys_folder.as_deref(), &mut problems);
@@ -124,6 +134,7 @@ impl HostConfig {
         Ok(Self {
             app_root: app_root.to_path_buf(),
             settings,
+            web_address: source.listen.unwrap_or(DEFAULT_LISTEN),
             function_timeout: host_json.function_timeout,
             service_bus: host_json.service_bus,
             http: host_json.http,
@@ -142,13 +153,13 @@ impl HostConfig {
         self.functions.iter().map(Function::name).collect()
     }
 
-    /// Where requests are answered: where the settings say, or, with an HTTP function, on the port
-    /// of the Functions tools on this machine.
+    /// Where requests are answered: where the settings say, or, with an HTTP function, where
+    /// `local.settings.json` does, or on the port of the Functions tools on this machine.
     pub(crate) fn listen_address(&self) -> Option<SocketAddr> {
         let mut functions = self.functions.iter();
         let is_web = functions.any(|function| matches!(function, Function::Http(_)));
         let listen = self.settings.listen;
-        listen.or_else(|| is_web.then_some(crate::http::DEFAULT_LISTEN))
+        listen.or_else(|| is_web.then_some(self.web_address))
     }
 
     /// How the host behaves around the wire.

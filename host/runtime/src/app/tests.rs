@@ -200,7 +200,13 @@ fn requests_are_answered_where_the_settings_say_or_if_a_function_needs_it() {
         ("handler", "#!"),
         ("web/function.json", web),
     ]);
-    let without = app(&[("host.json", HOST_JSON)]);
+    let without = app(&[
+        ("host.json", HOST_JSON),
+        (
+            "local.settings.json",
+            r#"{"Host": {"LocalHttpPort": 7072}}"#,
+        ),
+    ]);
     let address = |root: &TempDir, settings: &[(&str, &str)]| {
         let config = load(root, settings).unwrap();
         config.listen_address().map(|address| address.to_string())
@@ -463,4 +469,13 @@ fn routes_of_the_handler_are_functions_without_files() {
       APP/host.json (customHandler.http.routes[4]): must not begin with "admin", which is the host's own
       APP/host.json (customHandler.http.routes[6]): GET api/Same is the route of the function http-handler6, too
     "#);
+}
+
+#[test]
+fn log_levels_that_are_not_applied_are_told() {
+    let host_json = r#"{"version": "2.0", "logging": {"logLevel": {"default": "Debug"}}}"#;
+    let root = app(&[("host.json", host_json)]);
+    let warnings = load(&root, &[]).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("logging.logLevel: is not applied"));
 }

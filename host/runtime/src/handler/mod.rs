@@ -23,9 +23,9 @@ use std::time::Duration;
 use nightshift_telemetry::causes;
 use nix::sys::signal::Signal;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use client::{
     AGENT, Answer, BoxError, CallError, HOST_VERSION, HandlerClient, RequestBody, Taking,
@@ -97,8 +97,11 @@ impl HandlerWatch {
 pub(crate) struct Handler {
     watch: HandlerWatch,
     stop: CancellationToken,
+    /// Ends the patience with a process that is being stopped.
+    hurry: CancellationToken,
     overdue: CancellationToken,
-    task: JoinHandle<()>,
+    /// Whose end is the process's, too, however it comes.
+    task: AbortOnDropHandle<()>,
 }
 
 impl Handler {
@@ -111,6 +114,7 @@ impl Handler {
         let (sender, state) = watch::channel(HandlerState::Starting);
         let starts = Arc::new(AtomicU64::new(0));
         let stop = CancellationToken::new();
+        let hurry = CancellationToken::new();
         let overdue = CancellationToken::new();
         let supervisor = Supervisor {
             spawner: Spawner::start()?,
@@ -120,12 +124,14 @@ impl Handler {
             state: sender,
             starts: Arc::clone(&starts),
             stop: stop.clone(),
+            hurry: hurry.clone(),
             overdue: overdue.clone(),
         };
-        let task = tokio::spawn(supervisor.run());
+        let task = AbortOnDropHandle::new(tokio::spawn(supervisor.run()));
         Ok(Self {
             watch: HandlerWatch { state, starts },
             stop,
+            hurry,
             overdue,
             task,
         })
@@ -145,11 +151,14 @@ impl Handler {
         self.watch.clone()
     }
 
-    /// Stops the process and waits for its end.
-    pub(crate) async fn stop(self) {
+    /// Stops the process and waits for its end; at `end` it is killed.
+    pub(crate) async fn stop(mut self, end: Instant) {
         self.stop.cancel();
         // A panic in the task has been printed; the process was killed when it was dropped.
-        let _ = self.task.await;
+        if timeout_at(end, &mut self.task).await.is_err() {
+            self.hurry.cancel();
+            let _ = self.task.await;
+        }
     }
 }
 
@@ -161,6 +170,7 @@ struct Supervisor {
     state: watch::Sender<HandlerState>,
     starts: Arc<AtomicU64>,
     stop: CancellationToken,
+    hurry: CancellationToken,
     overdue: CancellationToken,
 }
 
@@ -359,10 +369,14 @@ impl Supervisor {
     async fn end(&self, mut process: HandlerProcess) {
         if self.config.settings.mode == Mode::Default {
             process.signal(Signal::SIGTERM);
-            if timeout(TERMINATION_GRACE, process.wait()).await.is_err() {
-                tracing::warn!(
-                    "the handler did not end within {TERMINATION_GRACE:?} of SIGTERM; it is killed"
-                );
+            let mut has_ended = false;
+            tokio::select! {
+                _ = process.wait() => has_ended = true,
+                () = sleep(TERMINATION_GRACE) => {}
+                () = self.hurry.cancelled() => {}
+            }
+            if !has_ended {
+                tracing::warn!("the handler did not end after SIGTERM in time; it is killed");
             }
         }
         end_now(process).await;

@@ -142,11 +142,19 @@ impl HandlerProcess {
     /// returns the last lines of the standard error.
     pub(super) async fn clean_up(mut self) -> String {
         self.signal(Signal::SIGKILL);
+        // Nobody of the group is left once that has arrived.
+        self.is_gone = true;
         for output in &mut self.outputs {
             let _ = tokio::time::timeout(OUTPUT_PATIENCE, &mut *output).await;
             output.abort();
         }
         self.stderr.text()
+    }
+}
+
+impl Drop for HandlerProcess {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
     }
 }
 

@@ -125,7 +125,7 @@ async fn a_handler_that_crashes_is_started_again_and_one_that_is_stopped_is_gone
     assert!(!is_alive(first.pid) && is_alive(second.pid));
     let starts = fs::read_to_string(running.file("starts")).unwrap();
     assert_eq!(starts.lines().last().unwrap(), second.port.to_string());
-    running.handler.stop().await;
+    running.handler.stop(Instant::now() + PATIENCE).await;
     assert!(!is_alive(second.pid));
 }
 
@@ -135,7 +135,7 @@ async fn an_exit_with_code_0_is_a_crash_by_default() {
     let first = running.ready().await;
     assert!(running.post(&first).await.is_err());
     running.ready_again(&first).await;
-    running.handler.stop().await;
+    running.handler.stop(Instant::now() + PATIENCE).await;
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn an_exit_with_code_0_is_final_in_strict_mode() {
     assert!(running.post(&first).await.is_err());
     assert_eq!(running.ready().await.pid, first.pid);
     assert_eq!(running.handler.watch().restarts(), 0);
-    running.handler.stop().await;
+    running.handler.stop(Instant::now() + PATIENCE).await;
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn code_200_asks_for_a_restart() {
         assert!(running.post(&handler).await.is_err());
         handler = running.ready_again(&handler).await;
     }
-    running.handler.stop().await;
+    running.handler.stop(Instant::now() + PATIENCE).await;
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ open('child', 'w').write(str(child.pid))
         .parse()
         .unwrap();
     assert!(is_alive(child));
-    running.handler.stop().await;
+    running.handler.stop(Instant::now() + PATIENCE).await;
     assert!(!is_alive(handler.pid));
     // Its parent is gone, so init reaps it in its own time: gone or a zombie.
     let is_running = |pid: u32| {
@@ -233,7 +233,7 @@ async fn a_call_that_took_too_long_kills_the_handler_when_asked() {
     first.kill.cancel();
     let second = running.ready_again(&first).await;
     assert!(!is_alive(first.pid) && is_alive(second.pid));
-    running.handler.stop().await;
+    running.handler.stop(Instant::now() + PATIENCE).await;
 }
 
 #[tokio::test]
@@ -247,5 +247,50 @@ async fn an_answer_above_the_limit_is_refused() {
         error.to_string(),
         "the handler's answer is longer than 100 bytes"
     );
-    running.handler.stop().await;
+    running.handler.stop(Instant::now() + PATIENCE).await;
+}
+
+/// A server that SIGTERM does not end.
+fn stubborn() -> String {
+    server("pass").replace(
+        "open('starts'",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen('starts'",
+    )
+}
+
+#[tokio::test]
+async fn a_handler_that_does_not_end_in_time_is_killed() {
+    let running = Running::start(&stubborn(), "default");
+    let pid = running.ready().await.pid;
+    let begun = Instant::now();
+    running.handler.stop(begun).await;
+    assert!(!is_alive(pid) && begun.elapsed() < TERMINATION_GRACE);
+}
+
+#[tokio::test]
+async fn a_handler_that_is_dropped_kills_its_process_and_what_that_started() {
+    let more = "import subprocess; child = subprocess.Popen(['sleep', 'infinity']); \
+                open('child', 'w').write(str(child.pid))\nopen('starts'";
+    let running = Running::start(&stubborn().replace("open('starts'", more), "default");
+    let pid = running.ready().await.pid;
+    let child = fs::read_to_string(running.file("child")).unwrap();
+    let Running { root, handler, .. } = running;
+    drop(handler);
+    let child = child.parse().unwrap();
+    timeout(PATIENCE, async {
+        while is_running(pid) || is_running(child) {
+            sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .expect("both end");
+    drop(root);
+}
+
+/// Whether the process exists and is no zombie: whoever inherits an orphan reaps it in its own
+/// time.
+fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    state.is_some_and(|state| !state.starts_with('Z'))
 }

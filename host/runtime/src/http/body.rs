@@ -11,12 +11,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Response, StatusCode};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::guard::Refusal;
-use super::run::Run;
-use crate::call::BodyTooLong;
+use crate::call::{BodyTooLong, BodyTooSlow};
 use crate::handler::BoxError;
 
 /// What an answer carries.
@@ -61,13 +59,41 @@ pub(super) async fn read(mut body: Incoming, most: u64) -> Result<Bytes, Refusal
     }
 }
 
+/// When something moved last.
+#[derive(Debug, Clone)]
+pub(super) struct Movement(watch::Sender<Instant>);
+
+impl Movement {
+    /// It begins now.
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(Instant::now()))
+    }
+
+    /// Something has moved.
+    pub(super) fn moved(&self) {
+        self.0.send_replace(Instant::now());
+    }
+
+    /// Waits until nothing has moved for as long as `patience`.
+    pub(super) async fn stands_still(&self, patience: Duration) {
+        let mut moved = self.0.subscribe();
+        loop {
+            let due = *moved.borrow_and_update() + patience;
+            tokio::select! {
+                () = sleep_until(due) => return,
+                // The sender is held here, so it is there.
+                _ = moved.changed() => {}
+            }
+        }
+    }
+}
+
 /// A request's body that is passed on as it comes. It can be taken up again by another try as long
 /// as nothing of it was read.
 #[derive(Debug, Clone)]
 pub(super) struct SharedBody {
     inner: Arc<Mutex<Incoming>>,
-    /// When the last of it came.
-    moved: watch::Sender<Instant>,
+    movement: Movement,
     hint: (u64, Option<u64>),
     left: u64,
 }
@@ -78,22 +104,14 @@ impl SharedBody {
         Self {
             hint: (hint.lower(), hint.upper()),
             inner: Arc::new(Mutex::new(inner)),
-            moved: watch::Sender::new(Instant::now()),
+            movement: Movement::new(),
             left: most,
         }
     }
 
-    /// Waits until nothing of the body has come for as long as `patience`.
+    /// Waits until nothing of the body has come for as long as `patience`, whoever's fault it is.
     pub(super) async fn stands_still(&self, patience: Duration) {
-        let mut moved = self.moved.subscribe();
-        loop {
-            let due = *moved.borrow_and_update() + patience;
-            tokio::select! {
-                () = sleep_until(due) => return,
-                // This body holds the sender, so it is there.
-                _ = moved.changed() => {}
-            }
-        }
+        self.movement.stands_still(patience).await;
     }
 }
 
@@ -119,7 +137,7 @@ impl Body for SharedBody {
         match self.left.checked_sub(length) {
             Some(left) => {
                 self.left = left;
-                self.moved.send_replace(Instant::now());
+                self.movement.moved();
                 Poll::Ready(Some(Ok(frame)))
             }
             None => Poll::Ready(Some(Err(BodyTooLong.into()))),
@@ -138,75 +156,27 @@ impl Body for SharedBody {
     }
 }
 
-/// An answer's body that is passed on as it comes, and whose end is the end of the run.
+/// A request's body that breaks off when its caller lets the handler wait for more of it. While the
+/// handler does not ask for more, no time counts.
 #[derive(Debug)]
-pub(super) struct StreamedBody {
-    inner: Incoming,
-    run: Option<Run>,
-    limits: Limits,
+pub(super) struct PromptBody {
+    inner: SharedBody,
+    patience: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-/// How long an answer may take.
-#[derive(Debug)]
-pub(super) struct Limits {
-    /// When the run is given up.
-    pub(super) deadline: Option<Instant>,
-    /// How long the body may stand still.
-    pub(super) idle: Option<Duration>,
-    /// Kills the handler if it has not kept the deadline (strict mode).
-    pub(super) kill: Option<CancellationToken>,
-}
-
-/// An answer that came too slowly.
-#[derive(Debug, thiserror::Error)]
-#[error("the handler's answer did not end in time")]
-struct TooSlow;
-
-impl Limits {
-    fn punish(&self) {
-        let is_over = self
-            .deadline
-            .is_some_and(|deadline| deadline <= Instant::now());
-        if let Some(kill) = self.kill.as_ref().filter(|_| is_over) {
-            kill.cancel();
-        }
-    }
-}
-
-impl StreamedBody {
-    pub(super) fn new(inner: Incoming, run: Run, limits: Limits) -> Self {
-        let mut body = Self {
+impl PromptBody {
+    /// With the patience for every body.
+    pub(super) fn new(inner: SharedBody) -> Self {
+        Self {
             inner,
-            run: Some(run),
-            limits,
+            patience: BODY_PATIENCE,
             alarm: None,
-        };
-        body.set_alarm();
-        if body.inner.is_end_stream() {
-            body.finish(false);
-        }
-        body
-    }
-
-    fn set_alarm(&mut self) {
-        let idle = self.limits.idle.map(|idle| Instant::now() + idle);
-        let next = [self.limits.deadline, idle].into_iter().flatten().min();
-        match (&mut self.alarm, next) {
-            (Some(alarm), Some(next)) => alarm.as_mut().reset(next),
-            (alarm, Some(next)) => *alarm = Some(Box::pin(sleep_until(next))),
-            (_, None) => {}
-        }
-    }
-
-    fn finish(&mut self, is_failure: bool) {
-        if let Some(run) = self.run.take() {
-            run.end(is_failure);
         }
     }
 }
 
-impl Body for StreamedBody {
+impl Body for PromptBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -214,37 +184,14 @@ impl Body for StreamedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match Pin::new(&mut self.inner).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                if self.limits.idle.is_some() {
-                    self.set_alarm();
-                }
-                if self.inner.is_end_stream() {
-                    self.finish(false);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.finish(true);
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Poll::Ready(None) => {
-                self.finish(false);
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                let is_late = self
-                    .alarm
-                    .as_mut()
-                    .is_some_and(|alarm| alarm.as_mut().poll(context).is_ready());
-                if is_late {
-                    self.limits.punish();
-                    self.finish(true);
-                    return Poll::Ready(Some(Err(TooSlow.into())));
-                }
-                Poll::Pending
-            }
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            self.alarm = None;
+            return Poll::Ready(frame);
         }
+        let patience = self.patience;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(alarm.as_mut().poll(context));
+        Poll::Ready(Some(Err(BodyTooSlow(patience).into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -22,9 +22,11 @@ use nightshift_bindings::host_json::{FunctionTimeout, HttpMode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, sleep};
 
-use super::body::{Limits, ReplyBody, SharedBody, StreamedBody, read, reply};
+use super::Connection;
+use super::body::{PromptBody, ReplyBody, SharedBody, read, reply};
 use super::guard::{Asked, Refusal};
 use super::run::Run;
+use super::streamed::{Limits, StreamedBody};
 use crate::app::Mode;
 use crate::call::{Caller, Failure, INVOCATION_ID, insert};
 use crate::handler::{AGENT, CallError, HOST_VERSION, ReadyHandler, RequestBody, read_answer};
@@ -59,7 +61,7 @@ pub(super) struct Forwarding<'a> {
     pub(super) mode: HttpMode,
     pub(super) parts: &'a Parts,
     pub(super) asked: &'a Asked,
-    pub(super) peer: Option<std::net::SocketAddr>,
+    pub(super) connection: &'a Connection,
 }
 
 /// A body that can be sent more than once, as long as nothing was read.
@@ -123,11 +125,12 @@ impl Forwarding<'_> {
                 let is_strict = self.caller.mode() == Mode::Strict;
                 let limits = Limits {
                     deadline: match self.caller.config.function_timeout {
-                        FunctionTimeout::After(limit) => Some(begun + limit),
+                        FunctionTimeout::After(limit) => Some((begun + limit, limit)),
                         FunctionTimeout::Unlimited => None,
                     },
                     idle: (self.mode == HttpMode::Proxy).then_some(PROXY_PATIENCE),
                     kill: is_strict.then(|| handler.kill.clone()),
+                    cut: self.connection.cut.clone(),
                 };
                 let body = StreamedBody::new(stream, run, limits);
                 let mut response = Response::new(body.boxed_unsync());
@@ -163,23 +166,11 @@ impl Forwarding<'_> {
         } else {
             1
         };
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..tries {
-            match self
-                .caller
-                .client
-                .send(self.request(handler, payload, run)?)
-                .await
-            {
-                Err(CallError::Send(error)) if error.is_connect() => sleep(pause).await,
-                other => return other,
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-        self.caller
-            .client
-            .send(self.request(handler, payload, run)?)
-            .await
+        let client = &self.caller.client;
+        persist(tries, || async {
+            client.send(self.request(handler, payload, run)?).await
+        })
+        .await
     }
 
     fn request(
@@ -192,7 +183,9 @@ impl Forwarding<'_> {
             Payload::Whole(bytes) => Full::new(bytes.clone())
                 .map_err(|never| match never {})
                 .boxed_unsync(),
-            Payload::Streamed(body) => body.clone().boxed_unsync(),
+            // A proxied one has a limit of its own, see `stands_still`.
+            Payload::Streamed(body) if self.mode == HttpMode::Proxy => body.clone().boxed_unsync(),
+            Payload::Streamed(body) => PromptBody::new(body.clone()).boxed_unsync(),
         };
         let mut request = Request::builder()
             .method(self.parts.method.clone())
@@ -275,11 +268,25 @@ impl Forwarding<'_> {
             HeaderName::from_static("x-forwarded-proto"),
             "http",
         );
-        if let Some(peer) = self.peer {
-            let peer = peer.ip().to_string();
-            insert(headers, HeaderName::from_static("x-forwarded-for"), &peer);
-        }
+        let peer = self.connection.peer.ip().to_string();
+        insert(headers, HeaderName::from_static("x-forwarded-for"), &peer);
     }
+}
+
+/// Sends again while the connection is refused, `tries` times in all, with growing pauses.
+async fn persist<T, F>(tries: u32, send: impl Fn() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..tries {
+        match send().await {
+            Err(CallError::Send(error)) if error.is_connect() => sleep(pause).await,
+            other => return other,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    send().await
 }
 
 /// The headers that travel on: not those about the connection, nor what `Connection` names; the
@@ -300,4 +307,31 @@ fn relayed(headers: &HeaderMap, drops_length: bool) -> HeaderMap {
         relayed.append(name.clone(), value.clone());
     }
     relayed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::handler::HandlerClient;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_connection_is_tried_ten_times_with_growing_pauses() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let (client, tries) = (HandlerClient::new(), RefCell::new(Vec::new()));
+        let refused = persist(PROXY_TRIES, || {
+            tries.borrow_mut().push(Instant::now());
+            client.probe(port)
+        });
+        assert!(matches!(refused.await, Err(CallError::Send(_))));
+        let tries = tries.into_inner();
+        let pauses: Vec<u128> = tries
+            .windows(2)
+            .map(|two| (two[1] - two[0]).as_millis() / 10 * 10)
+            .collect();
+        assert_eq!(pauses, [50, 100, 200, 250, 250, 250, 250, 250, 250]);
+    }
 }

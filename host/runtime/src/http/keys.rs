@@ -84,12 +84,19 @@ impl Service {
                 "a key's name has letters, digits, -, _ and . (not first) only",
             ));
         }
+        let is_own = name.as_deref().is_some_and(|name| name.starts_with('_'));
+        let sets = matches!(*request.method(), Method::POST | Method::PUT);
+        if is_own && sets && path.scope != KeyScope::Master {
+            return Err(bad(
+                "only the system's own keys have names that begin with _",
+            ));
+        }
         let task = match (request.method().clone(), name) {
             (Method::GET | Method::HEAD, None) => Task::List,
             (Method::GET | Method::HEAD, Some(name)) => Task::Get(name),
             (Method::POST, Some(name)) => Task::Put(name, generate_key()),
             (Method::PUT, Some(name)) => Task::Put(name, value_of(request).await?),
-            (Method::DELETE, Some(name)) if name.starts_with('_') => {
+            (Method::DELETE, Some(_)) if is_own => {
                 return Err(bad("a system's own key cannot be removed"));
             }
             (Method::DELETE, Some(name)) => Task::Remove(name),

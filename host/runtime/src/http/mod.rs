@@ -3,7 +3,7 @@
 //! One listener, HTTP/1.1, a task for each connection. What a hostile or broken client can do is
 //! bounded here and in `guard`: connections are counted, headers have a size and a time limit, a
 //! request whose framing two servers could read differently is refused before anything looks at
-//! its path. A connection that the client closes takes its call along (in strict mode the call
+//! its path, and a client that does not read what it asked for is cut off. A connection that the client closes takes its call along (in strict mode the call
 //! goes on, as in the real host).
 
 mod access;
@@ -15,8 +15,10 @@ mod guard;
 mod keys;
 mod metrics;
 mod pages;
+mod patience;
 mod run;
 mod service;
+mod streamed;
 mod throttle;
 
 use std::io;
@@ -33,6 +35,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use patience::{Patient, WRITE_PATIENCE};
 pub(crate) use service::{HttpTarget, Service};
 
 /// Where the host listens when nothing says otherwise: the port of the Functions tools.
@@ -50,6 +53,14 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long to wait after `accept` has failed for want of something, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The connection on which a request came.
+#[derive(Debug, Clone)]
+struct Connection {
+    peer: SocketAddr,
+    /// Ends it at once, whatever is under way on it.
+    cut: CancellationToken,
+}
 
 /// A server that has its port.
 #[derive(Debug)]
@@ -126,16 +137,22 @@ async fn serve(
     stop: CancellationToken,
     cancel: CancellationToken,
 ) {
-    let answer = service_fn(move |request| Arc::clone(&service).answer(request, peer));
+    let cut = CancellationToken::new();
+    let from = Connection {
+        peer,
+        cut: cut.clone(),
+    };
+    let answer = service_fn(move |request| Arc::clone(&service).answer(request, from.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), answer);
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_PATIENCE)), answer);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = stop.cancelled() => None,
+        () = cut.cancelled() => return,
     };
     let ended = if let Some(ended) = ended {
         ended
@@ -144,6 +161,7 @@ async fn serve(
         tokio::select! {
             ended = connection.as_mut() => ended,
             () = cancel.cancelled() => return,
+            () = cut.cancelled() => return,
         }
     };
     if let Err(error) = ended {

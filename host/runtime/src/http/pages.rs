@@ -1,14 +1,15 @@
 //! The host's own pages: `/admin/…`, `/healthz/…`, `/metrics`.
 //!
-//! The admin pages are the real host's, and `backlog`; they need the master key, but for `ping`. Health pages are
-//! for whatever watches the process and are open.
+//! The admin pages are the real host's, and `backlog`; they need the master key, but for `ping`.
+//! Health pages are for whatever watches the process and are open.
 
+use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use nightshift_bindings::function_json::AuthLevel;
 use nightshift_telemetry::causes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::body::{ReplyBody, read, reply};
@@ -16,7 +17,7 @@ use super::guard::{Asked, Refusal};
 use super::keys::KeysPath;
 use super::metrics;
 use super::service::Service;
-use crate::app::Function;
+use crate::app::{Function, ServiceBusFunction};
 use crate::handler::HOST_VERSION;
 use crate::listener::{ByHand, backlog};
 use crate::timer::Timer;
@@ -170,32 +171,46 @@ impl Service {
         }
     }
 
-    /// What waits, as KEDA's metrics-api scaler can read it.
+    /// What waits, as KEDA's metrics-api scaler can read it. A function that cannot be counted is
+    /// left out and named; when that is every one, there is no answer.
     async fn backlog(&self) -> Response<ReplyBody> {
-        let (mut total, mut each) = (0_u64, serde_json::Map::new());
-        for function in &self.caller.config.functions {
-            let Function::ServiceBus(function) = function else {
-                continue;
-            };
-            match backlog::count(&self.caller.bus, function).await {
-                Ok(count) => {
+        let functions = &self.caller.config.functions;
+        let counts = join_all(functions.iter().filter_map(|function| match function {
+            Function::ServiceBus(function) => Some(self.count(function)),
+            Function::Http(_) | Function::Timer(_) => None,
+        }));
+        let (mut total, mut each, mut failed) = (0_u64, Map::new(), Vec::new());
+        for (name, count) in counts.await {
+            match count {
+                Some(count) => {
                     total += u64::from(count);
-                    each.insert(function.name.clone(), count.into());
+                    each.insert(name.to_owned(), count.into());
                 }
-                Err(error) => {
-                    tracing::warn!(
-                        function.name = %function.name,
-                        error = causes(&error),
-                        "the backlog cannot be told"
-                    );
-                    return reply(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        "the broker cannot be asked",
-                    );
-                }
+                None => failed.push(name),
             }
         }
-        json_page(&json!({"total": total, "functions": each, "counts_up_to": backlog::MOST}))
+        if each.is_empty() && !failed.is_empty() {
+            let what = "the broker cannot be asked";
+            return reply(StatusCode::SERVICE_UNAVAILABLE, what);
+        }
+        json_page(&json!({
+            "total": total,
+            "functions": each,
+            "failed": failed,
+            "counts_up_to": backlog::MOST,
+        }))
+    }
+
+    async fn count<'a>(&self, function: &'a ServiceBusFunction) -> (&'a str, Option<u32>) {
+        let counted = backlog::count(&self.caller.bus, function).await;
+        let counted = counted.inspect_err(|error| {
+            tracing::warn!(
+                function.name = %function.name,
+                error = causes(error),
+                "the backlog cannot be told"
+            );
+        });
+        (&function.name, counted.ok())
     }
 
     fn status(&self) -> Value {

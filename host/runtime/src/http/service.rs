@@ -12,6 +12,7 @@ use nightshift_bindings::host_json::HttpMode;
 use nightshift_bindings::route::RouteValues;
 use tokio_util::sync::CancellationToken;
 
+use super::Connection;
 use super::access::Access;
 use super::body::{ReplyBody, reply};
 use super::envelope::{self, EnvelopeRequest};
@@ -20,7 +21,7 @@ use super::guard::{Asked, Refusal, check};
 use super::run::Run;
 use super::throttle::Throttle;
 use crate::app::{HttpFunction, Key, Mode};
-use crate::call::{Caller, Failure};
+use crate::call::{BodyTooLong, BodyTooSlow, Caller, Failure};
 use crate::monitor::Monitor;
 use crate::stats::Counters;
 
@@ -84,7 +85,7 @@ impl Service {
     pub(super) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        connection: Connection,
     ) -> Result<Response<ReplyBody>, Infallible> {
         let asked = match check(&request) {
             Ok(asked) => asked,
@@ -93,10 +94,8 @@ impl Service {
         // The parser drops a length that a chunked request names, too, and does not say so. What is
         // behind such a request must not be taken for another one, so it is the last.
         let is_last = request.headers().contains_key(TRANSFER_ENCODING);
-        let mut response = match Arc::clone(&self).route(request, asked, peer).await {
-            Ok(response) => response,
-            Err(refusal) => refusal.response(),
-        };
+        let routed = Arc::clone(&self).route(request, asked, connection).await;
+        let mut response = routed.unwrap_or_else(Refusal::response);
         if is_last {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
@@ -108,7 +107,7 @@ impl Service {
         self: Arc<Self>,
         request: Request<Incoming>,
         asked: Asked,
-        peer: SocketAddr,
+        connection: Connection,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let request = match self.page(request, &asked).await? {
             Ok(response) => return Ok(response),
@@ -136,7 +135,7 @@ impl Service {
             params,
             asked,
             key,
-            peer,
+            connection,
         };
         let custom_headers = self.custom_headers.clone();
         let is_proxied = visit.target.function.mode == HttpMode::Proxy;
@@ -174,7 +173,7 @@ impl Service {
                 mode: function.mode,
                 parts: &parts,
                 asked: &visit.asked,
-                peer: Some(visit.peer),
+                connection: &visit.connection,
             };
             let payload = match forwarding.payload(body).await {
                 Ok(payload) => payload,
@@ -231,7 +230,7 @@ struct Visit {
     params: RouteValues,
     asked: Asked,
     key: Option<Arc<Key>>,
-    peer: SocketAddr,
+    connection: Connection,
 }
 
 fn refuse(refusal: Refusal, run: Run) -> Refusal {
@@ -242,7 +241,8 @@ fn refuse(refusal: Refusal, run: Run) -> Refusal {
 fn fail(failure: &Failure, run: Run) -> Response<ReplyBody> {
     let status = match failure {
         Failure::NotReady => StatusCode::SERVICE_UNAVAILABLE,
-        failure if failure.is_too_long_a_request() => StatusCode::PAYLOAD_TOO_LARGE,
+        failure if failure.is_from::<BodyTooLong>() => StatusCode::PAYLOAD_TOO_LARGE,
+        failure if failure.is_from::<BodyTooSlow>() => StatusCode::REQUEST_TIMEOUT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     run.fail(failure);

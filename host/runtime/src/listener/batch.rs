@@ -23,6 +23,8 @@ pub(super) struct BatchLimits {
     max_wait: Duration,
     budget_bytes: usize,
     usual_bytes: usize,
+    /// How many messages are asked for at most, since more could not be worked on at once.
+    ceiling: usize,
 }
 
 impl BatchLimits {
@@ -34,12 +36,24 @@ impl BatchLimits {
             max_wait: options.max_batch_wait_time,
             budget_bytes,
             usual_bytes: FIRST_GUESS_BYTES,
+            ceiling: usize::MAX,
         }
     }
 
     /// How many messages to ask for now.
     pub(super) fn ask(&self) -> usize {
-        (self.budget_bytes / self.usual_bytes.max(1)).clamp(1, self.max)
+        let fitting = self.budget_bytes / self.usual_bytes.max(1);
+        fitting.min(self.ceiling).clamp(1, self.max)
+    }
+
+    /// More messages came than could be worked on at once: asks for `ceiling` at most.
+    pub(super) fn narrow(&mut self, ceiling: usize) {
+        self.ceiling = ceiling.max(1);
+    }
+
+    /// Everything that came was worked on together: asks for more by and by.
+    pub(super) fn widen(&mut self) {
+        self.ceiling = self.ceiling.saturating_mul(2);
     }
 
     /// Waits for the minimum, if there is one, until `maxBatchWaitTime` is over, the bytes are
@@ -51,12 +65,13 @@ impl BatchLimits {
         halted: impl Future<Output = T>,
     ) {
         self.learn(batch);
-        if batch.is_empty() || batch.len() >= self.min {
+        let min = self.min.min(self.ceiling);
+        if batch.is_empty() || batch.len() >= min {
             return;
         }
         let mut halted = pin!(halted);
         let deadline = Instant::now() + self.max_wait;
-        while batch.len() < self.min && total_bytes(batch) < self.budget_bytes {
+        while batch.len() < min && total_bytes(batch) < self.budget_bytes {
             let left = deadline.saturating_duration_since(Instant::now());
             let wanted = self.ask().min(self.max - batch.len());
             let more = tokio::select! {
@@ -142,5 +157,17 @@ mod tests {
         assert_eq!(limits.ask(), 16);
         limits.usual_bytes = usize::MAX;
         assert_eq!(limits.ask(), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_worked_on_is_not_asked_for_again_at_once() {
+        let mut limits = BatchLimits::new(&ServiceBusOptions::default(), usize::MAX);
+        limits.narrow(0);
+        let mut asked = vec![limits.ask()];
+        for _ in 0..11 {
+            limits.widen();
+            asked.push(limits.ask());
+        }
+        assert_eq!(asked, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000, 1_000]);
     }
 }

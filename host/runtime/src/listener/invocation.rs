@@ -31,14 +31,15 @@ impl Failure {
         !matches!(self, Self::UnboundBody | Self::Encode(_))
     }
 
+    /// Whether the handler said that it cannot work now.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status(StatusCode::SERVICE_UNAVAILABLE))
+    }
+
     /// What becomes of the messages. A failed delivery counts only where a message may be at fault:
     /// a message that is delivered too often is dead. The real host knows no such difference.
     pub(super) fn settlement(&self, mode: Mode) -> Settlement {
-        let is_innocent = match self {
-            Self::NotReady | Self::HostStopped => true,
-            Self::Status(status) => *status == StatusCode::SERVICE_UNAVAILABLE,
-            _ => false,
-        };
+        let is_innocent = matches!(self, Self::NotReady | Self::HostStopped) || self.is_refusal();
         if is_innocent && mode == Mode::Default {
             Settlement::Release
         } else {

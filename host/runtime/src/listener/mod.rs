@@ -9,7 +9,8 @@
 //! lost connection is made again after a growing pause and told once per change.
 //!
 //! Failed messages go back after a growing pause, too, and a message that failed several times is
-//! tried alone.
+//! tried alone. What cannot be worked on at once goes back untried, and what is locked no longer is
+//! left out: nothing waits here for its turn while its lock runs out.
 
 pub(crate) mod backlog;
 mod batch;
@@ -19,6 +20,7 @@ mod message;
 mod pause;
 mod sessions;
 mod settle;
+mod suspects;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -42,6 +44,7 @@ use invocation::Invocation;
 use message::{has_bindable_body, into_trigger_message};
 pub(crate) use pause::Pauses;
 use settle::Settlement;
+pub(crate) use suspects::Refusals;
 
 /// How long one call waits for a first message; the loop then asks again.
 const RECEIVE_PATIENCE: Duration = Duration::from_mins(1);
@@ -52,9 +55,6 @@ const MAX_SINGLES: usize = 100;
 /// Concurrent calls per processor of a function with `cardinality: one`, unless `host.json` says
 /// otherwise.
 const CALLS_PER_PROCESSOR: usize = 16;
-
-/// How often a message may fail in company before it is tried alone.
-const TRIES_TOGETHER: u32 = 3;
 
 /// The longest pause before the broker is tried again, and before failed messages go back. The
 /// second is short: it takes one of the function's places.
@@ -79,6 +79,18 @@ pub(crate) struct Listener {
     pub(crate) cancel: CancellationToken,
     /// The pauses after failed invocations.
     pub(crate) failures: Mutex<Pauses>,
+    /// What the handler could not work on.
+    pub(crate) refusals: Refusals,
+}
+
+/// What came of messages that were to be worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Done,
+    /// They were given back.
+    Failed,
+    /// Whose they are now is not known.
+    Lost,
 }
 
 /// Why a receiver's life ended.
@@ -244,13 +256,15 @@ impl Listener {
             if self.function.cardinality == Cardinality::Many {
                 work.limits.fill(&mut batch, receiver, self.halted()).await;
             }
+            let batch = self.leave_out_unlocked(receiver, batch).await;
             let parts = self.parts(batch, &work.limits);
             self.hand_out(parts, slot, receiver, work).await;
         }
     }
 
     /// Starts a task for each part, each in a slot of its own; the first part uses `slot`. Parts
-    /// that get no slot before receiving must end go back to the broker.
+    /// that get no slot at once go back to the broker: their locks would run out while they wait.
+    /// Less is asked for then, so that the same ones do not come and go.
     async fn hand_out(
         self: &Arc<Self>,
         parts: Vec<Vec<ReceivedMessage>>,
@@ -259,18 +273,19 @@ impl Listener {
         work: &mut Work,
     ) {
         let mut slot = slot;
+        let (mut begun, mut left) = (0, Vec::new());
+        let is_whole = parts.len() < 2;
+        let has_suspects = parts
+            .iter()
+            .flatten()
+            .any(|message| self.is_suspect(message));
         for part in parts {
-            if slot.is_none() {
-                tokio::select! {
-                    biased;
-                    _ = self.halted() => {}
-                    next = Arc::clone(&work.slots).acquire_owned() => slot = next.ok(),
-                }
-            }
-            let Some(slot) = slot.take() else {
-                self.settle(receiver, &part, Settlement::Release).await;
+            let free = || Arc::clone(&work.slots).try_acquire_owned().ok();
+            let Some(slot) = slot.take().or_else(free) else {
+                left.extend(part);
                 continue;
             };
+            begun += part.len();
             let (listener, receiver) = (Arc::clone(self), Arc::clone(receiver));
             work.tasks.spawn(async move {
                 // Whether it fails is told and counted.
@@ -279,6 +294,12 @@ impl Listener {
                 drop(receiver);
                 drop(slot);
             });
+        }
+        if !left.is_empty() {
+            work.limits.narrow(if has_suspects { 1 } else { begun });
+            self.settle(receiver, &left, Settlement::Release).await;
+        } else if is_whole && !has_suspects {
+            work.limits.widen();
         }
     }
 
@@ -304,12 +325,10 @@ impl Listener {
         } else {
             self.renewal()
         };
-        let renewed = self.caller.config.clock.now() + renewal;
+        let now = self.caller.config.clock.now();
+        let renewed = (!renewal.is_zero()).then(|| now + renewal);
         let locks = messages.iter().filter_map(|message| message.locked_until);
-        match locks.min() {
-            Some(until) => Some(until.max(renewed)),
-            None => (!renewal.is_zero()).then_some(renewed),
-        }
+        locks.min().max(renewed)
     }
 
     /// How many invocations of the function may be under way at a time.
@@ -331,10 +350,11 @@ impl Listener {
         }
     }
 
-    /// One invocation, from its messages to their settlement. False when it has failed.
-    async fn process(&self, receiver: &Receiver, batch: Vec<ReceivedMessage>) -> bool {
-        let Some(mut batch) = self.set_aside_unbindable(receiver, batch).await else {
-            return self.mode() == Mode::Default;
+    /// One invocation, from its messages to their settlement.
+    async fn process(&self, receiver: &Receiver, batch: Vec<ReceivedMessage>) -> Progress {
+        let mut batch = match self.set_aside_unbindable(receiver, batch).await {
+            Ok(batch) => batch,
+            Err(progress) => return progress,
         };
         let locked_until = self.locked_until(&batch);
         let messages: Vec<_> = batch.iter_mut().map(into_trigger_message).collect();
@@ -342,23 +362,30 @@ impl Listener {
             .invocation(&messages, locked_until)
             .run(&self.cancel)
             .await;
-        let is_success = result.is_ok();
-        match result {
+        let (settlement, progress) = match result {
             Ok(()) => {
                 self.failures().reset();
-                if self.function.auto_complete {
-                    self.settle(receiver, &batch, Settlement::Complete).await;
+                self.refusals.forget(&batch);
+                if !self.function.auto_complete {
+                    return Progress::Done;
                 }
+                (Settlement::Complete, Progress::Done)
             }
             Err(failure) => {
+                if failure.is_refusal() {
+                    self.refusals.add(&batch);
+                }
                 if failure.may_pass() {
                     self.pause_after_failure(locked_until).await;
                 }
-                let settlement = failure.settlement(self.mode());
-                self.settle(receiver, &batch, settlement).await;
+                (failure.settlement(self.mode()), Progress::Failed)
             }
+        };
+        if self.settle(receiver, &batch, settlement).await {
+            progress
+        } else {
+            Progress::Lost
         }
-        is_success
     }
 
     fn invocation<'a>(
@@ -412,33 +439,39 @@ impl Listener {
         parts
     }
 
-    fn is_suspect(&self, message: &ReceivedMessage) -> bool {
-        self.mode() == Mode::Default && message.delivery_count > TRIES_TOGETHER
-    }
-
     /// Takes out messages whose body no function can be given. In strict mode one of them fails
-    /// them all, as in the real host; otherwise it is dead-lettered alone. `None` if none is left.
+    /// them all, as in the real host; otherwise it is dead-lettered alone. If none is left to go on
+    /// with, what came of them.
     async fn set_aside_unbindable(
         &self,
         receiver: &Receiver,
         batch: Vec<ReceivedMessage>,
-    ) -> Option<Vec<ReceivedMessage>> {
+    ) -> Result<Vec<ReceivedMessage>, Progress> {
         if batch.iter().all(has_bindable_body) {
-            return Some(batch);
+            return Ok(batch);
         }
         if self.mode() == Mode::Strict {
             self.invocation(&[], None)
                 .tell(&Failure::UnboundBody, "the invocation failed");
             self.counters
                 .invocation_ended(batch.len(), true, Duration::ZERO);
-            self.settle(receiver, &batch, Settlement::Abandon).await;
-            return None;
+            let is_settled = self.settle(receiver, &batch, Settlement::Abandon).await;
+            return Err(if is_settled {
+                Progress::Failed
+            } else {
+                Progress::Lost
+            });
         }
         let (good, bad): (Vec<_>, Vec<_>) = batch.into_iter().partition(has_bindable_body);
         for message in &bad {
-            self.dead_letter(receiver, message).await;
+            if !self.dead_letter(receiver, message).await && self.function.has_sessions {
+                return Err(Progress::Lost);
+            }
         }
-        (!good.is_empty()).then_some(good)
+        if good.is_empty() {
+            return Err(Progress::Done);
+        }
+        Ok(good)
     }
 
     /// Told when it happens, and again only when the reason changes.

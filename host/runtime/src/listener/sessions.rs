@@ -4,7 +4,8 @@
 //! to a task of its own, which receives the session's messages until there is none for a while. The
 //! messages of a session are worked on in their order: a message that fails is abandoned and is the
 //! next one again, and of a batch nothing behind it goes on before it. Only where `host.json` wants
-//! several calls for one session do they overtake each other.
+//! several calls for one session do they overtake each other. A session whose lock is lost is
+//! somebody else's: what is left of its batch is not begun any more, and it is given up.
 //!
 //! The default mode differs from the real host in three points. Nothing is fetched ahead, because
 //! what was fetched would come before the message that failed. A session that has had its turn is
@@ -12,11 +13,12 @@
 //! for ever. And an empty one is given back after a second, not a minute.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nightshift_bindings::function_json::Cardinality;
 use nightshift_bus::{
-    BusError, ReceivedMessage, Receiver, ServiceBusClient, SessionReceiver, SessionReceiverOptions,
+    BusError, ReceivedMessage, ServiceBusClient, SessionReceiver, SessionReceiverOptions,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -24,7 +26,7 @@ use tokio::time::Instant;
 
 use super::batch::BatchLimits;
 use super::settle::Settlement;
-use super::{Ended, LONGEST_ABSENCE, Listener, Pauses};
+use super::{Ended, LONGEST_ABSENCE, Listener, Pauses, Progress};
 use crate::app::Mode;
 
 /// How long one call looks for a session; the loop then asks again.
@@ -35,6 +37,29 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// In default mode: how long a session is held while it has messages.
 const LONGEST_TURN: Duration = Duration::from_mins(1);
+
+/// A session that this host works on.
+struct Turn {
+    session: SessionReceiver,
+    /// When others have theirs.
+    ends: Option<Instant>,
+    is_lost: AtomicBool,
+}
+
+impl Turn {
+    fn is_over(&self) -> bool {
+        self.ends.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// It may be somebody else's.
+    fn lose(&self) {
+        self.is_lost.store(true, Ordering::Relaxed);
+    }
+
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+}
 
 impl Listener {
     /// Runs until the host stops, and returns when every session is given back.
@@ -121,38 +146,41 @@ impl Listener {
 
     /// Works on the messages of a session until there are none, and gives it back.
     async fn hold(self: &Arc<Self>, session: SessionReceiver) {
-        let session = Arc::new(session);
+        let turn = Arc::new(Turn {
+            session,
+            ends: self.turn().map(|turn| Instant::now() + turn),
+            is_lost: AtomicBool::new(false),
+        });
         let mut calls = JoinSet::new();
-        let ended = self.receive_session(&session, &mut calls).await;
+        let ended = self.receive_session(&turn, &mut calls).await;
         while calls.join_next().await.is_some() {}
-        if let Err(error) = ended {
+        let error = ended.err().map(|error| error.to_string());
+        if error.is_some() || turn.is_lost() {
             tracing::warn!(
                 function.name = %self.function.name,
-                session.id = %session.session_id(),
-                error = %error,
+                session.id = %turn.session.session_id(),
+                error,
                 "a session is lost; its messages come again"
             );
         }
-        if let Ok(session) = Arc::try_unwrap(session) {
-            session.close().await;
+        if let Ok(turn) = Arc::try_unwrap(turn) {
+            turn.session.close().await;
         }
     }
 
     /// The loop. It ends where it holds no message.
     async fn receive_session(
         self: &Arc<Self>,
-        session: &Arc<SessionReceiver>,
+        turn: &Arc<Turn>,
         calls: &mut JoinSet<()>,
     ) -> Result<(), BusError> {
         let config = &self.caller.config;
         let mut limits = BatchLimits::new(&config.service_bus, config.settings.batch_bytes);
         let most = self.calls_per_session();
-        let turn_ends = self.turn().map(|turn| Instant::now() + turn);
         let mut is_begun = false;
         loop {
             while calls.try_join_next().is_some() {}
-            let is_over = || turn_ends.is_some_and(|end| Instant::now() >= end);
-            if is_begun && calls.is_empty() && is_over() {
+            if turn.is_lost() || is_begun && calls.is_empty() && turn.is_over() {
                 return Ok(());
             }
             let Some(places) = most.checked_sub(calls.len()).filter(|places| *places > 0) else {
@@ -167,20 +195,20 @@ impl Listener {
                 biased;
                 _ = self.halted() => return Ok(()),
                 Some(_) = calls.join_next() => continue,
-                batch = session.receive_messages(max, self.idle_timeout()) => batch?,
+                batch = turn.session.receive_messages(max, self.idle_timeout()) => batch?,
             };
             if batch.is_empty() && calls.is_empty() {
                 return Ok(());
             }
             is_begun = true;
-            self.start_calls(batch, session, &mut limits, calls).await;
+            self.start_calls(batch, turn, &mut limits, calls).await;
         }
     }
 
     async fn start_calls(
         self: &Arc<Self>,
         mut batch: Vec<ReceivedMessage>,
-        session: &Arc<SessionReceiver>,
+        turn: &Arc<Turn>,
         limits: &mut BatchLimits,
         calls: &mut JoinSet<()>,
     ) {
@@ -190,27 +218,41 @@ impl Listener {
                 .map(|message| vec![vec![message]])
                 .collect(),
             Cardinality::Many => {
-                limits.fill(&mut batch, session, self.halted()).await;
+                limits.fill(&mut batch, &turn.session, self.halted()).await;
                 vec![self.parts_in_order(batch, limits)]
             }
         };
         for parts in calls_of_one_task {
-            let (listener, session) = (Arc::clone(self), Arc::clone(session));
-            calls.spawn(async move { listener.process_in_order(&session, parts).await });
+            let (listener, turn) = (Arc::clone(self), Arc::clone(turn));
+            calls.spawn(async move { listener.process_in_order(&turn, parts).await });
         }
     }
 
     /// Works on one part after the other. Behind one that fails the others go back untried, so that
-    /// they come after it again.
-    async fn process_in_order(&self, receiver: &Receiver, parts: Vec<Vec<ReceivedMessage>>) {
-        let mut is_fine = true;
-        for part in parts {
-            if is_fine {
-                is_fine = self.process(receiver, part).await;
-            } else {
-                self.settle(receiver, &part, Settlement::Release).await;
+    /// they come after it again, and so do those that do not get their turn. When the session is
+    /// lost they are left to whoever has it next.
+    async fn process_in_order(&self, turn: &Turn, parts: Vec<Vec<ReceivedMessage>>) {
+        let mut parts = parts.into_iter();
+        for part in parts.by_ref() {
+            if self.is_lock_over(turn) {
+                return turn.lose();
+            }
+            match self.process(&turn.session, part).await {
+                Progress::Done if !turn.is_over() => {}
+                Progress::Done | Progress::Failed => break,
+                Progress::Lost => return turn.lose(),
             }
         }
+        let rest: Vec<_> = parts.flatten().collect();
+        if !self.settle(&turn.session, &rest, Settlement::Release).await {
+            turn.lose();
+        }
+    }
+
+    fn is_lock_over(&self, turn: &Turn) -> bool {
+        let now = self.caller.config.clock.now();
+        let end = turn.session.session_locked_until();
+        end.is_some_and(|end| end <= now)
     }
 
     /// The invocations that a batch becomes: messages that have failed several times alone, the

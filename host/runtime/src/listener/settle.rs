@@ -3,6 +3,7 @@
 use nightshift_bus::{BusError, ReceivedMessage, Receiver};
 
 use super::Listener;
+use crate::app::Mode;
 
 /// What becomes of messages after their invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,14 +17,15 @@ pub(super) enum Settlement {
 }
 
 impl Listener {
-    /// Settles `messages`; what the broker does not confirm is counted and told. Such messages come
-    /// again once their lock ends, and the handler's own record of them makes that harmless.
+    /// Settles `messages`; what the broker does not confirm is counted and told, and makes the answer
+    /// false. Such messages come again once their lock ends, and the handler's own record of them
+    /// makes that harmless.
     pub(super) async fn settle(
         &self,
         receiver: &Receiver,
         messages: &[ReceivedMessage],
         settlement: Settlement,
-    ) {
+    ) -> bool {
         let outcome = match settlement {
             Settlement::Complete => receiver.complete_messages(messages).await,
             Settlement::Abandon => receiver.abandon_messages(messages).await,
@@ -37,24 +39,55 @@ impl Listener {
             }
             Err(error) => (messages.len(), Some(error)),
         };
-        if let Some(error) = first {
-            self.tell_lost(lost, settlement, &error);
+        if let Some(error) = &first {
+            self.tell_lost(lost, settlement, error);
         }
+        first.is_none()
     }
 
-    /// Moves a message whose body no function can be given to the dead-letter queue.
-    pub(super) async fn dead_letter(&self, receiver: &Receiver, message: &ReceivedMessage) {
+    /// Leaves out messages whose lock ended before it was their turn, in the buffer of what was
+    /// fetched ahead or while a batch was filled: whoever has them next would work on them at the
+    /// same time. They have come again already. The real host calls the handler with them.
+    pub(super) async fn leave_out_unlocked(
+        &self,
+        receiver: &Receiver,
+        batch: Vec<ReceivedMessage>,
+    ) -> Vec<ReceivedMessage> {
+        let now = self.caller.config.clock.now();
+        let is_over =
+            |message: &ReceivedMessage| message.locked_until.is_some_and(|until| until <= now);
+        if self.mode() == Mode::Strict || !batch.iter().any(is_over) {
+            return batch;
+        }
+        let (over, held): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_over);
+        tracing::warn!(
+            function.name = %self.function.name,
+            lock.lost = over.len(),
+            "the locks of messages ended before it was their turn; they come again (prefetchCount \
+             may be too large, or this machine's clock be wrong)"
+        );
+        // Forgets them on this side, too. The broker has nothing to take back, unless its clock
+        // and this one differ.
+        let _ = receiver.release_messages(&over).await;
+        held
+    }
+
+    /// Moves a message whose body no function can be given to the dead-letter queue. False when the
+    /// broker does not confirm it.
+    pub(super) async fn dead_letter(&self, receiver: &Receiver, message: &ReceivedMessage) -> bool {
         const REASON: &str = "UnsupportedBody";
         const WHAT: &str =
             "the body is an AMQP value or sequence; send it as data (bytes), as the SDKs do";
-        match receiver.dead_letter_message(message, REASON, WHAT).await {
+        let outcome = receiver.dead_letter_message(message, REASON, WHAT).await;
+        match &outcome {
             Ok(()) => tracing::warn!(
                 function.name = %self.function.name,
                 message.sequence_number = message.sequence_number,
                 "a message was dead-lettered: {WHAT}"
             ),
-            Err(error) => self.tell_lost(1, Settlement::Abandon, &error),
+            Err(error) => self.tell_lost(1, Settlement::Abandon, error),
         }
+        outcome.is_ok()
     }
 
     fn tell_lost(&self, lost: usize, settlement: Settlement, error: &BusError) {

@@ -36,13 +36,14 @@ async fn readiness_is_asked_for_every_25_ms() {
     let host = world.start().await;
     let times: Vec<Instant> = world.wire.probes().iter().map(|probe| probe.0).collect();
     assert_eq!(times.len(), 21);
-    let gaps: Vec<Duration> = times.windows(2).map(|two| two[1] - two[0]).collect();
-    let shortest = gaps.iter().min().unwrap();
+    let mut gaps: Vec<Duration> = times.windows(2).map(|two| two[1] - two[0]).collect();
+    gaps.sort();
+    assert!(gaps[0] >= Duration::from_millis(24), "{gaps:?}");
+    // A busy machine makes some of them longer, and not most of them by so much.
     assert!(
-        gaps.iter().all(|gap| *gap >= Duration::from_millis(24)),
+        gaps[gaps.len() / 2] < Duration::from_millis(100),
         "{gaps:?}"
     );
-    assert!(*shortest < Duration::from_millis(250), "{gaps:?}");
     host.stop().await;
 }
 

@@ -6,15 +6,16 @@
 //! here. Only digests are held in memory; a presented key is compared with all of them, each in
 //! constant time, so that an answer's delay says nothing about any key.
 //!
-//! Hosts may share the folder, and a secret that is mounted there may change: the folder is read
-//! again when its modification time has changed, which is looked at once a second at most.
+//! Hosts may share the folder, and a secret that is mounted there may change: the files are read
+//! again once a second at most, when a key is presented. No modification time is trusted to tell
+//! that a file was written over, since a key that was taken back must not work any longer.
 
 mod store;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64_simd::URL_SAFE_NO_PAD;
 use nightshift_bindings::function_json::AuthLevel;
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 
 pub(crate) use store::{MAX_KEY_BYTES, is_key_name};
 
-/// How often the folder is looked at, at most.
+/// How long what was read of the folder holds.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a generated key has of chance, in bytes.
@@ -119,8 +120,12 @@ struct Folder {
 #[derive(Debug)]
 struct Known {
     keys: Vec<Arc<Key>>,
-    modified: Option<SystemTime>,
-    looked_at: Instant,
+    /// Whether the folder could be read; otherwise the keys from before stay.
+    is_whole: bool,
+    /// What was wrong, so that it is told once.
+    problems: Vec<String>,
+    /// When it has to be read again.
+    holds_until: Instant,
 }
 
 impl Keys {
@@ -129,17 +134,13 @@ impl Keys {
         let Some(path) = folder else {
             return Self::default();
         };
-        let mut problem = |what: String| problems.push(format!("NIGHTSHIFT_HOST_KEYS_DIR: {what}"));
-        match Known::read(path, &mut problem) {
-            Ok(known) => Self(Some(Arc::new(Folder {
-                path: path.to_path_buf(),
-                known: Mutex::new(known),
-            }))),
-            Err(error) => {
-                problem(format!("{}: cannot be read: {error}", path.display()));
-                Self::default()
-            }
-        }
+        let known = Known::read(path);
+        let told = |what: &String| format!("NIGHTSHIFT_HOST_KEYS_DIR: {what}");
+        problems.extend(known.problems.iter().map(told));
+        Self(Some(Arc::new(Folder {
+            path: path.to_path_buf(),
+            known: Mutex::new(known),
+        })))
     }
 
     /// Whether there is a folder of keys.
@@ -198,60 +199,54 @@ impl Keys {
     fn forget(&self) {
         if let Some(folder) = &self.0 {
             let mut known = folder.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.modified = None;
-            known.looked_at = known
-                .looked_at
-                .checked_sub(LOOK_INTERVAL)
-                .unwrap_or(known.looked_at);
+            known.holds_until = Instant::now();
         }
     }
 }
 
 impl Folder {
-    /// The keys, read again if the folder has changed.
+    /// The keys, read again if that was long ago.
     fn current(&self) -> Vec<Arc<Key>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.looked_at.elapsed() >= LOOK_INTERVAL {
-            known.looked_at = Instant::now();
-            let modified = modified(&self.path);
-            if known.modified.is_none() || modified != known.modified {
-                let told = |what: String| tracing::warn!("a key is passed over: {what}");
-                match Known::read(&self.path, told) {
-                    Ok(read) => *known = read,
-                    Err(error) => tracing::warn!(
-                        keys.folder = %self.path.display(),
-                        error = %error,
-                        "the keys cannot be read again; those from before stay"
-                    ),
+        if known.holds_until <= Instant::now() {
+            let mut read = Known::read(&self.path);
+            for problem in &read.problems {
+                if !known.problems.contains(problem) {
+                    tracing::warn!("a key is passed over: {problem}");
                 }
             }
+            if !read.is_whole {
+                read.keys.clone_from(&known.keys);
+            }
+            *known = read;
         }
         known.keys.clone()
     }
 }
 
 impl Known {
-    fn read(folder: &Path, problem: impl FnMut(String)) -> io::Result<Self> {
-        // Looked at before the files, so that a change in between is seen the next time.
-        let (modified, looked_at) = (modified(folder), Instant::now());
-        let keys = store::read(folder, problem)?.into_iter().map(|key| {
+    /// What `folder` has now.
+    fn read(folder: &Path) -> Self {
+        let mut problems = Vec::new();
+        let stored = store::read(folder, |what| problems.push(what));
+        let stored = stored.inspect_err(|error| {
+            problems.push(format!("{}: cannot be read: {error}", folder.display()));
+        });
+        let is_whole = stored.is_ok();
+        let keys = stored.unwrap_or_default().into_iter().map(|key| {
             Arc::new(Key {
                 digest: digest(&key.value),
                 name: key.name,
                 scope: key.scope,
             })
         });
-        Ok(Self {
+        Self {
             keys: keys.collect(),
-            modified,
-            looked_at,
-        })
+            is_whole,
+            problems,
+            holds_until: Instant::now() + LOOK_INTERVAL,
+        }
     }
-}
-
-fn modified(folder: &Path) -> Option<SystemTime> {
-    let metadata = std::fs::metadata(folder).ok()?;
-    metadata.modified().ok()
 }
 
 /// A key that nobody can guess.
@@ -267,7 +262,7 @@ fn digest(text: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
 
     use super::*;
 
@@ -362,6 +357,41 @@ mod tests {
         assert!(keys.remove(&host, "DEFAULT").unwrap());
         assert!(!keys.remove(&host, "default").unwrap());
         assert_eq!(level("new"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_written_over_in_place_works_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("host.master");
+        fs::write(&file, "old").unwrap();
+        let keys = Keys::read(Some(folder.path()), &mut Vec::new());
+        assert!(keys.find("old", None).is_some());
+        let times = fs::metadata(&file).unwrap().modified().unwrap();
+        // As long as before, and nobody can tell by its times.
+        fs::write(&file, "new").unwrap();
+        File::options()
+            .write(true)
+            .open(&file)
+            .and_then(|file| file.set_modified(times))
+            .unwrap();
+        tokio::time::advance(LOOK_INTERVAL).await;
+        assert!(keys.find("old", None).is_none() && keys.find("new", None).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_cannot_be_read_for_a_while_keeps_its_keys() {
+        let parent = tempfile::tempdir().unwrap();
+        let (folder, aside) = (parent.path().join("keys"), parent.path().join("aside"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("host.master"), "m").unwrap();
+        let keys = Keys::read(Some(&folder), &mut Vec::new());
+        fs::rename(&folder, &aside).unwrap();
+        tokio::time::advance(LOOK_INTERVAL).await;
+        assert!(keys.find("m", None).is_some());
+        fs::rename(&aside, &folder).unwrap();
+        fs::remove_file(folder.join("host.master")).unwrap();
+        tokio::time::advance(LOOK_INTERVAL).await;
+        assert!(keys.find("m", None).is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! its owner can read it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -50,7 +50,7 @@ pub(super) fn read(folder: &Path, mut problem: impl FnMut(String)) -> io::Result
             continue;
         };
         let path = entry.path();
-        match fs::read_to_string(&path) {
+        match read_some(&path) {
             Ok(text) if text.trim().is_empty() => problem(format!("{}: is empty", path.display())),
             Ok(text) if text.len() > MAX_KEY_BYTES => problem(format!(
                 "{}: is longer than {MAX_KEY_BYTES} bytes",
@@ -67,6 +67,15 @@ pub(super) fn read(folder: &Path, mut problem: impl FnMut(String)) -> io::Result
     }
     keys.sort_by(|one, other| one.file.cmp(&other.file));
     Ok(keys)
+}
+
+/// The text of a file, which shows by its length if it is too long for a key.
+fn read_some(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let most = u64::try_from(MAX_KEY_BYTES).unwrap_or(u64::MAX);
+    let mut file = File::open(path)?.take(most.saturating_add(1));
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The key `name` of `scope`; case does not count.
