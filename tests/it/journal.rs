@@ -4,9 +4,12 @@
 //! Clients send, schedule, forward, send again and complete as fast as they can, and write down
 //! what they were told. After each death the broker starts on the same folder. What a client was
 //! not told may have happened or not; everything else must have.
+//!
+//! Other tests here take away its files and its folder.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -23,11 +26,14 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 /// How often the broker is killed: in every test run, and in the long one.
-const KILLS: u32 = 10;
-const SOAK_KILLS: u32 = 50;
+const KILLS: u32 = 50;
+const SOAK_KILLS: u32 = 200;
 
 /// How long the clients work before it is.
-const LIVES_MS: std::ops::Range<u64> = 100..400;
+const LIVES_MS: std::ops::Range<u64> = 50..150;
+
+/// How often the broker may be too quick to be killed before its checkpoint is complete.
+const TRIES: usize = 5;
 
 /// While more than this waits to be received, the senders pause between two batches: it must all
 /// come out at the end.
@@ -54,9 +60,21 @@ struct Process {
 
 impl Process {
     fn start(folder: &Path) -> Self {
+        Self::start_by(Command::new(program("nightshift")), folder)
+    }
+
+    /// One that may have so many files open.
+    fn start_with_files(folder: &Path, files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        shell.arg("-c").arg(script).arg(program("nightshift"));
+        Self::start_by(shell, folder)
+    }
+
+    fn start_by(mut command: Command, folder: &Path) -> Self {
         let config = folder.join("Config.json");
         std::fs::write(&config, CONFIG).unwrap();
-        let mut child = Command::new(program("nightshift"))
+        let mut child = command
             .args(["--json", "broker", "--listen", "127.0.0.1:0", "--config"])
             .arg(config)
             .arg("--data")
@@ -82,11 +100,13 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    /// A client that does not try again: what it was not told, nobody was.
+    /// A client that does not try again, nor wait before it says so: what it was not told, nobody
+    /// was.
     async fn client(&self) -> ServiceBusClient {
         let options = ClientOptions {
             retry: RetryOptions {
                 max_retries: 0,
+                delay: Duration::from_millis(10),
                 ..RetryOptions::default()
             },
             ..ClientOptions::default()
@@ -213,9 +233,8 @@ async fn complete_all(
     messages: &[nightshift_bus::ReceivedMessage],
     ledger: &Shared,
 ) -> Result<(), BusError> {
-    let id = |message: &nightshift_bus::ReceivedMessage| {
-        String::from_utf8(message.message.body.to_vec()).unwrap()
-    };
+    let id =
+        |message: &nightshift_bus::ReceivedMessage| message.message.message_id.clone().unwrap();
     {
         let mut ledger = ledger.lock().unwrap();
         for message in messages {
@@ -353,6 +372,71 @@ async fn a_broker_killed_under_load_keeps_every_promise() {
     assert!(ledger.states.contains_key("s") && !ledger.completed.is_empty());
 }
 
+/// Sends large messages and completes three of five until the broker is gone, so that a checkpoint is
+/// worth while, and has much to hold.
+async fn churn(sender: Sender, receiver: Receiver, prefix: String, ledger: Shared) {
+    let body = vec![b'x'; 200 * 1024];
+    for batch in 0.. {
+        let ids: Vec<String> = (0..5).map(|n| format!("{prefix}-{batch}-{n}")).collect();
+        let message = |id: &String| Message::new(body.clone()).with_message_id(id.clone());
+        let messages = ids.iter().map(message).collect();
+        if sender.send_messages(messages).await.is_err() {
+            return;
+        }
+        ledger.lock().unwrap().accepted.extend(ids);
+        let Ok(messages) = receiver.receive_messages(3, PATIENCE).await else {
+            return;
+        };
+        if complete_all(&receiver, &messages, &ledger).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The files of the journal, in order.
+fn journal_files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join("data")).unwrap();
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+    let mut names: Vec<String> = entries
+        .map(|entry| name(entry).to_string_lossy().into_owned())
+        .filter(|name| name != "lock")
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_killed_while_it_writes_a_checkpoint_keeps_every_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Shared::default();
+    let is_writing = |folder: &Path| {
+        let names = journal_files(folder);
+        names.iter().any(|name| name.contains(".tmp"))
+    };
+    for number in 0..TRIES {
+        let process = Process::start(folder.path());
+        let client = process.client().await;
+        let sender = client.create_sender("work").await.unwrap();
+        let receiver = client.create_receiver("work", ReceiverOptions::default());
+        let receiver = receiver.await.unwrap();
+        let work = churn(sender, receiver, number.to_string(), Arc::clone(&ledger));
+        let work = tokio::spawn(work);
+        let deadline = Instant::now() + PATIENCE;
+        while !is_writing(folder.path()) {
+            assert!(Instant::now() < deadline, "no checkpoint was begun");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        process.kill();
+        work.await.unwrap();
+        if is_writing(folder.path()) {
+            drain(folder.path(), &ledger).await;
+            assert!(!is_writing(folder.path()), "what is left of it is removed");
+            return;
+        }
+    }
+    panic!("no checkpoint was met in {TRIES} lives");
+}
+
 #[tokio::test]
 async fn a_journal_that_has_grown_is_compacted_while_it_is_used() {
     let folder = tempfile::tempdir().unwrap();
@@ -361,16 +445,7 @@ async fn a_journal_that_has_grown_is_compacted_while_it_is_used() {
     let sender = client.create_sender("work").await.unwrap();
     let options = ReceiverOptions::default();
     let receiver = client.create_receiver("work", options).await.unwrap();
-    let names = || {
-        let entries = std::fs::read_dir(folder.path().join("data")).unwrap();
-        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
-        let mut names: Vec<String> = entries
-            .map(|entry| name(entry).to_string_lossy().into_owned())
-            .filter(|name| name != "lock")
-            .collect();
-        names.sort();
-        names
-    };
+    let names = || journal_files(folder.path());
     let body = vec![b'x'; 200 * 1024];
     let is_compact = |names: &[String]| {
         names.len() == 2 && names[0].starts_with("checkpoint-") && names[0][11..] == names[1][8..]
@@ -405,6 +480,43 @@ async fn a_journal_that_has_grown_is_compacted_while_it_is_used() {
         assert!(messages.iter().all(|message| message.message.body == body));
         left += messages.len();
     }
+}
+
+/// The first line of the answer to a health probe, if there is one.
+fn health(address: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /health HTTP/1.1\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_would_use_up_the_files_stop_neither_the_journal_nor_the_probes() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start_with_files(folder.path(), 200);
+    let client = process.client().await;
+    let sender = client.create_sender("work").await.unwrap();
+    let address = process.connection_string.split(['/', ';']).nth(2).unwrap();
+    let crowd: Vec<TcpStream> = (0..250)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            // It may have been closed already.
+            let _ = stream.write_all(b"AMQP\x03\x01\x00\x00");
+            stream
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = health(address);
+        if matches!(&answer, Ok(line) if line == "HTTP/1.1 200 OK") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{answer:?}");
+    }
+    sender.send_message(message("one")).await.unwrap();
+    drop(crowd);
 }
 
 #[test]

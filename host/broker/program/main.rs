@@ -2,6 +2,7 @@
 //! small. `nightshift broker` starts it.
 
 mod args;
+mod descriptors;
 mod found;
 
 use std::io::Write;
@@ -68,6 +69,10 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     let (queues, topics) = configured(args)?;
     let mut config = BrokerConfig::new(queues).listen(args.listen);
     config.limits.total_bytes = bytes(args.memory_mib);
+    let wanted = config.limits.connections;
+    let files = descriptors::raise()?;
+    let connections = descriptors::connections(wanted, files)?;
+    config.limits.connections = connections;
     config.data.clone_from(&args.data);
     if let Some(key) = key {
         let key = key.expose_secret().to_owned();
@@ -86,6 +91,13 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     nightshift_telemetry::init(&filter);
     for notice in broker.notices() {
         tracing::warn!("{notice}");
+    }
+    if connections < wanted {
+        tracing::warn!(
+            process.open_files = files,
+            broker.limit = connections,
+            "the limit of open files leaves room for fewer connections than {wanted}"
+        );
     }
     for topic in topics {
         tracing::warn!(

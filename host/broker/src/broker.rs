@@ -165,18 +165,22 @@ impl Broker {
             .map(|queue| queue.name.as_str())
     }
 
-    /// What the operator should know about the start: the end of the journal was cut off, or it has
-    /// messages in a queue that is not served. One sentence each.
+    /// What the operator should know about the start: the end of the journal was cut off or begun
+    /// anew, or it has messages in a queue that is not served. One sentence each.
     pub fn notices(&self) -> Vec<String> {
         let journal = self.shared.journal.as_ref();
-        let cut = journal.and_then(|journal| journal.cut()).map(str::to_owned);
+        let notice = journal.and_then(|journal| journal.notice());
         let unserved = self.shared.namespace.unserved().map(|(name, messages)| {
             format!(
                 "the journal has {messages} messages of the queue {name:?}, which is not served; \
                  they are kept until it is"
             )
         });
-        cut.into_iter().chain(unserved).collect()
+        notice
+            .map(str::to_owned)
+            .into_iter()
+            .chain(unserved)
+            .collect()
     }
 
     /// How many messages a queue holds at this moment, or `None` when there is no such queue.

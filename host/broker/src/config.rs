@@ -20,7 +20,8 @@ const MAX_ENTITY_PATH: usize = 260;
 const MAX_LOCK_DURATION: Duration = Duration::from_mins(5);
 /// The windows of duplicate detection that make sense; the service has 20 s to 7 days.
 const DUPLICATE_WINDOWS: RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_hours(7 * 24);
+    Duration::from_secs(1)..=LONGEST_DUPLICATE_WINDOW;
+pub(crate) const LONGEST_DUPLICATE_WINDOW: Duration = Duration::from_hours(7 * 24);
 
 /// Everything [`Broker::start`](crate::Broker::start) needs to know.
 #[derive(Debug, Clone)]

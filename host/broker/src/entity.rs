@@ -12,7 +12,7 @@ use nightshift_time::SharedClock;
 use tokio::sync::Notify;
 
 use crate::{
-    config::{BrokerConfig, Limits, QueueConfig, QueueStatus},
+    config::{BrokerConfig, LONGEST_DUPLICATE_WINDOW, Limits, QueueConfig, QueueStatus},
     error::BrokerError,
     forwarding,
     queue::{
@@ -170,7 +170,9 @@ impl Namespace {
         }
         let rest = restored.into_iter().flat_map(Restored::rest);
         let unserved = rest.map(|(name, queue, record)| {
-            all.entity(&QueueConfig::new(name), Some((queue, record)), &entities)
+            // Whatever its window was, it keeps the ids that it remembers.
+            let config = QueueConfig::new(name).duplicate_detection(LONGEST_DUPLICATE_WINDOW);
+            all.entity(&config, Some((queue, record)), &entities)
         });
         let unserved: Vec<Arc<Entity>> = unserved.collect();
         for entity in entities.values() {

@@ -2,8 +2,8 @@
 //!
 //! A receiver with automatic renewal gives every message a hold. As long as a copy of the message
 //! lives, it has not been settled, and the maximal duration is not over, its lock is renewed when
-//! half of its time is gone. One task per receiver does this, with one request for all the locks
-//! that are due.
+//! half of its time is gone. One task per receiver does this, with as few requests for the locks
+//! that are due as the broker allows.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -19,6 +19,9 @@ use uuid::Uuid;
 use crate::error::BusError;
 use crate::management::Management;
 use crate::received_message::ReceivedMessage;
+
+/// Lock tokens in one request; brokers bound them.
+pub(crate) const TOKENS_PER_REQUEST: usize = 1_000;
 
 /// The shortest time between two renewals of a lock: what a clock that is ahead of the broker's
 /// makes of it.
@@ -161,7 +164,9 @@ async fn keep(held: Arc<Held>, management: Arc<Management>) {
             }
             continue;
         }
-        renew(&held, &management, &due).await;
+        for tokens in due.chunks(TOKENS_PER_REQUEST) {
+            renew(&held, &management, tokens).await;
+        }
     }
 }
 
@@ -172,8 +177,9 @@ async fn renew(held: &Held, management: &Management, tokens: &[Uuid]) {
                 held.renewed(*token, end);
             }
         }
-        // One lost lock fails all that were asked for with it.
-        Err(BusError::MessageLockLost { .. }) if tokens.len() > 1 => {
+        // One lock that is lost, or refused for another reason, fails all that were asked for with
+        // it.
+        Err(error) if tokens.len() > 1 && !error.is_transient() => {
             for token in tokens {
                 match management.renew_locks(std::slice::from_ref(token)).await {
                     Ok(ends) => ends.into_iter().for_each(|end| held.renewed(*token, end)),

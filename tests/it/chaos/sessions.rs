@@ -2,6 +2,7 @@
 //! the session's lock end, and settle too late.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,17 @@ const MESSAGES_EACH: usize = 250;
 
 /// The numbers of each session's messages in the order in which their completion was confirmed.
 type Completed = Mutex<HashMap<String, Vec<usize>>>;
+
+/// What has become of the messages and the receivers.
+#[derive(Default)]
+struct Tally {
+    completed: Completed,
+    abandoned: AtomicUsize,
+    /// How often messages were in hand that nothing more was said of.
+    vanished: AtomicUsize,
+    hung_up: AtomicUsize,
+    stalled: AtomicUsize,
+}
 
 /// How a receiver leaves a session.
 #[derive(Debug, Clone, Copy)]
@@ -50,18 +62,18 @@ async fn every_session_keeps_its_order_whoever_fails() {
         let messages = (0..MESSAGES_EACH).map(|n| message(n * SESSIONS + session));
         send(&address, messages.collect()).await;
     }
-    let completed = Arc::new(Completed::default());
+    let tally = Arc::new(Tally::default());
     let mut receivers = JoinSet::new();
     for seed in 0..RECEIVERS {
-        let (address, completed) = (address.clone(), Arc::clone(&completed));
-        receivers.spawn(async move { receive(&address, &completed, seed).await });
+        let (address, tally) = (address.clone(), Arc::clone(&tally));
+        receivers.spawn(async move { receive(&address, &tally, seed).await });
     }
     let all = async { while receivers.join_next().await.transpose().unwrap().is_some() {} };
     timeout(PATIENCE, all)
         .await
         .expect("every message to be completed");
 
-    let completed = std::mem::take(&mut *completed.lock().unwrap());
+    let completed = std::mem::take(&mut *tally.completed.lock().unwrap());
     assert_eq!(completed.len(), SESSIONS);
     for (session, numbers) in &completed {
         let expected: Vec<usize> = (0..MESSAGES_EACH).collect();
@@ -72,6 +84,14 @@ async fn every_session_keeps_its_order_whoever_fails() {
         (counts.active, counts.locked, counts.dead_letter),
         (0, 0, 0)
     );
+    for (fate, how_often) in [
+        (Fate::Abandon, &tally.abandoned),
+        (Fate::Vanish, &tally.vanished),
+        (Fate::HangUp, &tally.hung_up),
+        (Fate::Stall, &tally.stalled),
+    ] {
+        assert!(how_often.load(Ordering::Relaxed) > 0, "no {fate:?}");
+    }
     broker.stop().await;
 }
 
@@ -80,10 +100,10 @@ fn is_done(completed: &Completed) -> bool {
     all >= SESSIONS * MESSAGES_EACH
 }
 
-async fn receive(address: &str, completed: &Completed, seed: u64) {
+async fn receive(address: &str, tally: &Tally, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut client = connect(address).await;
-    while !is_done(completed) {
+    while !is_done(&tally.completed) {
         let options = SessionReceiverOptions {
             prefetch: random.random_range(0..20),
             max_wait: Duration::from_millis(500),
@@ -98,10 +118,10 @@ async fn receive(address: &str, completed: &Completed, seed: u64) {
             0..60 => Fate::WorkOn,
             60..75 => Fate::Abandon,
             75..87 => Fate::Vanish,
-            87..96 => Fate::HangUp,
+            87..94 => Fate::HangUp,
             _ => Fate::Stall,
         };
-        work(&session, completed, fate, &mut random).await;
+        work(&session, tally, fate, &mut random).await;
         match fate {
             Fate::WorkOn | Fate::Abandon | Fate::Stall => session.close().await,
             Fate::Vanish => drop(session),
@@ -117,14 +137,14 @@ async fn hang_up(client: ServiceBusClient, address: &str) -> ServiceBusClient {
 }
 
 /// Completes some batches, and then does what the fate says.
-async fn work(session: &SessionReceiver, completed: &Completed, fate: Fate, random: &mut StdRng) {
+async fn work(session: &SessionReceiver, tally: &Tally, fate: Fate, random: &mut StdRng) {
     for _ in 0..random.random_range(0..8) {
         let most = random.random_range(1..30);
         let wait = Duration::from_millis(50);
         let Ok(messages) = session.receive_messages(most, wait).await else {
             return;
         };
-        if messages.is_empty() || !complete(session, completed, &messages).await {
+        if messages.is_empty() || !complete(session, &tally.completed, &messages).await {
             return;
         }
     }
@@ -132,23 +152,30 @@ async fn work(session: &SessionReceiver, completed: &Completed, fate: Fate, rand
     let Ok(messages) = session.receive_messages(5, wait).await else {
         return;
     };
+    // Only what happens to a message counts.
+    let Some(first) = messages.first() else {
+        return;
+    };
+    let count = |count: &AtomicUsize| {
+        count.fetch_add(1, Ordering::Relaxed);
+    };
     match fate {
-        Fate::WorkOn => drop(complete(session, completed, &messages).await),
+        Fate::WorkOn => drop(complete(session, &tally.completed, &messages).await),
         Fate::Abandon => {
-            if let Some(first) = messages.first() {
-                // Its lock may have ended on a busy machine.
-                let _ = session.abandon_message(first).await;
+            // Its lock may have ended on a busy machine.
+            if session.abandon_message(first).await.is_ok() {
+                count(&tally.abandoned);
             }
         }
-        Fate::Vanish | Fate::HangUp => {}
+        Fate::Vanish => count(&tally.vanished),
+        Fate::HangUp => count(&tally.hung_up),
         Fate::Stall => {
             sleep(LOCK + Duration::from_millis(300)).await;
-            if !messages.is_empty() {
-                let results = session.complete_messages(&messages).await;
-                let is_refused = results.is_err()
-                    || results.is_ok_and(|results| results.iter().all(Result::is_err));
-                assert!(is_refused, "completed after the session's lock had ended");
-            }
+            let results = session.complete_messages(&messages).await;
+            let is_refused =
+                results.is_err() || results.is_ok_and(|results| results.iter().all(Result::is_err));
+            assert!(is_refused, "completed after the session's lock had ended");
+            count(&tally.stalled);
         }
     }
 }

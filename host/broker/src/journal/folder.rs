@@ -2,11 +2,14 @@
 //!
 //! The operations are few, so that a test can put a file system in its place that loses what was
 //! not synced, in every order in which a disk may lose it.
+//!
+//! Messages may hold what is nobody else's business, so what is made here can be read by the user
+//! alone that the broker runs as.
 
 use std::{
     fmt::Debug,
     fs, io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +17,10 @@ use super::error::JournalError;
 
 /// The file whose lock says that a broker uses the folder.
 const LOCK: &str = "lock";
+
+/// Who may do what with a folder and a file that are made: their owner everything, others nothing.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// A folder of files.
 pub(crate) trait Folder: Debug + Send + Sync {
@@ -59,17 +66,20 @@ impl DiskFolder {
     /// Creates the folder unless it is there, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
         let failed = |action, path: &Path| JournalError::io(action, path);
-        let is_new = !path.exists();
-        fs::create_dir_all(path).map_err(failed("create the folder", path))?;
+        let changed = missing_entries(path).map_err(failed("look for the folder", path))?;
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(path);
+        made.map_err(failed("create the folder", path))?;
         let handle = fs::File::open(path).map_err(failed("open the folder", path))?;
-        // What is synced in a new folder would be lost with the folder.
-        let whole = path.canonicalize().ok().filter(|_| is_new);
-        if let Some(parent) = whole.as_deref().and_then(Path::parent) {
-            let synced = fs::File::open(parent).and_then(|parent| parent.sync_all());
-            synced.map_err(failed("sync the folder", parent))?;
+        // What is synced in a new folder would be lost with the folder, or with one that it is in.
+        for folder in changed {
+            let synced = fs::File::open(&folder).and_then(|folder| folder.sync_all());
+            synced.map_err(failed("sync the folder", &folder))?;
         }
         let lock_path = path.join(LOCK);
-        let lock = fs::File::create(&lock_path).map_err(failed("create", &lock_path))?;
+        let lock = new_file(&lock_path).map_err(failed("create", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
@@ -86,6 +96,26 @@ impl DiskFolder {
             _lock: lock,
         })
     }
+}
+
+/// The folders that get a new entry when `path` is made with everything that it is in.
+fn missing_entries(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let whole = std::path::absolute(path)?;
+    let mut changed = Vec::new();
+    for folder in whole.ancestors() {
+        if folder.try_exists()? {
+            break;
+        }
+        changed.extend(folder.parent().map(Path::to_owned));
+    }
+    Ok(changed)
+}
+
+/// Creates an empty file, in place of one that is there.
+fn new_file(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::File::options();
+    options.read(true).write(true).create(true).truncate(true);
+    options.mode(FILE_MODE).open(path)
 }
 
 impl Folder for DiskFolder {
@@ -105,9 +135,7 @@ impl Folder for DiskFolder {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
-        let mut options = fs::File::options();
-        options.read(true).write(true).create(true).truncate(true);
-        Ok(Box::new(options.open(self.path.join(name))?))
+        Ok(Box::new(new_file(&self.path.join(name))?))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
@@ -148,5 +176,45 @@ impl File for fs::File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn every_folder_that_gets_an_entry_is_synced() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let nested = root.join("a/b/c");
+        let expected = [root.join("a/b"), root.join("a"), root.to_owned()];
+        assert_eq!(missing_entries(&nested).unwrap(), expected);
+        drop(DiskFolder::open(&nested).unwrap());
+        assert_eq!(
+            missing_entries(&nested).unwrap(),
+            [""; 0].map(PathBuf::from)
+        );
+
+        fs::write(root.join("file"), "").unwrap();
+        let error = DiskFolder::open(&root.join("file/a")).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("could not look for the folder"), "{text}");
+    }
+
+    #[test]
+    fn nobody_else_can_read_what_is_made() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let path = root.path().join("a/b");
+        let folder = DiskFolder::open(&path).unwrap();
+        folder.create("journal").unwrap();
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(&root.path().join("a")), 0o700);
+        for name in [LOCK, "journal"] {
+            assert_eq!(mode(&path.join(name)), 0o600, "{name}");
+        }
     }
 }

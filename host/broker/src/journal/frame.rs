@@ -72,6 +72,20 @@ impl FileHeader {
         bytes
     }
 
+    /// Whether these bytes, fewer than a header, are the beginning of one of this kind and position.
+    pub(super) fn begins(bytes: &[u8], kind: Kind, position: u64) -> bool {
+        let mut whole = [0; FILE_HEADER];
+        let len = bytes.len().min(FILE_HEADER);
+        whole[..len].copy_from_slice(&bytes[..len]);
+        let salt = u64_at(&whole, 24);
+        let header = Self {
+            kind,
+            position,
+            salt,
+        };
+        header.encode().starts_with(bytes)
+    }
+
     /// Reads the header of the file at `path`, which must be of this kind and position: its name
     /// says so.
     pub(super) fn decode(

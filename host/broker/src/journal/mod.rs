@@ -65,7 +65,7 @@ pub(crate) struct Journal {
     inner: Arc<Inner>,
     folder: Arc<dyn Folder>,
     writer: Option<JoinHandle<()>>,
-    cut: Option<String>,
+    notice: Option<String>,
 }
 
 /// What the writer and those who append share.
@@ -82,7 +82,7 @@ struct Inner {
     /// [`Durable::position`], to be read without a lock.
     durable_position: AtomicU64,
     has_failed: AtomicBool,
-    failure: Mutex<Option<Arc<JournalError>>>,
+    failure: watch::Sender<Option<Arc<JournalError>>>,
     /// The position of the newest checkpoint.
     begin: AtomicU64,
     /// The end at which to think of compacting.
@@ -119,10 +119,14 @@ struct Buffer {
     begin: u64,
     /// Somebody asked for a new file.
     rotate: bool,
+    /// How many threads wait for the writer. Waking nobody costs a system call, too.
+    waiting: usize,
     /// How often that was done.
     rotations: u64,
     /// The position at which the newest file begins.
     file: u64,
+    /// Why it is not the one that was asked for.
+    refused: Option<JournalError>,
     closed: bool,
     failed: bool,
 }
@@ -140,7 +144,7 @@ impl Journal {
         replay: &mut dyn Replay,
     ) -> Result<Self, JournalError> {
         let mut tail = recovery::recover(&*folder, replay)?;
-        let cut = tail.cut.take();
+        let notice = tail.notice.take();
         let inner = Arc::new(Inner::new(tail.position, tail.begin));
         let writer = Writer {
             inner: Arc::clone(&inner),
@@ -154,13 +158,14 @@ impl Journal {
             inner,
             folder,
             writer: Some(writer),
-            cut,
+            notice,
         })
     }
 
-    /// What of the end of the journal was cut off at start, as a sentence for the operator.
-    pub(crate) fn cut(&self) -> Option<&str> {
-        self.cut.as_deref()
+    /// What of the end of the journal was cut off or begun anew at start, as a sentence for the
+    /// operator.
+    pub(crate) fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
     }
 
     /// Appends what `write` adds to the end of the buffer it is given.
@@ -238,21 +243,16 @@ impl Journal {
         self.inner.has_failed.load(Ordering::Acquire)
     }
 
-    /// Why the journal failed. Waits until it does.
+    /// Why the journal failed. Waits until it does, and is not woken before.
     pub(crate) async fn failure(&self) -> Arc<JournalError> {
-        let mut durable = self.watch();
+        let mut failure = self.inner.failure.subscribe();
         loop {
-            // The reason is there before the word of it.
-            if durable
-                .wait_for(|durable| durable.has_failed)
-                .await
-                .is_err()
-            {
-                std::future::pending::<()>().await;
-            }
-            let failure = self.inner.failure.lock();
-            if let Some(error) = &*failure.unwrap_or_else(PoisonError::into_inner) {
+            if let Some(error) = &*failure.borrow_and_update() {
                 return Arc::clone(error);
+            }
+            if failure.changed().await.is_err() {
+                // The sender lives as long as this does.
+                std::future::pending::<()>().await;
             }
         }
     }
@@ -281,18 +281,29 @@ impl Journal {
         &self,
         pieces: impl FnMut(&mut Vec<u8>) -> Piece,
     ) -> Result<(), JournalError> {
-        let Some(position) = self.rotate() else {
+        let written = match self.rotate() {
+            Ok(Some(position)) => self.compact_to(position, pieces),
             // Whoever waits for the failure is told of it.
-            return Ok(());
+            Ok(None) => return Ok(()),
+            Err(error) => Err(error),
         };
+        // Not at once again, even if this failed.
+        let next = self.end().saturating_add(WORTH_COMPACTING);
+        self.inner.compact_at.store(next, Ordering::Relaxed);
+        written
+    }
+
+    /// Writes the checkpoint of `position`, or leaves nothing of it.
+    fn compact_to(
+        &self,
+        position: u64,
+        pieces: impl FnMut(&mut Vec<u8>) -> Piece,
+    ) -> Result<(), JournalError> {
         let written = self.write_checkpoint(position, pieces);
         match &written {
             Ok(true) => self.inner.begin.store(position, Ordering::Release),
             Ok(false) | Err(_) => checkpoint::give_up(&*self.folder, position),
         }
-        // Not at once again, even if this failed.
-        let next = self.end().saturating_add(WORTH_COMPACTING);
-        self.inner.compact_at.store(next, Ordering::Relaxed);
         written.map(|_| ())
     }
 
@@ -313,14 +324,21 @@ impl Journal {
         }
     }
 
-    /// Begins a new file and says its position, unless the journal fails.
-    fn rotate(&self) -> Option<u64> {
+    /// Begins a new file and says its position, unless the journal fails. The error is of a file that
+    /// could not be begun, while the journal goes on in the one that it has.
+    fn rotate(&self) -> Result<Option<u64>, JournalError> {
         let mut buffer = self.inner.buffer();
         let before = buffer.rotations;
         buffer.rotate = true;
         self.inner.work.notify_one();
-        let buffer = self.wait_until(buffer, |buffer| buffer.rotations != before)?;
-        Some(buffer.file)
+        let is_done = |buffer: &Buffer| buffer.rotations != before;
+        let Some(mut buffer) = self.wait_until(buffer, is_done) else {
+            return Ok(None);
+        };
+        match buffer.refused.take() {
+            None => Ok(Some(buffer.file)),
+            Some(error) => Err(error),
+        }
     }
 
     /// Waits until everything appended so far is on the disk. Says whether it is: it is not when
@@ -344,8 +362,10 @@ impl Journal {
             if is_done(&buffer) {
                 return Some(buffer);
             }
+            buffer.waiting += 1;
             let woken = self.inner.progress.wait(buffer);
             buffer = woken.unwrap_or_else(PoisonError::into_inner);
+            buffer.waiting -= 1;
         }
     }
 }
@@ -372,8 +392,10 @@ impl Inner {
                 bytes: vec![0; GROUP_HEADER],
                 begin: position,
                 rotate: false,
+                waiting: 0,
                 rotations: 0,
                 file: begin,
+                refused: None,
                 closed: false,
                 failed: false,
             }),
@@ -383,7 +405,7 @@ impl Inner {
             durable: watch::Sender::new(durable),
             durable_position: AtomicU64::new(position),
             has_failed: AtomicBool::new(false),
-            failure: Mutex::new(None),
+            failure: watch::Sender::new(None),
             begin: AtomicU64::new(begin),
             compact_at: AtomicU64::new(begin + WORTH_COMPACTING),
             compact: Notify::new(),
@@ -403,15 +425,15 @@ impl Inner {
             has_failed: false,
         });
         // Under the lock, so that nobody who has just looked misses it.
-        drop(self.buffer());
-        self.progress.notify_all();
+        let is_awaited = self.buffer().waiting > 0;
+        if is_awaited {
+            self.progress.notify_all();
+        }
     }
 
     /// Nothing more will come to the disk.
     fn fail(&self, error: JournalError) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        *failure = Some(Arc::new(error));
-        drop(failure);
+        self.failure.send_replace(Some(Arc::new(error)));
         let mut buffer = self.buffer();
         buffer.failed = true;
         buffer.bytes = vec![0; GROUP_HEADER];
@@ -427,11 +449,14 @@ impl Inner {
         self.progress.notify_all();
     }
 
-    /// A file begins at `position`.
-    fn rotated(&self, position: u64) {
+    /// A file begins at this position, or the one that was asked for could not be begun.
+    fn rotated(&self, begun: Result<u64, JournalError>) {
         let mut buffer = self.buffer();
         buffer.rotations += 1;
-        buffer.file = position;
+        match begun {
+            Ok(position) => buffer.file = position,
+            Err(error) => buffer.refused = Some(error),
+        }
         drop(buffer);
         self.progress.notify_all();
     }

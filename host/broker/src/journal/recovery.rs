@@ -52,8 +52,8 @@ pub(super) struct Tail {
     pub(super) salt: u64,
     /// The position of the newest checkpoint: what the journal begins with.
     pub(super) begin: u64,
-    /// What was cut off, if anything was.
-    pub(super) cut: Option<String>,
+    /// What was cut off or begun anew, if anything was.
+    pub(super) notice: Option<String>,
 }
 
 /// The files of a folder, by position.
@@ -167,7 +167,9 @@ fn read_journals(
         let is_last = journals.peek().is_none();
         // Groups are written only when the header is on the disk, so without groups it may not be.
         if is_last && checkpoint != Some(position) && is_unbegun(folder, position)? {
-            return create(folder, position, begin);
+            let notice = Some(unbegun_notice(folder, position));
+            let tail = create(folder, position, begin)?;
+            return Ok(Tail { notice, ..tail });
         }
         let Some(mut reader) = Reader::open(folder, Kind::Journal, position)? else {
             return Err(cut_off(folder, Kind::Journal, position));
@@ -175,9 +177,9 @@ fn read_journals(
         let last_group = read_groups(&mut reader, is_last, replay)?;
         end = reader.position();
         if is_last {
-            let cut = reader.is_torn()?.then(|| cut_notice(&reader));
+            let notice = reader.is_torn()?.then(|| cut_notice(&reader));
             let tail = settle(reader, last_group, begin)?;
-            return Ok(Tail { cut, ..tail });
+            return Ok(Tail { notice, ..tail });
         }
     }
 }
@@ -220,6 +222,17 @@ fn cut_notice(reader: &Reader) -> String {
     )
 }
 
+fn unbegun_notice(folder: &dyn Folder, position: u64) -> String {
+    format!(
+        "{} held nothing and was begun anew: a broker that ends while it makes the file leaves it \
+         so; if anything was ever written to it, that is lost",
+        folder
+            .path()
+            .join(file_name(Kind::Journal, position))
+            .display(),
+    )
+}
+
 /// Makes the end of the newest file certain: nothing behind it, and its last group on the disk.
 fn settle(reader: Reader, last_group: u64, begin: u64) -> Result<Tail, JournalError> {
     let path = reader.path().to_owned();
@@ -242,20 +255,60 @@ fn settle(reader: Reader, last_group: u64, begin: u64) -> Result<Tail, JournalEr
         position,
         salt,
         begin,
-        cut: None,
+        notice: None,
     })
 }
 
-/// Whether a file is at most a header.
+/// Whether a file is at most a header, or the beginning of one. Other bytes were never left by a
+/// broker that ended while it made the file.
 fn is_unbegun(folder: &dyn Folder, position: u64) -> Result<bool, JournalError> {
     let name = file_name(Kind::Journal, position);
-    let size = folder.open(&name).and_then(|file| file.size());
-    let size = size.map_err(JournalError::io("read", &folder.path().join(&name)))?;
-    Ok(size <= FILE_HEADER as u64)
+    let path = folder.path().join(&name);
+    let read = || {
+        let file = folder.open(&name)?;
+        let len = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+        if len > FILE_HEADER {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; len];
+        file.read_at(0, &mut bytes)?;
+        Ok(Some(bytes))
+    };
+    let Some(bytes) = read().map_err(JournalError::io("read", &path))? else {
+        return Ok(false);
+    };
+    // Zeros are what a file system has made room for and was not given.
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Ok(true);
+    }
+    if let Ok(whole) = <&[u8; FILE_HEADER]>::try_from(&bytes[..]) {
+        return FileHeader::decode(whole, &path, Kind::Journal, position).map(|_| true);
+    }
+    if FileHeader::begins(&bytes, Kind::Journal, position) {
+        return Ok(true);
+    }
+    Err(JournalError::Damaged {
+        path,
+        offset: 0,
+        problem: "the file is cut off, and does not begin as a journal does",
+    })
 }
 
 /// Begins a journal file. It is on the disk, and found there, before anything is written into it.
-pub(super) fn create(folder: &dyn Folder, position: u64, begin: u64) -> Result<Tail, JournalError> {
+fn create(folder: &dyn Folder, position: u64, begin: u64) -> Result<Tail, JournalError> {
+    let tail = prepare(folder, position, begin)?;
+    folder
+        .sync()
+        .map_err(JournalError::io("sync", folder.path()))?;
+    Ok(tail)
+}
+
+/// Begins a journal file that is on the disk, and will be found there when the folder is synced.
+pub(super) fn prepare(
+    folder: &dyn Folder,
+    position: u64,
+    begin: u64,
+) -> Result<Tail, JournalError> {
     let name = file_name(Kind::Journal, position);
     let path = folder.path().join(&name);
     let header = FileHeader {
@@ -267,7 +320,6 @@ pub(super) fn create(folder: &dyn Folder, position: u64, begin: u64) -> Result<T
         let mut file = folder.create(&name)?;
         file.write_at(0, &header.encode())?;
         file.sync()?;
-        folder.sync()?;
         Ok(file)
     };
     Ok(Tail {
@@ -278,7 +330,7 @@ pub(super) fn create(folder: &dyn Folder, position: u64, begin: u64) -> Result<T
         position,
         salt: header.salt,
         begin,
-        cut: None,
+        notice: None,
     })
 }
 

@@ -7,15 +7,19 @@
 //!
 //! A write or sync that fails is the end: what the disk holds is then uncertain, and trying again
 //! may report a success that is none. The journal says so to everyone who waits, and takes nothing
-//! more.
+//! more. Only a new file that cannot be begun, for want of a file descriptor for example, is no
+//! harm: it is removed, and the journal goes on in the file that it has.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    io::ErrorKind,
+    sync::{Arc, PoisonError},
+};
 
 use super::{
     Buffer, Inner,
     error::JournalError,
     folder::Folder,
-    frame::{FILE_HEADER, GROUP_HEADER, GroupHeader},
+    frame::{FILE_HEADER, GROUP_HEADER, GroupHeader, Kind, file_name},
     recovery::{self, Tail},
 };
 
@@ -79,8 +83,11 @@ impl Writer {
         }
         let rotate = std::mem::take(&mut buffer.rotate);
         let bytes = buffer.take(spare);
+        let is_awaited = buffer.waiting > 0;
         drop(buffer);
-        self.inner.progress.notify_all();
+        if is_awaited {
+            self.inner.progress.notify_all();
+        }
         Work::Group { bytes, rotate }
     }
 
@@ -106,24 +113,52 @@ impl Writer {
     /// Leaves a file that ends with its last group. That it does is not relied on.
     fn give_room_back(&mut self) {
         let tail = &mut self.tail;
-        if let Err(error) = tail.file.cut(tail.offset) {
-            tracing::debug!(error = %error, "could not cut off the room of the journal");
+        match tail.file.cut(tail.offset) {
+            Ok(()) => tail.size = tail.offset,
+            Err(error) => {
+                tracing::debug!(error = %error, "could not cut off the room of the journal");
+            }
         }
     }
 
     /// Goes on in a new file, unless this one is as good as new.
     fn rotate(&mut self) -> Result<(), JournalError> {
-        if self.tail.offset > FILE_HEADER as u64 {
-            self.begin_file()?;
+        if self.tail.offset == FILE_HEADER as u64 {
+            self.inner.rotated(Ok(self.tail.position));
+            return Ok(());
         }
-        self.inner.rotated(self.tail.position);
+        self.give_room_back();
+        match recovery::prepare(&*self.folder, self.tail.position, self.tail.begin) {
+            Ok(tail) => {
+                self.sync_folder()?;
+                self.tail = tail;
+                self.inner.rotated(Ok(self.tail.position));
+            }
+            Err(error) => {
+                self.remove_next()?;
+                self.inner.rotated(Err(error));
+            }
+        }
         Ok(())
     }
 
-    fn begin_file(&mut self) -> Result<(), JournalError> {
-        self.give_room_back();
-        self.tail = recovery::create(&*self.folder, self.tail.position, self.tail.begin)?;
-        Ok(())
+    /// Removes what there is of a next file. Were it found beside groups that this file is given
+    /// later, it would pass for one that begins too early.
+    fn remove_next(&self) -> Result<(), JournalError> {
+        let name = file_name(Kind::Journal, self.tail.position);
+        match self.folder.remove(&name) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let path = self.folder.path().join(name);
+                return Err(JournalError::io("remove", &path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        self.sync_folder()
+    }
+
+    fn sync_folder(&self) -> Result<(), JournalError> {
+        let synced = self.folder.sync();
+        synced.map_err(JournalError::io("sync", self.folder.path()))
     }
 }
 

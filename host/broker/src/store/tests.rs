@@ -502,6 +502,31 @@ fn a_queue_that_is_not_served_keeps_its_messages_until_it_is() {
 }
 
 #[test]
+fn a_queue_that_is_not_served_remembers_message_ids() {
+    let disk = Disk::default();
+    let mut user = User::new(3);
+    let world = World::open(&disk, begin()).unwrap();
+    user.send(&world, 1);
+    let remembered = |world: &World| {
+        let picture = world.picture();
+        let words = words(&picture[1], world.now());
+        let ids = words.into_iter();
+        ids.filter(|word| word.starts_with("Remembered"))
+            .collect::<Vec<_>>()
+    };
+    let before = remembered(&world);
+    assert!(!before.is_empty());
+    drop(world);
+    let only = BrokerConfig::new([QueueConfig::new("plain")]);
+    let disk = disk.kill();
+    let world = World::open_as(&only, &disk, begin()).unwrap();
+    compact(&world.namespace, &world.journal, &CancellationToken::new()).unwrap();
+    drop(world);
+    let world = World::open(&disk.kill(), begin()).unwrap();
+    assert_eq!(remembered(&world), before);
+}
+
+#[test]
 fn a_changed_setting_holds_from_then_on() {
     let disk = Disk::default();
     let mut user = User::new(2);

@@ -6,12 +6,10 @@ use uuid::Uuid;
 use super::{Open, Receiver};
 use crate::connection::Command;
 use crate::error::BusError;
+use crate::lock_keeper::TOKENS_PER_REQUEST;
 use crate::outcome::Outcome;
 use crate::received_message::{ReceivedMessage, Via};
 use crate::settlement::Settlement;
-
-/// Lock tokens in one request; brokers bound them.
-const TOKENS_PER_REQUEST: usize = 1_000;
 
 impl Receiver {
     /// Settles a message as done; the broker removes it.

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use nightshift_amqp::performative::DeliveryState;
-use nightshift_amqp::{Encode as _, Map, Symbol, Value, message};
+use nightshift_amqp::{Encode as _, Map, Symbol, Timestamp, Value, message};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -179,6 +179,79 @@ async fn properties_to_change_go_with_every_way_to_settle() {
             "keys are symbols: {info:?}"
         );
     });
+}
+
+/// Hands out deferred messages, and refuses to renew the lock with this number and all that are asked
+/// for with it.
+struct Refusing(Option<i64>);
+
+impl Script for Refusing {
+    fn answer(&mut self, asked: &Asked) -> Option<Answer> {
+        if asked.operation != "com.microsoft:renew-lock" {
+            return Deferred { lost: &[] }.answer(asked);
+        }
+        let tokens = asked.body.get("lock-tokens").and_then(Value::as_items);
+        let tokens = tokens.unwrap_or_default();
+        let refused = self.0.map(token);
+        if tokens.iter().any(|token| token.as_uuid() == refused) {
+            return Some(Answer::refused(400, "com.microsoft:argument-error"));
+        }
+        let mut body = Map::new();
+        // Long over, so that each is renewed again as soon as can be.
+        let ends = vec![Value::from(Timestamp::from_millis(0)); tokens.len()];
+        body.insert("expirations", ends);
+        Some(Answer::granted(body))
+    }
+}
+
+/// Holds these messages until the peer has noted what is waited for. Says which locks each request
+/// was to renew.
+async fn renewed_until(
+    peer: &Peer,
+    numbers: &[i64],
+    is_enough: impl Fn(&[Vec<Uuid>]) -> bool,
+) -> Vec<Vec<Uuid>> {
+    let options = ReceiverOptions {
+        max_auto_lock_renewal_duration: SOON,
+        ..ReceiverOptions::default()
+    };
+    let receiver = receiver(peer, options).await;
+    let messages = receiver.receive_deferred_messages(numbers).await.unwrap();
+    let renewals = |log: &crate::peer::Log| -> Vec<Vec<Uuid>> {
+        let asked = log.asked.iter();
+        let asked = asked.filter(|asked| asked.operation == "com.microsoft:renew-lock");
+        let tokens = |asked: &Asked| {
+            let tokens = asked.body.get("lock-tokens").unwrap().as_items().unwrap();
+            tokens.iter().filter_map(Value::as_uuid).collect()
+        };
+        asked.map(tokens).collect()
+    };
+    peer.until("renewals", |log| is_enough(&renewals(log)))
+        .await;
+    drop(messages);
+    peer.noted(renewals)
+}
+
+#[tokio::test]
+async fn many_locks_are_renewed_with_as_many_requests_as_the_broker_needs() {
+    let peer = Peer::start(Refusing(None)).await;
+    let numbers: Vec<i64> = (1..=2_500).collect();
+    let renewals = renewed_until(&peer, &numbers, |renewals| {
+        renewals.iter().map(Vec::len).sum::<usize>() >= 2_500
+    })
+    .await;
+    assert!(renewals.iter().all(|tokens| tokens.len() <= 1_000));
+}
+
+#[tokio::test]
+async fn one_lock_that_is_refused_does_not_end_the_renewal_of_the_others() {
+    let peer = Peer::start(Refusing(Some(2))).await;
+    // Once together, then each alone, and then those that were granted again.
+    let renewals = renewed_until(&peer, &[1, 2, 3], |renewals| renewals.len() >= 5).await;
+    assert_eq!(renewals[0].len(), 3);
+    assert!(renewals[1..4].iter().all(|tokens| tokens.len() == 1));
+    let again: Vec<Uuid> = renewals[4..].concat();
+    assert!(!again.is_empty() && !again.contains(&token(2)), "{again:?}");
 }
 
 /// Never says that a link is drained.

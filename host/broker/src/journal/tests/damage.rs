@@ -54,6 +54,13 @@ fn a_file_cut_at_any_byte_has_its_whole_groups() {
         let disk = Disk::default();
         disk.put(FIRST, content[..size].to_vec());
         let (mut keeper, _) = Keeper::open(&disk).unwrap();
+        let notice = keeper.journal.notice().unwrap_or_default();
+        if size <= first {
+            assert!(notice.contains("begun anew"), "{size} bytes: {notice}");
+        } else {
+            let is_whole = [second, third, content.len()].contains(&size);
+            assert_eq!(notice.contains("cut off"), !is_whole, "{size} bytes");
+        }
         assert_eq!(
             keeper.made, expected,
             "{size} bytes, groups at {first}, {second}, {third}"
@@ -65,6 +72,25 @@ fn a_file_cut_at_any_byte_has_its_whole_groups() {
         let (keeper, map) = Keeper::open(&disk.kill()).unwrap();
         assert_eq!(keeper.made, expected + 1);
         assert_eq!(map.numbers, Map::after(expected + 1));
+    }
+}
+
+#[test]
+fn a_file_without_groups_that_is_no_beginning_of_a_journal_is_refused() {
+    let content = three_groups().0.content(FIRST);
+    for size in 1..=FILE_HEADER {
+        for at in 0..size {
+            let mut changed = content[..size].to_vec();
+            changed[at] ^= 0x40;
+            if (24..32).contains(&at) && size < 33 {
+                // The salt may be anything as long as no checksum tells.
+                assert_eq!(open(changed).unwrap(), 0);
+            } else {
+                let error = open(changed).unwrap_err().to_string();
+                assert!(error.starts_with(&format!("/disk/{FIRST} ")), "{error}");
+            }
+        }
+        assert_eq!(open(vec![0; size]).unwrap(), 0, "room without a header");
     }
 }
 

@@ -33,6 +33,10 @@ struct State {
     /// The sync that fails, once.
     fails_sync_at: Option<u64>,
     syncs: u64,
+    /// No file can be created.
+    refuses_files: bool,
+    /// The next sync of the folder fails.
+    fails_folder_sync: bool,
     room: Option<usize>,
     /// How long a write into a journal file takes.
     slowness: Duration,
@@ -89,6 +93,16 @@ impl Disk {
     pub(crate) fn fail_sync(&self, n: u64) {
         let mut state = self.state();
         state.fails_sync_at = Some(state.syncs + n);
+    }
+
+    /// Refuses to create files, as a process does that has no file descriptor left.
+    pub(crate) fn refuse_files(&self, yes: bool) {
+        self.state().refuses_files = yes;
+    }
+
+    /// Makes the next sync of the folder fail.
+    pub(crate) fn fail_folder_sync(&self) {
+        self.state().fails_folder_sync = true;
     }
 
     /// Leaves room for so many bytes.
@@ -240,6 +254,9 @@ impl Folder for Disk {
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
         let mut state = self.state();
         state.begin()?;
+        if state.refuses_files {
+            return Err(io::Error::other("too many open files"));
+        }
         let node = state.nodes.len();
         state.nodes.push(Node::default());
         state.rename(NameChange::Create(name.to_owned(), node));
@@ -271,6 +288,9 @@ impl Folder for Disk {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state();
         state.begin()?;
+        if std::mem::take(&mut state.fails_folder_sync) {
+            return Err(io::Error::other("the disk has lost something"));
+        }
         state.durable_names = state.names.clone();
         state.unsynced.clear();
         Ok(())

@@ -67,6 +67,60 @@ fn a_checkpoint_without_room_leaves_the_journal_as_it_was() {
     assert_eq!((keeper.made, map.numbers), (32, Map::after(32)));
 }
 
+/// Asks for a checkpoint that cannot have a file, and goes on. What was lost is found.
+fn go_on_without_a_new_file(refuse: impl Fn(&Disk), allow: impl Fn(&Disk)) {
+    let disk = Disk::default();
+    let (mut keeper, _) = Keeper::open(&disk).unwrap();
+    (0..5).for_each(|_| keeper.change());
+    assert!(keeper.wait());
+    refuse(&disk);
+    let error = keeper.compact().unwrap_err().to_string();
+    assert!(error.starts_with("could not create /disk/"), "{error}");
+    assert_eq!(disk.list().len(), 1, "{:?}", disk.list());
+    keeper.change();
+    assert!(keeper.wait(), "the journal goes on");
+    for seed in seeds(20) {
+        let (keeper, map) = Keeper::open(&disk.cut_power(seed)).unwrap();
+        assert_eq!((keeper.made, map.numbers), (6, Map::after(6)));
+    }
+    allow(&disk);
+    keeper.compact().unwrap();
+    assert!(disk.list()[0].starts_with("checkpoint-"));
+    assert!(keeper.wait());
+    drop(keeper);
+    let (keeper, map) = Keeper::open(&disk.kill()).unwrap();
+    assert_eq!((keeper.made, map.numbers), (8, Map::after(8)));
+}
+
+#[test]
+fn a_process_without_file_descriptors_goes_on_in_the_file_that_it_has() {
+    go_on_without_a_new_file(
+        |disk| disk.refuse_files(true),
+        |disk| disk.refuse_files(false),
+    );
+}
+
+#[test]
+fn a_new_file_that_is_not_on_the_disk_is_removed_for_good() {
+    go_on_without_a_new_file(|disk| disk.fail_sync(1), |_| ());
+}
+
+#[test]
+fn a_folder_whose_sync_fails_ends_the_journal() {
+    let disk = Disk::default();
+    let (mut keeper, _) = Keeper::open(&disk).unwrap();
+    keeper.change();
+    assert!(keeper.wait());
+    disk.fail_folder_sync();
+    assert!(keeper.compact().is_ok(), "it says so by other means");
+    assert!(keeper.journal.has_failed());
+    drop(keeper);
+    for seed in seeds(20) {
+        let (keeper, map) = Keeper::open(&disk.cut_power(seed)).unwrap();
+        assert_eq!((keeper.made, map.numbers), (1, Map::after(1)));
+    }
+}
+
 #[test]
 fn the_buffer_is_bounded() {
     let disk = Disk::default();
