@@ -276,9 +276,10 @@ fn a_second_stack_in_one_checkout_is_refused_and_a_signal_ends_the_first() {
 fn nothing_survives_a_killed_stack() {
     let checkout = Checkout::new();
     let pid_file = checkout.path().join(".nightshift/postgres/postmaster.pid");
-    // Ending the build would end the stack: it lasts until Postgres runs, however long that takes.
+    // Ending the build would end the stack: it lasts until Postgres runs, however long that takes,
+    // or until the stack is gone.
     let build = format!(
-        "until test -e {}; do sleep 0.1; done; exec sleep 5",
+        "while kill -0 $PPID && ! test -e {}; do sleep 0.1; done; exec sleep 5",
         pid_file.display()
     );
     let cargo = checkout.script("cargo", &build);
