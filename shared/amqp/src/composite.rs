@@ -26,6 +26,7 @@ macro_rules! composite {
             pub const SYMBOL: &'static str = $symbol;
 
             /// Reads the list that follows the descriptor.
+            #[inline]
             pub(crate) fn decode_fields(
                 decoder: &mut $crate::decode::Decoder<'_>,
             ) -> Result<Self, $crate::decode_error::DecodeError> {
@@ -60,6 +61,7 @@ macro_rules! composite {
         impl $crate::field::Decode for $name {
             const EXPECTED: &'static str = $symbol;
 
+            #[inline]
             fn decode(
                 decoder: &mut $crate::decode::Decoder<'_>,
             ) -> Result<Self, $crate::decode_error::DecodeError> {

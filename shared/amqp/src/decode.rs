@@ -23,7 +23,10 @@ pub const MAX_VALUES: u32 = 65_536;
 /// A position in a buffer that is being decoded.
 #[derive(Debug)]
 pub struct Decoder<'a> {
+    /// The buffer, for slices that share it.
     source: &'a Bytes,
+    /// The same buffer, for looking at it.
+    octets: &'a [u8],
     position: usize,
     end: usize,
     depth: u32,
@@ -43,6 +46,7 @@ pub(crate) struct Compound {
 
 impl Compound {
     /// Counts one item off, if one is left.
+    #[inline]
     pub(crate) fn has_another(&mut self) -> bool {
         let another = self.count > 0;
         self.count = self.count.saturating_sub(1);
@@ -52,9 +56,11 @@ impl Compound {
 
 impl<'a> Decoder<'a> {
     /// Starts at the first octet.
+    #[inline]
     pub fn new(source: &'a Bytes) -> Self {
         Self {
             source,
+            octets: source,
             position: 0,
             end: source.len(),
             depth: 0,
@@ -63,10 +69,12 @@ impl<'a> Decoder<'a> {
     }
 
     /// Starts at the first octet of a part of the buffer, and ends with the part.
+    #[inline]
     pub(crate) fn within(source: &'a Bytes, part: std::ops::Range<usize>) -> Self {
         let end = part.end.min(source.len());
         Self {
             source,
+            octets: source,
             position: part.start.min(end),
             end,
             depth: 0,
@@ -75,16 +83,19 @@ impl<'a> Decoder<'a> {
     }
 
     /// Octets read so far.
+    #[inline]
     pub fn position(&self) -> usize {
         self.position
     }
 
     /// Octets left.
+    #[inline]
     pub fn remaining(&self) -> usize {
         self.end - self.position
     }
 
     /// Succeeds when nothing is left over.
+    #[inline]
     pub fn finish(&self) -> Result<(), DecodeError> {
         match self.remaining() {
             0 => Ok(()),
@@ -96,17 +107,19 @@ impl<'a> Decoder<'a> {
     }
 
     /// The next constructor, left unread.
+    #[inline]
     pub(crate) fn peek(&self) -> Result<u8, DecodeError> {
-        if self.position < self.end {
-            Ok(self.source[self.position])
-        } else {
-            Err(DecodeError::UnexpectedEnd {
+        let left = self.octets.get(self.position..self.end);
+        match left.and_then(|left| left.first()) {
+            Some(octet) => Ok(*octet),
+            None => Err(DecodeError::UnexpectedEnd {
                 offset: self.position,
-            })
+            }),
         }
     }
 
     /// Reads one octet.
+    #[inline]
     pub(crate) fn octet(&mut self) -> Result<u8, DecodeError> {
         let octet = self.peek()?;
         self.position += 1;
@@ -114,16 +127,18 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads `length` octets.
+    #[inline]
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
         if length > self.remaining() {
             return Err(DecodeError::UnexpectedEnd { offset: self.end });
         }
         let start = self.position;
         self.position += length;
-        Ok(&self.source[start..self.position])
+        Ok(&self.octets[start..self.position])
     }
 
     /// Reads `length` octets as a slice that shares the buffer.
+    #[inline]
     pub(crate) fn share(&mut self, length: usize) -> Result<Bytes, DecodeError> {
         let start = self.position;
         self.take(length)?;
@@ -131,6 +146,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads a fixed number of octets.
+    #[inline]
     pub(crate) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut octets = [0; N];
         octets.copy_from_slice(self.take(N)?);
@@ -138,11 +154,13 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads a length or count of four octets.
+    #[inline]
     pub(crate) fn wide(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_be_bytes(self.fixed()?))
     }
 
     /// Consumes a null if it is the next value.
+    #[inline]
     pub fn null(&mut self) -> Result<bool, DecodeError> {
         let null = self.peek()? == 0x40;
         self.position += usize::from(null);
@@ -167,6 +185,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Takes `count` values from the budget.
+    #[inline]
     pub(crate) fn charge(&mut self, count: u32) -> Result<(), DecodeError> {
         self.values = self.values.saturating_add(count);
         if self.values > MAX_VALUES {
@@ -179,6 +198,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Goes one level down.
+    #[inline]
     pub(crate) fn descend(&mut self) -> Result<(), DecodeError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -191,12 +211,14 @@ impl<'a> Decoder<'a> {
     }
 
     /// Comes back up.
+    #[inline]
     pub(crate) fn ascend(&mut self) {
         self.depth -= 1;
     }
 
     /// Reads size and count of a compound whose width (1 or 4 octets) the constructor told, and
     /// narrows the decoder to it until [`leave`](Self::leave).
+    #[inline]
     pub(crate) fn enter(&mut self, wide: bool) -> Result<Compound, DecodeError> {
         let width = if wide { 4 } else { 1 };
         let size = if wide {
@@ -226,12 +248,14 @@ impl<'a> Decoder<'a> {
     }
 
     /// Ends a compound; octets that were not read in it are passed over.
+    #[inline]
     pub(crate) fn leave(&mut self, compound: Compound) {
         self.position = compound.end;
         self.end = compound.outer_end;
     }
 
     /// Ends a compound that has to be read to its last octet.
+    #[inline]
     pub(crate) fn leave_exactly(&mut self, compound: Compound) -> Result<(), DecodeError> {
         self.finish()?;
         self.leave(compound);
@@ -239,6 +263,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads the constructor of a list and enters it.
+    #[inline]
     pub(crate) fn enter_list(&mut self, expected: &'static str) -> Result<Compound, DecodeError> {
         match self.octet()? {
             0x45 => {
@@ -258,6 +283,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads a descriptor as a number. `symbols` maps the symbolic form of the types possible here.
+    #[inline]
     pub(crate) fn descriptor(
         &mut self,
         expected: &'static str,

@@ -241,7 +241,12 @@ fn the_message_splitter_survives_damage() {
 /// What is read without building anything is what is read otherwise.
 fn same_by_the_shorter_ways(raw: &RawMessage) {
     let mut visited = Vec::new();
-    let visit = raw.visit_message_annotations(|name, value| visited.push((name.to_owned(), value)));
+    let visit = raw.visit_message_annotations(|name, encoded| {
+        let value = encoded.to_value().unwrap();
+        assert_eq!(encoded.as_i64(), value.as_i64());
+        assert_eq!(encoded.as_timestamp(), value.as_timestamp());
+        visited.push((name.to_owned(), value));
+    });
     let built = raw.message_annotations();
     assert_eq!(visit.is_ok(), built.is_ok(), "{visit:?} {built:?}");
     if let Ok(built) = built {

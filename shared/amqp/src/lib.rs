@@ -33,4 +33,6 @@ pub use decode_error::DecodeError;
 pub use encode::Encode;
 pub use field::Decode;
 pub use frame::{FrameError, FrameHeader, FrameKind, MIN_MAX_FRAME_SIZE, ProtocolHeader};
-pub use value::{Array, DeliveryTag, Described, ElementType, Map, Symbol, Timestamp, Value};
+pub use value::{
+    Array, DeliveryTag, Described, ElementType, EncodedValue, Map, Symbol, Timestamp, Value,
+};

@@ -4,6 +4,7 @@
 //! says "any": message annotations, application properties, bodies, error infos.
 
 mod array;
+mod encoded;
 mod map;
 mod symbol;
 mod tag;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 pub use array::{Array, ElementType};
+pub use encoded::EncodedValue;
 pub use map::Map;
 pub use symbol::Symbol;
 pub use tag::DeliveryTag;

@@ -4,12 +4,13 @@
 //! it allows and Service Bus does not use (a body of sequences, an id that is a number) is kept in
 //! the nearest form.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_amqp::message::{Body, Header, MessageError, MessageId, Properties, RawMessage};
-use nightshift_amqp::{DeliveryTag, Timestamp, Value};
+use nightshift_amqp::{DeliveryTag, EncodedValue, Map, Timestamp, Value};
 use uuid::Uuid;
 
 use crate::error::BusError;
@@ -50,20 +51,22 @@ impl Annotations {
         let mut read = Self::default();
         raw.visit_message_annotations(|name, value| match name {
             "x-opt-sequence-number" => read.sequence_number = value.as_i64(),
-            "x-opt-enqueued-time" => read.enqueued_time = instant(&value),
-            "x-opt-locked-until" => read.locked_until = instant(&value),
+            "x-opt-enqueued-time" => read.enqueued_time = instant(value),
+            "x-opt-locked-until" => read.locked_until = instant(value),
             "x-opt-message-state" => read.state = value.as_i64(),
             "x-opt-enqueue-sequence-number" => read.enqueued_sequence_number = value.as_i64(),
-            "x-opt-partition-key" => read.partition_key = name_of(value),
-            "x-opt-scheduled-enqueue-time" => read.scheduled_enqueue_time = instant(&value),
-            "x-opt-deadletter-source" => read.dead_letter_source = name_of(value),
+            "x-opt-partition-key" => read.partition_key = value.to_value().and_then(name_of),
+            "x-opt-scheduled-enqueue-time" => read.scheduled_enqueue_time = instant(value),
+            "x-opt-deadletter-source" => {
+                read.dead_letter_source = value.to_value().and_then(name_of);
+            }
             _ => {}
         })?;
         Ok(read)
     }
 }
 
-fn instant(value: &Value) -> Option<DateTime<Utc>> {
+fn instant(value: EncodedValue<'_>) -> Option<DateTime<Utc>> {
     value.as_timestamp().and_then(calendar)
 }
 
@@ -75,7 +78,8 @@ fn sections(
     let header = raw.header()?.unwrap_or_default();
     let annotations = Annotations::read(raw)?;
     let properties = raw.properties()?.unwrap_or_default();
-    let application_properties = raw.application_properties()?.unwrap_or_default();
+    let application_properties = raw.application_properties()?;
+    let application_properties = application_properties.map_or_else(BTreeMap::new, named);
     let (body, body_kind) = body(raw)?;
     let enqueued_time = annotations.enqueued_time.unwrap_or_default();
     Ok(ReceivedMessage {
@@ -98,10 +102,7 @@ fn sections(
             time_to_live: header
                 .ttl
                 .map(|ms| std::time::Duration::from_millis(ms.into())),
-            application_properties: application_properties
-                .into_iter()
-                .filter_map(|(name, value)| Some((name_of(name)?, PropertyValue::from_wire(value))))
-                .collect(),
+            application_properties,
             message_id: properties.message_id.map(id_text),
             correlation_id: properties.correlation_id.map(id_text),
             content_type: properties.content_type.map(String::from),
@@ -112,6 +113,14 @@ fn sections(
             reply_to_session_id: properties.reply_to_group_id,
         },
     })
+}
+
+/// The application properties that have a text for a name, as all should.
+fn named(properties: Map) -> BTreeMap<String, PropertyValue> {
+    let named = properties.into_iter();
+    let named =
+        named.filter_map(|(name, value)| Some((name_of(name)?, PropertyValue::from_wire(value))));
+    named.collect()
 }
 
 /// The text of a string or a symbol.
@@ -209,7 +218,7 @@ mod tests {
     use std::time::Duration;
 
     use nightshift_amqp::Encode as _;
-    use nightshift_amqp::{Map, message};
+    use nightshift_amqp::message;
 
     use super::*;
     use crate::encode;

@@ -9,20 +9,37 @@ use nightshift_amqp::{Encode as _, Map, Symbol, Timestamp};
 use crate::error::BusError;
 use crate::message::Message;
 
-/// Octets that the sections of a message take beside its body, for most messages.
-const USUAL_OVERHEAD: usize = 256;
+/// About how many octets a message takes.
+fn size_hint(message: &Message) -> usize {
+    let texts = [
+        &message.message_id,
+        &message.correlation_id,
+        &message.content_type,
+        &message.subject,
+        &message.to,
+        &message.reply_to,
+        &message.session_id,
+        &message.reply_to_session_id,
+        &message.partition_key,
+    ];
+    let texts: usize = texts.into_iter().flatten().map(|text| text.len() + 2).sum();
+    let names = message.application_properties.keys();
+    let properties: usize = names.map(|name| name.len() + 32).sum();
+    let rare = message.time_to_live.is_some() || message.scheduled_enqueue_time.is_some();
+    let sections = if rare || texts > 0 { 128 } else { 16 };
+    message.body.len() + texts + properties + sections
+}
 
 /// Encodes one message: the sections that it needs and no others.
 pub(crate) fn message(message: &Message) -> Result<Bytes, BusError> {
-    let mut out = BytesMut::with_capacity(message.body.len() + USUAL_OVERHEAD);
+    let mut out = BytesMut::with_capacity(size_hint(message));
     append(message, &mut out)?;
     Ok(out.freeze())
 }
 
 /// Encodes many messages into one piece of memory.
 pub(crate) fn messages(messages: &[Message]) -> Result<Encoded, BusError> {
-    let bodies: usize = messages.iter().map(|message| message.body.len()).sum();
-    let mut octets = BytesMut::with_capacity(bodies + messages.len() * USUAL_OVERHEAD);
+    let mut octets = BytesMut::with_capacity(messages.iter().map(size_hint).sum());
     let mut ends = Vec::with_capacity(messages.len());
     for message in messages {
         append(message, &mut octets)?;

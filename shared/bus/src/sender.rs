@@ -84,30 +84,38 @@ impl Sender {
     /// Sends one message and waits until the broker has accepted it. [`BusError::Timeout`] says that
     /// the broker would not take it in time and that it was not sent;
     /// [`BusError::SendOutcomeUnknown`], that it was sent and nobody knows what became of it.
-    pub async fn send_message(&self, message: Message) -> Result<(), BusError> {
-        let payload = encode::message(&message)?;
-        let open = self.slot.standing();
-        let limit = open.as_ref().map(|open| open.attached.max_message_size);
-        let limit = limit.unwrap_or_else(|| self.max_message_size());
-        check_size(payload.len() as u64, limit)?;
-        let transfer = Transfer {
-            format: MESSAGE_FORMAT,
-            payload,
-        };
+    pub fn send_message(
+        &self,
+        message: Message,
+    ) -> impl Future<Output = Result<(), BusError>> + Send + '_ {
+        // Many of these are under way at a time. So the message is encoded and let go before there
+        // is a future, and what seldom happens is kept out of it.
         let resend = self.may_resend(std::slice::from_ref(&message));
+        let encoded = encode::message(&message);
         drop(message);
-        let pending = Pending::new(transfer, resend);
-        // Many of these are under way at a time, so what seldom happens is kept out of the future.
-        let Some(open) = open else {
-            return Box::pin(self.send(vec![pending])).await;
-        };
-        let tried = match start(&open, &pending) {
-            Ok(answer) => open.connection.promised(answer).await.flatten(),
-            Err(error) => Err(error),
-        };
-        match tried {
-            Ok(()) => Ok(()),
-            Err(error) => Box::pin(self.send_again(vec![(pending, error)])).await,
+        async move {
+            let transfer = Transfer {
+                format: MESSAGE_FORMAT,
+                payload: encoded?,
+            };
+            let open = self.slot.standing();
+            let limit = open.as_ref().map(|open| open.attached.max_message_size);
+            let limit = limit.unwrap_or_else(|| self.max_message_size());
+            check_size(transfer.payload.len() as u64, limit)?;
+            let pending = Pending::new(transfer, resend);
+            let Some(open) = open else {
+                return Box::pin(self.send(vec![pending])).await;
+            };
+            let tried = match start(&open, &pending) {
+                Ok(answer) => answer
+                    .await
+                    .unwrap_or_else(|_| Err(open.connection.failure())),
+                Err(error) => Err(error),
+            };
+            match tried {
+                Ok(()) => Ok(()),
+                Err(error) => Box::pin(self.send_again(vec![(pending, error)])).await,
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Compound, Decoder};
 use crate::decode_error::DecodeError;
 use crate::field::Decode;
-use crate::value::{Described, Map, Symbol, Timestamp, Value};
+use crate::value::{Described, EncodedValue, Map, Symbol, Timestamp, Value};
 
 impl Decode for Value {
     const EXPECTED: &'static str = "a value";
@@ -140,7 +140,7 @@ impl<'a> Decoder<'a> {
     /// texts.
     pub(crate) fn visit_map(
         &mut self,
-        mut visit: impl FnMut(&str, Value),
+        mut visit: impl FnMut(&str, EncodedValue<'_>),
     ) -> Result<(), DecodeError> {
         let wide = match self.octet()? {
             0x40 => return Ok(()),
@@ -155,7 +155,7 @@ impl<'a> Decoder<'a> {
             match self.octet()? {
                 code @ (0xa1 | 0xa3 | 0xb1 | 0xb3) => {
                     let key = self.text(code >= 0xb0)?;
-                    visit(key, self.any()?);
+                    visit(key, self.encoded()?);
                 }
                 0x00 => {
                     self.described()?;
@@ -168,6 +168,21 @@ impl<'a> Decoder<'a> {
             }
         }
         self.leave_counted(compound)
+    }
+
+    /// Passes over a value that is well formed. The usual ones are not built for that.
+    #[inline]
+    fn encoded(&mut self) -> Result<EncodedValue<'a>, DecodeError> {
+        let start = self.position;
+        match self.octet()? {
+            0x40..=0x45 => {}
+            0x50..=0x55 => drop(self.octet()?),
+            0x70 | 0x71 => drop(self.wide()?),
+            0x80..=0x83 => drop(self.take(8)?),
+            0x00 => drop(self.described()?),
+            code => drop(self.any_of(code)?),
+        }
+        Ok(EncodedValue::new(&self.octets[start..self.position]))
     }
 
     /// Enters a compound whose items become values: its count is at most its octets (each item

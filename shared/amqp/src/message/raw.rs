@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Body, Header, Message, MessageError, Properties, Section};
 use crate::decode::Decoder;
 use crate::field::Decode;
-use crate::value::{Map, Value};
+use crate::value::{EncodedValue, Map};
 
 /// An encoded message whose sections have been found but not decoded. Shares the octets.
 #[derive(Clone, Debug)]
@@ -79,6 +79,7 @@ impl RawMessage {
         Ok(Self { octets, marks })
     }
 
+    #[inline]
     fn extent(&self, first: usize, end: usize) -> Option<Range<usize>> {
         let (start, end) = (self.marks[first] as usize, self.marks[end] as usize);
         (start < end).then_some(start..end)
@@ -90,6 +91,7 @@ impl RawMessage {
     }
 
     /// Reads a section, if there is one.
+    #[inline]
     fn section(&self, section: Section) -> Option<Decoder<'_>> {
         let part = part_of(section);
         let extent = self.extent(part, part + 1)?;
@@ -117,11 +119,13 @@ impl RawMessage {
     }
 
     /// Decodes the header.
+    #[inline]
     pub fn header(&self) -> Result<Option<Header>, MessageError> {
         self.composite(Section::Header)
     }
 
     /// Decodes the properties.
+    #[inline]
     pub fn properties(&self) -> Result<Option<Properties>, MessageError> {
         self.composite(Section::Properties)
     }
@@ -135,7 +139,7 @@ impl RawMessage {
     /// of them and keep none, this costs no memory.
     pub fn visit_message_annotations(
         &self,
-        visit: impl FnMut(&str, Value),
+        visit: impl FnMut(&str, EncodedValue<'_>),
     ) -> Result<(), MessageError> {
         let section = Section::MessageAnnotations;
         let Some(mut decoder) = self.section(section) else {
@@ -172,6 +176,7 @@ impl RawMessage {
     }
 
     /// The octets of a body that is one data section, as most are; `None` for any other.
+    #[inline]
     pub fn data(&self) -> Option<Bytes> {
         let mut decoder = Decoder::within(&self.octets, self.extent(BODY, FOOTER)?);
         let descriptor = decoder.descriptor("a body section", Section::descriptor_of);
@@ -195,6 +200,7 @@ impl RawMessage {
         })
     }
 
+    #[inline]
     fn composite<T: Decode>(&self, section: Section) -> Result<Option<T>, MessageError> {
         let Some(mut decoder) = self.section(section) else {
             return Ok(None);
