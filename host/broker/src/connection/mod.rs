@@ -101,7 +101,7 @@ struct Task {
 impl Task {
     async fn run(&mut self) -> io::Result<()> {
         loop {
-            let deadline = self.connection.advance(Instant::now());
+            let deadline = self.advance();
             if self.gate.has_failed() {
                 self.give_up();
             }
@@ -123,6 +123,12 @@ impl Task {
                 return Ok(());
             }
         }
+    }
+
+    /// One round of work, which ends when all that it changes is on its way to the disk.
+    fn advance(&mut self) -> Option<Instant> {
+        let _round = self.shared.journal.as_ref().map(|journal| journal.round());
+        self.connection.advance(Instant::now())
     }
 
     /// Waits until there is something to do and reads what there is to read. Says whether the

@@ -1,8 +1,8 @@
 //! The journal: every change that somebody was told of survives the end of the process.
 //!
 //! Changes happen in memory first. In the same critical section in which a queue changes, the
-//! change is appended to a buffer that all queues share; a thread of its own brings the buffer to
-//! the disk, group by group ([`writer`]). Every appended byte has a *position*, and the journal
+//! change is appended to a buffer that all queues share, which is brought to the disk group by group:
+//! at the end of a round of work, or by a thread of its own ([`writer`]). Every appended byte has a *position*, and the journal
 //! knows up to which position everything is on the disk. A connection remembers the end of the
 //! journal after each round of work and lets nothing that it wrote in that round go to its client
 //! before that position is durable. So whatever a client has seen, be it the answer to its own
@@ -34,12 +34,15 @@ use std::{
     thread::JoinHandle,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
 
 pub use self::error::JournalError;
 #[cfg(test)]
 pub(crate) use self::tests::{disk::Disk, seeds};
-use self::{checkpoint::Checkpoint, frame::GROUP_HEADER, writer::Writer};
+use self::{checkpoint::Checkpoint, frame::GROUP_HEADER, recovery::Tail, writer::Writer};
 pub(crate) use self::{
     entry::{Entries, Entry, Fields, Forwarded, IdHash, Stored, Totals},
     folder::{DiskFolder, Folder},
@@ -71,7 +74,11 @@ pub(crate) struct Journal {
 /// What the writer and those who append share.
 #[derive(Debug)]
 struct Inner {
+    /// Locked before the buffer, by those who lock both.
+    writer: Mutex<Writer>,
     buffer: Mutex<Buffer>,
+    /// Whether a thread that does other work as well may wait for the disk: there are more of them.
+    may_block: bool,
     /// For the writer: there is work.
     work: Condvar,
     /// For those who wait for the writer: it has done something.
@@ -119,6 +126,8 @@ struct Buffer {
     begin: u64,
     /// Somebody asked for a new file.
     rotate: bool,
+    /// How many rounds of work will see to it that the writer works.
+    rounds: usize,
     /// How many threads wait for the writer. Waking nobody costs a system call, too.
     waiting: usize,
     /// How often that was done.
@@ -145,14 +154,10 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let mut tail = recovery::recover(&*folder, replay)?;
         let notice = tail.notice.take();
-        let inner = Arc::new(Inner::new(tail.position, tail.begin));
-        let writer = Writer {
-            inner: Arc::clone(&inner),
-            folder: Arc::clone(&folder),
-            tail,
-        };
+        let inner = Arc::new(Inner::new(Arc::clone(&folder), tail));
         let thread = std::thread::Builder::new().name("journal".to_owned());
-        let writer = thread.spawn(move || writer.run());
+        let shared = Arc::clone(&inner);
+        let writer = thread.spawn(move || writer::run(&shared));
         let writer = writer.map_err(JournalError::io("start a thread for", folder.path()))?;
         Ok(Self {
             inner,
@@ -190,14 +195,22 @@ impl Journal {
         }
         let end = buffer.end();
         inner.end.store(end, Ordering::Release);
+        let is_news = before == GROUP_HEADER && buffer.rounds == 0;
         drop(buffer);
-        if before == GROUP_HEADER {
+        if is_news {
             inner.work.notify_one();
         }
         if end >= inner.compact_at.load(Ordering::Relaxed) {
             inner.compact.notify_one();
         }
         true
+    }
+
+    /// Begins a round of work, which may append many times. What it has appended goes to the disk
+    /// when it ends, so a round does not last: nothing is awaited in it.
+    pub(crate) fn round(&self) -> Round<'_> {
+        self.inner.buffer().rounds += 1;
+        Round(&self.inner)
     }
 
     /// The position after everything appended so far.
@@ -363,9 +376,27 @@ impl Journal {
                 return Some(buffer);
             }
             buffer.waiting += 1;
+            // In a round of work it may not have been told.
+            self.inner.work.notify_one();
             let woken = self.inner.progress.wait(buffer);
             buffer = woken.unwrap_or_else(PoisonError::into_inner);
             buffer.waiting -= 1;
+        }
+    }
+}
+
+/// A round of work that lasts as long as this does.
+#[derive(Debug)]
+pub(crate) struct Round<'a>(&'a Inner);
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        let mut buffer = self.0.buffer();
+        buffer.rounds -= 1;
+        let is_empty = buffer.is_empty();
+        drop(buffer);
+        if !is_empty {
+            self.0.commit();
         }
     }
 }
@@ -382,16 +413,21 @@ impl Drop for Journal {
 }
 
 impl Inner {
-    fn new(position: u64, begin: u64) -> Self {
+    fn new(folder: Arc<dyn Folder>, tail: Tail) -> Self {
+        let (position, begin) = (tail.position, tail.begin);
+        let workers = Handle::try_current().map(|runtime| runtime.metrics().num_workers());
         let durable = Durable {
             position,
             has_failed: false,
         };
         Self {
+            writer: Mutex::new(Writer::new(folder, tail)),
+            may_block: workers.is_ok_and(|workers| workers > 1),
             buffer: Mutex::new(Buffer {
                 bytes: vec![0; GROUP_HEADER],
                 begin: position,
                 rotate: false,
+                rounds: 0,
                 waiting: 0,
                 rotations: 0,
                 file: begin,
@@ -417,13 +453,17 @@ impl Inner {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything before `position` is on the disk.
+    /// Everything before `position` is on the disk. Two who have written may say so in either order.
     fn publish(&self, position: u64) {
-        self.durable_position.store(position, Ordering::Release);
-        self.durable.send_replace(Durable {
-            position,
-            has_failed: false,
+        self.durable_position.fetch_max(position, Ordering::AcqRel);
+        let is_news = self.durable.send_if_modified(|durable| {
+            let is_news = durable.position < position;
+            durable.position = durable.position.max(position);
+            is_news
         });
+        if !is_news {
+            return;
+        }
         // Under the lock, so that nobody who has just looked misses it.
         let is_awaited = self.buffer().waiting > 0;
         if is_awaited {
@@ -446,6 +486,7 @@ impl Inner {
             position,
             has_failed: true,
         });
+        self.work.notify_one();
         self.progress.notify_all();
     }
 

@@ -1,9 +1,14 @@
-//! The thread that brings what was appended to the disk, a group at a time.
+//! Bringing what was appended to the disk, a group at a time.
 //!
 //! Whatever gathered while one group was being written is the next group: one write, one sync. So
 //! an idle broker syncs at once, and a busy one shares each sync among all who wait, without any
 //! timer. The next group is begun only when the one before is on the disk; that is why broken bytes
 //! in the middle of a file are damage, and broken bytes at its end are not.
+//!
+//! A thread does this. To wake it, and to be woken by it, takes about as long as a quick disk takes
+//! for a sync. So a round of work whose end finds nobody writing writes its group itself, as long as
+//! the disk is quick. What gathers meanwhile is the thread's: when much happens at once, the thread
+//! does all of it.
 //!
 //! A write or sync that fails is the end: what the disk holds is then uncertain, and trying again
 //! may report a success that is none. The journal says so to everyone who waits, and takes nothing
@@ -11,8 +16,9 @@
 //! harm: it is removed, and the journal goes on in the file that it has.
 
 use std::{
-    io::ErrorKind,
-    sync::{Arc, PoisonError},
+    io::{self, ErrorKind},
+    sync::{Arc, MutexGuard, PoisonError, TryLockError},
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -30,65 +36,126 @@ const KEPT_CAPACITY: usize = 1024 * 1024;
 const LEAST_ROOM: u64 = 256 * 1024;
 const MOST_ROOM: u64 = 8 * 1024 * 1024;
 
-/// What the thread works with.
+/// A disk that has a group within this, on average, may keep a round of work waiting.
+const QUICK: Duration = if cfg!(test) {
+    Duration::from_millis(20)
+} else {
+    Duration::from_micros(500)
+};
+
+/// Where groups are written.
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub(super) inner: Arc<Inner>,
-    pub(super) folder: Arc<dyn Folder>,
-    pub(super) tail: Tail,
+    folder: Arc<dyn Folder>,
+    tail: Tail,
+    /// Memory for the buffer of the next group.
+    spare: Vec<u8>,
+    /// How long a group takes, on average; the last ones count most.
+    usual_time: Duration,
 }
 
-/// What there is to do next.
-enum Work {
-    /// Write this group, then begin a new file if somebody asked for it.
-    Group {
-        bytes: Vec<u8>,
-        rotate: bool,
-    },
-    Stop,
+/// The life of the thread: it works until the journal is closed or fails.
+pub(super) fn run(inner: &Inner) {
+    while inner.has_work() {
+        let written = inner.writer().turn(inner, true);
+        inner.publish(written);
+    }
+    if !inner.buffer().failed {
+        inner.writer().give_room_back();
+    }
 }
 
-impl Writer {
-    /// Works until the journal is closed or fails.
-    pub(super) fn run(mut self) {
-        let mut spare = Vec::new();
+impl Inner {
+    /// Waits for something to do. Says no when there will be nothing more.
+    fn has_work(&self) -> bool {
+        let mut buffer = self.buffer();
         loop {
-            let (mut bytes, rotate) = match self.wait(std::mem::take(&mut spare)) {
-                Work::Group { bytes, rotate } => (bytes, rotate),
-                Work::Stop => return self.give_room_back(),
-            };
-            let done = self.write(&mut bytes).and_then(|()| {
-                self.inner.publish(self.tail.position);
-                if rotate { self.rotate() } else { Ok(()) }
-            });
-            if let Err(error) = done {
-                self.inner.fail(error);
-                return;
+            if buffer.failed {
+                return false;
             }
-            bytes.clear();
-            bytes.shrink_to(KEPT_CAPACITY);
-            spare = bytes;
+            if !buffer.is_empty() || buffer.rotate {
+                return true;
+            }
+            if buffer.closed {
+                return false;
+            }
+            let woken = self.work.wait(buffer);
+            buffer = woken.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Waits for something to do and takes all of it. `spare` is for what comes meanwhile.
-    fn wait(&self, spare: Vec<u8>) -> Work {
-        let mut buffer = self.inner.buffer();
-        while buffer.is_empty() && !buffer.rotate {
-            if buffer.closed {
-                return Work::Stop;
+    /// Brings what has gathered to the disk, or sees to it that the thread does.
+    pub(super) fn commit(&self) {
+        let written = match self.writer.try_lock() {
+            Ok(mut writer) if self.may_block && writer.usual_time <= QUICK => {
+                Some(writer.turn(self, false))
             }
-            let woken = self.inner.work.wait(buffer);
-            buffer = woken.unwrap_or_else(PoisonError::into_inner);
+            Ok(_) | Err(TryLockError::Poisoned(_)) => None,
+            // Whoever is writing looks again afterwards.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Some(position) = written {
+            self.publish(position);
         }
-        let rotate = std::mem::take(&mut buffer.rotate);
+        if written.is_none() || !self.buffer().is_empty() {
+            self.work.notify_one();
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(|poisoned| {
+            // A panic broke a write off: what the disk holds is as uncertain as after an error.
+            let writer = poisoned.into_inner();
+            let panicked = io::Error::other("a thread of the broker panicked while it wrote");
+            self.fail(JournalError::io("write", &writer.tail.path)(panicked));
+            writer
+        })
+    }
+
+    /// Takes what has gathered, and whether a new file is asked for; nothing any more when the
+    /// journal has failed. `spare` is for what comes next.
+    fn take(&self, spare: Vec<u8>, may_rotate: bool) -> Option<(Vec<u8>, bool)> {
+        let mut buffer = self.buffer();
+        if buffer.failed {
+            return None;
+        }
+        let rotate = may_rotate && std::mem::take(&mut buffer.rotate);
         let bytes = buffer.take(spare);
         let is_awaited = buffer.waiting > 0;
         drop(buffer);
         if is_awaited {
-            self.inner.progress.notify_all();
+            self.progress.notify_all();
         }
-        Work::Group { bytes, rotate }
+        Some((bytes, rotate))
+    }
+}
+
+impl Writer {
+    pub(super) fn new(folder: Arc<dyn Folder>, tail: Tail) -> Self {
+        Self {
+            folder,
+            tail,
+            spare: Vec::new(),
+            usual_time: QUICK * 2,
+        }
+    }
+
+    /// Writes what has gathered, then begins a new file if somebody asked for it. Returns up to where
+    /// everything is on the disk, to be published when the writer is free again: whoever is woken
+    /// may write next.
+    fn turn(&mut self, inner: &Inner, may_rotate: bool) -> u64 {
+        let spare = std::mem::take(&mut self.spare);
+        if let Some((mut bytes, rotate)) = inner.take(spare, may_rotate) {
+            let written = self.write(&mut bytes);
+            let done = written.and_then(|()| if rotate { self.rotate(inner) } else { Ok(()) });
+            if let Err(error) = done {
+                inner.fail(error);
+            }
+            bytes.clear();
+            bytes.shrink_to(KEPT_CAPACITY);
+            self.spare = bytes;
+        }
+        self.tail.position
     }
 
     /// Writes and syncs a group whose first bytes are free for its header.
@@ -101,10 +168,12 @@ impl Writer {
         let group = GroupHeader::of(payload, tail.position);
         header.copy_from_slice(&group.encode(tail.salt));
         make_room(tail, group.whole());
+        let begun = Instant::now();
         let written = tail.file.write_at(tail.offset, bytes);
         written.map_err(JournalError::io("write", &tail.path))?;
         let synced = tail.file.sync();
         synced.map_err(JournalError::io("sync", &tail.path))?;
+        self.usual_time = (self.usual_time * 3 + begun.elapsed()) / 4;
         tail.offset += group.whole();
         tail.position = group.end();
         Ok(())
@@ -122,9 +191,10 @@ impl Writer {
     }
 
     /// Goes on in a new file, unless this one is as good as new.
-    fn rotate(&mut self) -> Result<(), JournalError> {
+    fn rotate(&mut self, inner: &Inner) -> Result<(), JournalError> {
+        inner.publish(self.tail.position);
         if self.tail.offset == FILE_HEADER as u64 {
-            self.inner.rotated(Ok(self.tail.position));
+            inner.rotated(Ok(self.tail.position));
             return Ok(());
         }
         self.give_room_back();
@@ -132,11 +202,11 @@ impl Writer {
             Ok(tail) => {
                 self.sync_folder()?;
                 self.tail = tail;
-                self.inner.rotated(Ok(self.tail.position));
+                inner.rotated(Ok(self.tail.position));
             }
             Err(error) => {
                 self.remove_next()?;
-                self.inner.rotated(Err(error));
+                inner.rotated(Err(error));
             }
         }
         Ok(())
@@ -181,7 +251,7 @@ fn make_room(tail: &mut Tail, len: u64) {
 
 impl Buffer {
     /// Whether there is nothing to write.
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.bytes.len() <= GROUP_HEADER
     }
 

@@ -95,6 +95,11 @@ impl Disk {
         state.fails_sync_at = Some(state.syncs + n);
     }
 
+    /// How many files were synced so far.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
     /// Refuses to create files, as a process does that has no file descriptor left.
     pub(crate) fn refuse_files(&self, yes: bool) {
         self.state().refuses_files = yes;

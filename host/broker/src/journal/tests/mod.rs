@@ -7,6 +7,7 @@ mod crashes;
 mod damage;
 pub(crate) mod disk;
 mod limits;
+mod rounds;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,0 +1,162 @@
+//! Rounds of work write their own groups while nobody else does, and leave nothing behind.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Keeper, Map, change, disk::Disk};
+use crate::journal::{FULL, Journal};
+
+/// A runtime with more than one worker, in which a round may wait for a quick disk.
+fn runtime() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap()
+}
+
+fn append(keeper: &Keeper, number: u64) {
+    let change = change(number);
+    keeper
+        .journal
+        .append(|bytes| bytes.extend_from_slice(&change));
+}
+
+/// Has a quick disk found out to be one.
+fn warm_up(keeper: &mut Keeper) {
+    for _ in 0..20 {
+        keeper.change();
+        assert!(keeper.wait());
+    }
+}
+
+#[test]
+fn a_round_has_written_what_it_appended_when_it_ends() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
+    let disk = Disk::default();
+    let (mut keeper, _) = Keeper::open(&disk).unwrap();
+    warm_up(&mut keeper);
+    let mut written = 0;
+    for _ in 0..100 {
+        let syncs = disk.syncs();
+        let (first, last) = (keeper.made + 1, keeper.made + 3);
+        let round = keeper.journal.round();
+        (first..=last).for_each(|number| append(&keeper, number));
+        assert_eq!(disk.syncs(), syncs, "the round is one group");
+        drop(round);
+        keeper.made = last;
+        // Nobody else may write here, but the thread may still be on its way to sleep.
+        written += u32::from(keeper.journal.durable() == keeper.journal.end());
+        assert!(keeper.wait());
+        assert_eq!(disk.syncs(), syncs + 1);
+    }
+    assert!(written >= 50, "{written}");
+}
+
+#[test]
+fn a_round_does_not_wait_for_a_slow_disk() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
+    let disk = Disk::default();
+    let (mut keeper, _) = Keeper::open(&disk).unwrap();
+    disk.slow_down(Duration::from_millis(60));
+    warm_up(&mut keeper);
+    for _ in 0..5 {
+        keeper.made += 1;
+        let round = keeper.journal.round();
+        append(&keeper, keeper.made);
+        drop(round);
+        assert!(keeper.journal.durable() < keeper.journal.end());
+        assert!(keeper.wait());
+    }
+}
+
+#[test]
+fn the_only_worker_does_not_wait_for_the_disk() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let _guard = runtime.enter();
+    let (keeper, _) = Keeper::open(&Disk::default()).unwrap();
+    assert!(!keeper.journal.inner.may_block);
+}
+
+#[test]
+fn nothing_is_left_behind_whoever_writes() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
+    for slowness in [Duration::ZERO, Duration::from_millis(20)] {
+        let turns = if slowness.is_zero() { 300 } else { 15_u64 };
+        let disk = Disk::default();
+        let journal = Journal::open(Arc::new(disk.clone()), &mut Map::default()).unwrap();
+        disk.slow_down(slowness);
+        thread::scope(|scope| {
+            for thread in 0..6_u64 {
+                let journal = &journal;
+                scope.spawn(move || {
+                    for turn in 0..turns {
+                        let change = change(turn + 1);
+                        let append = || journal.append(|bytes| bytes.extend_from_slice(&change));
+                        if (thread + turn) % 3 == 0 {
+                            append();
+                        } else {
+                            let round = journal.round();
+                            append();
+                            append();
+                            drop(round);
+                        }
+                        if turn % 2 == 0 {
+                            assert!(comes_to_the_disk(journal), "{thread} {turn}");
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// Whether everything appended so far comes to the disk although nobody asks for it again.
+fn comes_to_the_disk(journal: &Journal) -> bool {
+    let (end, begun) = (journal.end(), Instant::now());
+    while journal.durable() < end {
+        if begun.elapsed() > Duration::from_secs(10) {
+            return false;
+        }
+        thread::yield_now();
+    }
+    true
+}
+
+#[test]
+fn a_round_that_appends_more_than_there_is_room_for_goes_on() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
+    let (keeper, _) = Keeper::open(&Disk::default()).unwrap();
+    let piece = vec![0; FULL / 4];
+    let round = keeper.journal.round();
+    for _ in 0..10 {
+        keeper
+            .journal
+            .append(|bytes| bytes.extend_from_slice(&piece));
+    }
+    drop(round);
+    assert!(keeper.journal.catch_up());
+}
+
+#[test]
+fn a_sync_that_fails_in_a_round_ends_the_journal() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
+    let disk = Disk::default();
+    let (mut keeper, _) = Keeper::open(&disk).unwrap();
+    warm_up(&mut keeper);
+    disk.fail_sync(1);
+    let round = keeper.journal.round();
+    append(&keeper, keeper.made + 1);
+    drop(round);
+    assert!(!keeper.wait());
+    assert!(keeper.journal.has_failed());
+}
