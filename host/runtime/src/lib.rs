@@ -49,9 +49,11 @@ mod http;
 mod listener;
 mod monitor;
 mod output;
+mod port;
 mod stats;
 mod timer;
 
 pub use app::{HostConfig, HostProblems, Mode};
 pub use host::{Host, HostError, HostExit, NotReady};
+pub use port::free_port;
 pub use stats::{FunctionStats, HandlerStats, HostStats};

@@ -1,12 +1,11 @@
-//! Mutational fuzzing on the stable compiler: recorded bytes, damaged in every way, for a
-//! fixed number of rounds from fixed seeds. `NIGHTSHIFT_TEST_FUZZ_ROUNDS` raises the number for a soak.
+//! Damaged bytes for the codec.
 //!
 //! What is checked beside the absence of panics and endless loops: what decodes can be encoded
 //! and decodes to the same again. The engine's rounds are in `engine::tests::fuzz`.
 
 use bytes::{Bytes, BytesMut};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use nightshift_fuzz::{Random, generator, rounds};
+use rand::Rng as _;
 
 use crate::field::Decode;
 use crate::frame::FrameHeader;
@@ -20,59 +19,51 @@ use crate::sasl::{PlainCredentials, SaslFrame, SaslInit, SaslMechanisms};
 use crate::value::{Array, ElementType, Map, Symbol, Timestamp, Value};
 use crate::{Decoder, Encode};
 
-/// Rounds of one test: `usual`, or what the environment says.
-pub(crate) fn rounds(usual: u64) -> u64 {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a knob of the tests, not a setting"
-    )]
-    let asked = std::env::var("NIGHTSHIFT_TEST_FUZZ_ROUNDS").ok();
-    asked.map_or(usual, |text| {
-        text.parse()
-            .expect("NIGHTSHIFT_TEST_FUZZ_ROUNDS is a number")
-    })
-}
-
-/// A generator whose round can be repeated alone.
-pub(crate) fn generator(test: u64, round: u64) -> StdRng {
-    StdRng::seed_from_u64(test << 48 | round)
-}
-
-/// Octets that mean something to the codec: constructors, descriptors, borders.
-const TELLING: [u8; 28] = [
-    0x00, 0x01, 0x02, 0x08, 0x10, 0x12, 0x14, 0x40, 0x41, 0x43, 0x45, 0x53, 0x56, 0x70, 0x73, 0x75,
-    0x7f, 0x80, 0x98, 0xa0, 0xa3, 0xb0, 0xc0, 0xc1, 0xd0, 0xd1, 0xf0, 0xff,
+/// What means something to the codec: constructors, descriptors, borders, and sizes, counts and ids
+/// that somebody will believe.
+const TELLING: [&[u8]; 37] = [
+    b"\x00",
+    b"\x01",
+    b"\x02",
+    b"\x08",
+    b"\x10",
+    b"\x12",
+    b"\x14",
+    b"\x40",
+    b"\x41",
+    b"\x43",
+    b"\x45",
+    b"\x53",
+    b"\x56",
+    b"\x70",
+    b"\x73",
+    b"\x75",
+    b"\x7f",
+    b"\x80",
+    b"\x98",
+    b"\xa0",
+    b"\xa3",
+    b"\xb0",
+    b"\xc0",
+    b"\xc1",
+    b"\xd0",
+    b"\xd1",
+    b"\xf0",
+    b"\xff",
+    b"\x00\x00\x00\x00",
+    b"\x00\x00\x00\x01",
+    b"\x00\x00\x00\x07",
+    b"\x00\x00\x00\x08",
+    b"\x00\x00\x00\xff",
+    b"\x00\x01\x00\x00",
+    b"\x01\x00\x00\x00",
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\xff",
 ];
 
-/// Damages octets in one to six ways.
-pub(crate) fn mutate(random: &mut StdRng, octets: &mut Vec<u8>, others: &[Vec<u8>]) {
-    for _ in 0..random.random_range(1..=6) {
-        let at = random.random_range(0..=octets.len());
-        let end = random.random_range(at..=octets.len().min(at + 40));
-        match random.random_range(0..9) {
-            0 => octets.truncate(at),
-            1 => drop(octets.drain(at..end)),
-            2 => octets.extend_from_within(at..end),
-            3 => octets.insert(at, TELLING[random.random_range(0..TELLING.len())]),
-            4 => {
-                // A size, count or id that somebody will believe.
-                let claims = [0, 1, 7, 8, 255, 65_536, 1 << 24, i32::MAX as u32, u32::MAX];
-                let claim = claims[random.random_range(0..claims.len())].to_be_bytes();
-                let length = claim.len().min(octets.len() - at);
-                octets[at..at + length].copy_from_slice(&claim[..length]);
-            }
-            5 => {
-                let other = &others[random.random_range(0..others.len())];
-                let from = random.random_range(0..=other.len());
-                octets.truncate(at);
-                octets.extend_from_slice(&other[from..]);
-            }
-            6 if at < octets.len() => octets[at] ^= 1 << random.random_range(0..8),
-            7 if at < octets.len() => octets[at] = random.random(),
-            _ if at < octets.len() => octets[at] = TELLING[random.random_range(0..TELLING.len())],
-            _ => {}
-        }
-    }
+/// Damages octets.
+pub(crate) fn damage(random: &mut Random, octets: &mut Vec<u8>, others: &[Vec<u8>]) {
+    nightshift_fuzz::damage(random, octets, &TELLING, others);
 }
 
 fn encoded(value: &impl Encode) -> Vec<u8> {
@@ -203,7 +194,7 @@ fn the_codec_survives_damage() {
     for round in 0..rounds(30_000) {
         let mut random = generator(1, round);
         let mut octets = seeds[random.random_range(0..seeds.len())].clone();
-        mutate(&mut random, &mut octets, &seeds);
+        damage(&mut random, &mut octets, &seeds);
         let _ = FrameHeader::parse(&octets, 1_000);
         let _ = PlainCredentials::parse(&octets);
         let octets = Bytes::from(octets);
@@ -220,7 +211,7 @@ fn the_message_splitter_survives_damage() {
     for round in 0..rounds(30_000) {
         let mut random = generator(2, round);
         let mut octets = seeds[random.random_range(0..seeds.len())].clone();
-        mutate(&mut random, &mut octets, &seeds);
+        damage(&mut random, &mut octets, &seeds);
         let octets = Bytes::from(octets);
         if let Ok(inner) = unpack_batch(octets.clone()) {
             assert!(inner.iter().map(Bytes::len).sum::<usize>() <= octets.len());

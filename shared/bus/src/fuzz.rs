@@ -1,7 +1,5 @@
 //! Damaged bytes for everything that reads what a broker says: answers of its nodes, messages, and
-//! its answer to a link. A fixed number of rounds from fixed seeds on the stable compiler;
-//! `NIGHTSHIFT_TEST_FUZZ_ROUNDS` raises the number for a soak. The driver's rounds are in
-//! `driver::tests::fuzz`.
+//! its answer to a link. The driver's rounds are in `driver::tests::fuzz`.
 //!
 //! Beside the absence of panics and endless loops: an undamaged input is understood, so that the
 //! rounds start from something that reaches all of the code.
@@ -9,52 +7,22 @@
 use bytes::{Bytes, BytesMut};
 use nightshift_amqp::message::{Body, Header, Message, MessageId, Properties};
 use nightshift_amqp::{Decode as _, DeliveryTag, Encode, Map, Symbol, Timestamp, Value};
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use nightshift_fuzz::{Random, generator, rounds};
+use rand::Rng as _;
 
 use crate::inbox::Delivery;
 use crate::received_message::{DeliveryKey, LinkKey, ReceiverKey, Via};
 use crate::{cbs, decode, management};
 
-/// Rounds of one test: `usual`, or what the environment says.
-pub(crate) fn rounds(usual: u64) -> u64 {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a knob of the tests, not a setting"
-    )]
-    let asked = std::env::var("NIGHTSHIFT_TEST_FUZZ_ROUNDS").ok();
-    asked.map_or(usual, |text| {
-        text.parse()
-            .expect("NIGHTSHIFT_TEST_FUZZ_ROUNDS is a number")
-    })
-}
-
-/// A generator whose round can be repeated alone.
-pub(crate) fn generator(test: u64, round: u64) -> StdRng {
-    StdRng::seed_from_u64(test << 48 | round)
-}
-
 /// Constructors, descriptors and borders.
-const TELLING: [u8; 20] = [
-    0x00, 0x01, 0x40, 0x43, 0x45, 0x53, 0x71, 0x75, 0x77, 0x80, 0x83, 0x98, 0xa0, 0xa1, 0xa3, 0xb0,
-    0xc1, 0xd0, 0xe0, 0xff,
+const TELLING: [&[u8]; 20] = [
+    b"\x00", b"\x01", b"\x40", b"\x43", b"\x45", b"\x53", b"\x71", b"\x75", b"\x77", b"\x80",
+    b"\x83", b"\x98", b"\xa0", b"\xa1", b"\xa3", b"\xb0", b"\xc1", b"\xd0", b"\xe0", b"\xff",
 ];
 
-/// Damages octets in one to five ways.
-pub(crate) fn damage(random: &mut StdRng, octets: &mut Vec<u8>) {
-    for _ in 0..random.random_range(1..=5) {
-        let at = random.random_range(0..=octets.len());
-        let end = random.random_range(at..=octets.len().min(at + 24));
-        match random.random_range(0..6) {
-            0 => octets.truncate(at),
-            1 => drop(octets.drain(at..end)),
-            2 => octets.extend_from_within(at..end),
-            3 => octets.insert(at, TELLING[random.random_range(0..TELLING.len())]),
-            4 if at < octets.len() => octets[at] ^= 1 << random.random_range(0..8),
-            _ if at < octets.len() => octets[at] = random.random(),
-            _ => {}
-        }
-    }
+/// Damages octets.
+pub(crate) fn damage(random: &mut Random, octets: &mut Vec<u8>, others: &[Vec<u8>]) {
+    nightshift_fuzz::damage(random, octets, &TELLING, others);
 }
 
 pub(crate) fn encoded(value: &impl Encode) -> Vec<u8> {
@@ -76,7 +44,7 @@ fn each_round(test: u64, usual: u64, seeds: &[Vec<u8>], read: impl Fn(Bytes) -> 
     for round in 0..total {
         let mut random = generator(test, round);
         let mut octets = seeds[random.random_range(0..seeds.len())].clone();
-        damage(&mut random, &mut octets);
+        damage(&mut random, &mut octets, seeds);
         refused += u64::from(!read(Bytes::from(octets)));
     }
     assert!(

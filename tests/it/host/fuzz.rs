@@ -1,15 +1,14 @@
 //! Damaged requests, byte by byte, on real connections: whatever comes, the host answers in HTTP or
 //! hangs up, soon, and goes on serving others.
 //!
-//! `NIGHTSHIFT_TEST_FUZZ_ROUNDS` raises the number of rounds for a soak. What a round sends depends
-//! on its number alone.
+//! What a round sends depends on its number alone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightshift_fuzz::{damage, generator};
 use nightshift_runtime::Host;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::Rng as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -18,6 +17,7 @@ use super::fixture::Fixture;
 use super::http_client::{ask, connect};
 
 const USUAL_ROUNDS: u64 = 2_000;
+const MOST_ROUNDS: u64 = 100_000;
 
 /// Connections at a time.
 const LANES: u64 = 16;
@@ -65,47 +65,27 @@ const TELLING: [&str; 26] = [
     "x-functions-key: ",
 ];
 
+/// A round here costs a connection, not a microsecond, so a soak has fewer of them.
 fn rounds() -> u64 {
-    let asked = std::env::var_os("NIGHTSHIFT_TEST_FUZZ_ROUNDS");
-    // A round here costs a connection, not a microsecond.
-    asked.map_or(USUAL_ROUNDS, |text| {
-        let text = text.to_str().unwrap_or_default();
-        text.parse::<u64>()
-            .expect("NIGHTSHIFT_TEST_FUZZ_ROUNDS is a number")
-            .min(100_000)
-    })
+    nightshift_fuzz::rounds(USUAL_ROUNDS).min(MOST_ROUNDS)
 }
 
-/// A request, damaged in one to five ways.
+/// A damaged request; one in eight has a very long piece as well.
 fn damaged(round: u64) -> Vec<u8> {
-    let mut random = StdRng::seed_from_u64(round);
-    let seed = |random: &mut StdRng| SEEDS[random.random_range(0..SEEDS.len())].as_bytes();
-    let mut request = seed(&mut random).to_vec();
-    for _ in 0..random.random_range(1..=5) {
+    let mut random = generator(0, round);
+    let mut request = SEEDS[random.random_range(0..SEEDS.len())]
+        .as_bytes()
+        .to_vec();
+    damage(
+        &mut random,
+        &mut request,
+        &TELLING.map(str::as_bytes),
+        &SEEDS,
+    );
+    if random.random_ratio(1, 8) {
         let at = random.random_range(0..=request.len());
-        let end = random.random_range(at..=request.len().min(at + 30));
-        match random.random_range(0..8) {
-            0 => request.truncate(at),
-            1 => drop(request.drain(at..end)),
-            2 => {
-                let piece = request[at..end].to_vec();
-                request.splice(at..at, piece);
-            }
-            3 | 4 => {
-                let telling = TELLING[random.random_range(0..TELLING.len())];
-                request.splice(at..at, telling.bytes());
-            }
-            5 => {
-                let other = seed(&mut random);
-                request.extend_from_slice(other);
-            }
-            6 => {
-                let many = random.random_range(1..100_000);
-                request.splice(at..at, std::iter::repeat_n(b'a', many));
-            }
-            _ if at < request.len() => request[at] = random.random(),
-            _ => {}
-        }
+        let many = random.random_range(1..100_000);
+        request.splice(at..at, std::iter::repeat_n(b'a', many));
     }
     request
 }

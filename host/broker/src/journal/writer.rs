@@ -7,7 +7,7 @@
 //!
 //! A thread does this. To wake it, and to be woken by it, takes about as long as a quick disk takes
 //! for a sync. So a round of work whose end finds nobody writing writes its group itself, as long as
-//! the disk is quick. What gathers meanwhile is the thread's: when much happens at once, the thread
+//! the disk is quick and the group short. What gathers meanwhile is the thread's: when much happens at once, the thread
 //! does all of it.
 //!
 //! A write or sync that fails is the end: what the disk holds is then uncertain, and trying again
@@ -42,6 +42,9 @@ const QUICK: Duration = if cfg!(test) {
 } else {
     Duration::from_micros(500)
 };
+
+/// A group that is longer than this, in bytes, does not keep a round of work waiting.
+const SHORT: usize = 256 * 1024;
 
 /// Where groups are written.
 #[derive(Debug)]
@@ -87,7 +90,7 @@ impl Inner {
     /// Brings what has gathered to the disk, or sees to it that the thread does.
     pub(super) fn commit(&self) {
         let written = match self.writer.try_lock() {
-            Ok(mut writer) if self.may_block && writer.usual_time <= QUICK => {
+            Ok(mut writer) if self.may_block && writer.will_be_quick(self) => {
                 Some(writer.turn(self, false))
             }
             Ok(_) | Err(TryLockError::Poisoned(_)) => None,
@@ -138,6 +141,13 @@ impl Writer {
             spare: Vec::new(),
             usual_time: QUICK * 2,
         }
+    }
+
+    /// Whether what has gathered can be written without making room for it, and soon.
+    fn will_be_quick(&self, inner: &Inner) -> bool {
+        let len = inner.buffer().bytes.len();
+        let has_room = self.tail.offset + len as u64 <= self.tail.size;
+        self.usual_time <= QUICK && len <= SHORT && has_room
     }
 
     /// Writes what has gathered, then begins a new file if somebody asked for it. Returns up to where

@@ -46,9 +46,8 @@ impl History {
         self.ends.len()
     }
 
-    /// The sequence number of an earlier message with this id within the window.
-    pub(super) fn find(&mut self, now_ms: i64, id: &MessageId) -> Option<u64> {
-        self.forget_old(now_ms);
+    /// The sequence number of an earlier message with this id that is not forgotten.
+    pub(super) fn find(&self, id: &MessageId) -> Option<u64> {
         self.seen.get(&key(id)).copied()
     }
 

@@ -308,8 +308,8 @@ impl Queue {
     /// the message that was there before.
     fn accept(&mut self, now_ms: i64, mut submission: Submission) -> u64 {
         let id = submission.message_id.take();
-        let known = |history: &mut History| history.find(now_ms, id.as_ref()?);
-        if let Some(sequence) = self.history.as_mut().and_then(known) {
+        let known = |history: &History| history.find(id.as_ref()?);
+        if let Some(sequence) = self.history.as_ref().and_then(known) {
             return sequence;
         }
         self.accepted += 1;

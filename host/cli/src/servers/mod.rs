@@ -27,7 +27,6 @@ pub use error::{ServerError, Unavailable};
 pub use fetch::npm::packages as node_packages;
 pub use fetch::python::packages as python_packages;
 pub use home::{FOLDER, Home, checkout_above, try_lock};
-pub use ports::free as free_port;
 pub use postgres::{Postgres, PostgresOptions, Programs};
 pub use process::{Launch, ServerProcess};
 pub use progress::Progress;

@@ -5,6 +5,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+use nightshift_runtime::free_port;
+
 use super::ServerError;
 
 /// How many ports are tried before a server that loses the race for each is given up.
@@ -15,14 +17,9 @@ pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// A loopback port that nobody listens on now, chosen by the operating system.
-pub fn free() -> Result<u16, ServerError> {
-    let listener = TcpListener::bind(loopback(0))
-        .map_err(|error| ServerError::Machine(format!("no free loopback port: {error}")))?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| ServerError::Machine(format!("no free loopback port: {error}")))?;
-    Ok(address.port())
+/// A loopback port that nobody listens on now.
+pub(super) fn free() -> Result<u16, ServerError> {
+    free_port().map_err(|error| ServerError::Machine(format!("no free loopback port: {error}")))
 }
 
 /// Whether nobody listens on `port` of the loopback interface now.

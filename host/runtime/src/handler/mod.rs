@@ -10,7 +10,6 @@ mod client;
 mod console;
 mod output;
 mod policy;
-mod port;
 mod process;
 mod redirect;
 
@@ -32,10 +31,10 @@ pub(crate) use client::{
     read_answer,
 };
 use policy::{Ending, RestartPolicy, Verdict};
-use port::free_port;
 use process::{HandlerProcess, Spawner};
 
 use crate::app::{HandlerCommand, HostConfig, Mode};
+use crate::port::free_port;
 
 /// How often a starting handler is asked whether it listens.
 const PROBE_INTERVAL: Duration = Duration::from_millis(25);

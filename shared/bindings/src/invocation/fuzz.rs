@@ -1,6 +1,4 @@
-//! Mutational fuzzing of the envelope on the stable compiler: real envelopes, answers and bodies,
-//! damaged in every way, for a fixed number of rounds from fixed seeds.
-//! `NIGHTSHIFT_TEST_FUZZ_ROUNDS` raises the number for a soak.
+//! Damaged envelopes, answers and bodies.
 //!
 //! Beside the absence of panics it is checked that what decodes can be encoded and decodes to the
 //! same again, and that whatever body a producer sends becomes an envelope that is JSON.
@@ -8,8 +6,8 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use nightshift_fuzz::{damage, generator, rounds};
+use rand::Rng as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -65,23 +63,16 @@ const TELLING: [&str; 34] = [
     "\"MessageId\":",
 ];
 
-fn rounds() -> u64 {
-    let asked = std::env::var_os("NIGHTSHIFT_TEST_FUZZ_ROUNDS");
-    asked.map_or(USUAL_ROUNDS, |text| {
-        let text = text.to_str().unwrap_or_default();
-        text.parse()
-            .expect("NIGHTSHIFT_TEST_FUZZ_ROUNDS is a number")
-    })
-}
-
 /// Calls `each` with a damaged copy of a seed, once per round. A round that fails is told and can
 /// be repeated alone: its number is all that its damage depends on.
 fn fuzz(test: u64, seeds: &[Vec<u8>], mut each: impl FnMut(&[u8])) {
-    for round in 0..rounds() {
+    let telling = TELLING.map(str::as_bytes);
+    for round in 0..rounds(USUAL_ROUNDS) {
         let _told = Told(round);
-        let mut random = StdRng::seed_from_u64(test << 48 | round);
+        let mut random = generator(test, round);
         let mut damaged = seeds[random.random_range(0..seeds.len())].clone();
-        mutate(&mut random, &mut damaged, seeds);
+        damage(&mut random, &mut damaged, &telling, seeds);
+        damaged.truncate(LONGEST);
         each(&damaged);
     }
 }
@@ -94,39 +85,6 @@ impl Drop for Told {
         if std::thread::panicking() {
             eprintln!("in round {}", self.0);
         }
-    }
-}
-
-/// Damages a text in one to six ways.
-fn mutate(random: &mut StdRng, text: &mut Vec<u8>, others: &[Vec<u8>]) {
-    for _ in 0..random.random_range(1..=6) {
-        let at = random.random_range(0..=text.len());
-        let end = random.random_range(at..=text.len().min(at + 60));
-        match random.random_range(0..8) {
-            0 => text.truncate(at),
-            1 => drop(text.drain(at..end)),
-            2 => {
-                let piece = text[at..end].to_vec();
-                text.splice(at..at, piece);
-            }
-            3 | 4 => {
-                let telling = TELLING[random.random_range(0..TELLING.len())];
-                text.splice(at..at, telling.bytes());
-            }
-            5 => {
-                let telling = TELLING[random.random_range(0..TELLING.len())];
-                text.splice(at..end, telling.bytes());
-            }
-            6 => {
-                let other = &others[random.random_range(0..others.len())];
-                let from = random.random_range(0..=other.len());
-                text.truncate(at);
-                text.extend_from_slice(&other[from..]);
-            }
-            _ if at < text.len() => text[at] = random.random(),
-            _ => {}
-        }
-        text.truncate(LONGEST);
     }
 }
 

@@ -134,10 +134,10 @@ impl<T> Window<T> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use nightshift_fuzz::{Random, generator};
     use rand::Rng as _;
 
     use super::*;
-    use crate::fuzz::generator;
 
     fn taken(window: &mut Window<u32>, first: u32, last: u32) -> Vec<u32> {
         let mut all = Vec::new();
@@ -181,7 +181,7 @@ mod tests {
             let (mut window, mut map) = (Window::default(), BTreeMap::new());
             let mut next = start;
             for _ in 0..200 {
-                let near = |random: &mut rand::rngs::StdRng| {
+                let near = |random: &mut Random| {
                     next.wrapping_sub(random.random_range(0..60))
                         .wrapping_add(5)
                 };

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use nightshift_fuzz::{Random, generator, rounds};
 use rand::Rng;
-use rand::rngs::StdRng;
 
 use super::pair::{Pair, session_of, unsettled};
 use crate::Encode;
@@ -13,7 +13,7 @@ use crate::engine::{
     AttachAnswer, ClientOptions, Engine, Event, Limits, NewDelivery, NewLink, SaslClient,
     ServerOptions, Unsettled,
 };
-use crate::fuzz::{full_message, generator, mutate, rounds};
+use crate::fuzz::{damage, full_message};
 use crate::performative::{AmqpError, DeliveryState, Disposition, Role, Source, Target};
 use crate::sasl::{PlainCredentials, SaslCode};
 use crate::value::DeliveryTag;
@@ -212,7 +212,7 @@ impl Reached {
 }
 
 /// Feeds octets in random pieces to an engine whose application does something about everything.
-fn torment(engine: &mut Engine, random: &mut StdRng, octets: &[u8], reached: &mut Reached) {
+fn torment(engine: &mut Engine, random: &mut Random, octets: &[u8], reached: &mut Reached) {
     let mut now = Instant::now();
     let mut unsettled = Unsettled::new();
     let mut rest = octets;
@@ -259,7 +259,7 @@ fn torment(engine: &mut Engine, random: &mut StdRng, octets: &[u8], reached: &mu
     }
 }
 
-fn react(engine: &mut Engine, random: &mut StdRng, unsettled: &mut Unsettled<()>, event: Event) {
+fn react(engine: &mut Engine, random: &mut Random, unsettled: &mut Unsettled<()>, event: Event) {
     // Commands may fail on what the peer has ended meanwhile; they must not do harm.
     match event {
         Event::PlainCredentials(_) => {
@@ -342,7 +342,7 @@ fn a_server_survives_damaged_clients() {
     for round in 0..rounds {
         let mut random = generator(3, round);
         let mut octets = seeds[random.random_range(0..seeds.len())].clone();
-        mutate(&mut random, &mut octets, &seeds);
+        damage(&mut random, &mut octets, &seeds);
         let mut engine = Engine::server(server());
         torment(&mut engine, &mut random, &octets, &mut reached);
     }
@@ -357,7 +357,7 @@ fn a_client_survives_damaged_servers() {
         let mut random = generator(4, round);
         let at = random.random_range(0..seeds.len());
         let mut octets = seeds[at].clone();
-        mutate(&mut random, &mut octets, &seeds);
+        damage(&mut random, &mut octets, &seeds);
         let sasl = [SaslClient::None, SaslClient::Anonymous, plain()][at].clone();
         let mut engine = Engine::client(client(sasl));
         torment(&mut engine, &mut random, &octets, &mut reached);
@@ -401,7 +401,7 @@ fn an_open_connection_survives_damaged_frames() {
             let mut frame = pool[random.random_range(0..pool.len())].clone();
             if random.random_bool(0.1) {
                 let mut body = frame.split_off(8);
-                mutate(&mut random, &mut body, &frames);
+                damage(&mut random, &mut body, &frames);
                 frame.extend(body);
                 let size = u32::try_from(frame.len()).unwrap();
                 frame[..4].copy_from_slice(&size.to_be_bytes());

@@ -2,11 +2,12 @@
 //! answered when it ends.
 
 use nightshift_amqp::message::MESSAGE_FORMAT;
+use nightshift_fuzz::{generator, rounds};
 use rand::Rng as _;
 
 use super::*;
 use crate::connection::SessionFilter;
-use crate::fuzz::{damage, generator, rounds};
+use crate::fuzz::damage;
 use crate::outcome::Outcome;
 
 /// Callers that wait for the broker's word, and the bytes by which it answers all of them.
@@ -109,7 +110,8 @@ fn damaged_answers_end_the_connection_or_are_lived_with() {
     for round in 0..total {
         let mut random = generator(4, round);
         let mut talk = conversation();
-        damage(&mut random, &mut talk.answers);
+        let others = [talk.answers.clone()];
+        damage(&mut random, &mut talk.answers, &others);
         let mut failure = None;
         let mut rest = &talk.answers[..];
         while !rest.is_empty() && failure.is_none() {

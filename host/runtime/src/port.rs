@@ -1,7 +1,7 @@
-//! A port for the handler to listen on.
+//! A port for another process to listen on.
 //!
-//! Between the moment a port is found free and the moment the handler binds it, another process can
-//! take it, and its answers could be mistaken for the handler's. The ports that systems hand out by
+//! Between the moment a port is found free and the moment that process binds it, a third one can
+//! take it: the process fails, or the third one's answers are mistaken for its own. The ports that systems hand out by
 //! themselves, to every outgoing connection and to whoever asks for any port, are the likely ones
 //! to be taken, so those are avoided: a port is drawn at random from below that range.
 
@@ -18,8 +18,9 @@ const CANDIDATES: Range<u16> = 20_000..32_768;
 /// How many of them are tried before the system is asked for any.
 const ATTEMPTS: usize = 100;
 
-/// A port of the loopback interface that is free now.
-pub(super) fn free_port() -> io::Result<u16> {
+/// A port of the loopback interface that is free now, and that the system gives to nobody who does
+/// not ask for it.
+pub fn free_port() -> io::Result<u16> {
     let mut rng = rand::rng();
     let drawn = std::iter::repeat_with(|| rng.random_range(CANDIDATES)).take(ATTEMPTS);
     let free = drawn
