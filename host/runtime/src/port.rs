@@ -18,8 +18,8 @@ const CANDIDATES: Range<u16> = 20_000..32_768;
 /// How many of them are tried before the system is asked for any.
 const ATTEMPTS: usize = 100;
 
-/// A port of the loopback interface that is free now, and that the system gives to nobody who does
-/// not ask for it.
+/// A port of the loopback interface that is free now: one of [`CANDIDATES`], or any if all that were
+/// tried are taken.
 pub fn free_port() -> io::Result<u16> {
     let mut rng = rand::rng();
     let drawn = std::iter::repeat_with(|| rng.random_range(CANDIDATES)).take(ATTEMPTS);

@@ -23,10 +23,12 @@ fn size_hint(message: &Message) -> usize {
         &message.partition_key,
     ];
     let texts: usize = texts.into_iter().flatten().map(|text| text.len() + 2).sum();
-    let names = message.application_properties.keys();
-    let properties: usize = names.map(|name| name.len() + 32).sum();
+    let properties = message.application_properties.iter();
+    let properties = properties.map(|(name, value)| name.len() + value.size_hint() + 10);
+    let properties: usize = properties.sum();
     let rare = message.time_to_live.is_some() || message.scheduled_enqueue_time.is_some();
-    let sections = if rare || texts > 0 { 128 } else { 16 };
+    let has_more = rare || texts > 0 || properties > 0;
+    let sections = if has_more { 128 } else { 16 };
     message.body.len() + texts + properties + sections
 }
 
@@ -171,4 +173,33 @@ fn application_properties(message: &Message, out: &mut BytesMut) -> Result<(), B
     }
     Section::ApplicationProperties.put(out, &map);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::property::PropertyValue;
+
+    #[test]
+    fn the_size_is_known_beforehand_so_that_nothing_is_copied() {
+        let plain = || Message::new(vec![0; 100_000]);
+        let value = "v".repeat(5_000);
+        for (message, most) in [
+            (plain(), 16),
+            (plain().with_message_id("m".repeat(128)), 128),
+            (
+                plain().with_time_to_live(std::time::Duration::from_secs(1)),
+                128,
+            ),
+            (plain().with_property("p".repeat(200), value.clone()), 128),
+            (plain().with_property("n", 5_i64), 160),
+            (
+                plain().with_property("b", PropertyValue::Binary(value.into())),
+                128,
+            ),
+        ] {
+            let (hint, size) = (size_hint(&message), super::message(&message).unwrap().len());
+            assert!(hint >= size && hint <= size + most, "{hint} for {size}");
+        }
+    }
 }

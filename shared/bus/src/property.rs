@@ -68,6 +68,15 @@ from! {
 }
 
 impl PropertyValue {
+    /// About how many octets it takes on the wire.
+    pub(crate) fn size_hint(&self) -> usize {
+        match self {
+            Self::Binary(octets) => octets.len() + 5,
+            Self::String(text) | Self::Symbol(text) | Self::Other(text) => text.len() + 5,
+            _ => 17,
+        }
+    }
+
     /// As the wire has it; `None` for what cannot be sent.
     pub(crate) fn to_wire(&self) -> Option<Value> {
         Some(match self {

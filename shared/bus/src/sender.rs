@@ -84,6 +84,8 @@ impl Sender {
     /// Sends one message and waits until the broker has accepted it. [`BusError::Timeout`] says that
     /// the broker would not take it in time and that it was not sent;
     /// [`BusError::SendOutcomeUnknown`], that it was sent and nobody knows what became of it.
+    ///
+    /// The message is encoded by the call, and sent when the future is first polled.
     pub fn send_message(
         &self,
         message: Message,

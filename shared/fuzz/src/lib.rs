@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_is_gone() {
+    fn each_way_is_taken() {
         let all: Vec<Vec<u8>> = (0..50_000).map(damaged).collect();
         let any = |is: &dyn Fn(&[u8]) -> bool| all.iter().any(|octets| is(octets));
         let holds = |octets: &[u8], piece: &[u8]| octets.windows(piece.len()).any(|it| it == piece);

@@ -206,8 +206,8 @@ impl Journal {
         true
     }
 
-    /// Begins a round of work, which may append many times. What it has appended goes to the disk
-    /// when it ends, so a round does not last: nothing is awaited in it.
+    /// Begins a round of work, which may append many times. When it ends, what it has appended is
+    /// written or the thread is told of it; not before, so a round does not last and awaits nothing.
     pub(crate) fn round(&self) -> Round<'_> {
         self.inner.buffer().rounds += 1;
         Round(&self.inner)
@@ -481,11 +481,8 @@ impl Inner {
         self.end.store(u64::MAX, Ordering::Release);
         self.has_failed.store(true, Ordering::Release);
         drop(buffer);
-        let position = self.durable_position.load(Ordering::Acquire);
-        self.durable.send_replace(Durable {
-            position,
-            has_failed: true,
-        });
+        self.durable
+            .send_modify(|durable| durable.has_failed = true);
         self.work.notify_one();
         self.progress.notify_all();
     }

@@ -7,8 +7,9 @@
 //!
 //! A thread does this. To wake it, and to be woken by it, takes about as long as a quick disk takes
 //! for a sync. So a round of work whose end finds nobody writing writes its group itself, as long as
-//! the disk is quick and the group short. What gathers meanwhile is the thread's: when much happens at once, the thread
-//! does all of it.
+//! the group is short and no group took long lately. A disk that stalls for the first time holds up
+//! that one round, and what its thread would have done next. What gathers while a round writes is
+//! the thread's.
 //!
 //! A write or sync that fails is the end: what the disk holds is then uncertain, and trying again
 //! may report a success that is none. The journal says so to everyone who waits, and takes nothing
@@ -17,7 +18,7 @@
 
 use std::{
     io::{self, ErrorKind},
-    sync::{Arc, MutexGuard, PoisonError, TryLockError},
+    sync::{Arc, Condvar, MutexGuard, PoisonError, TryLockError},
     time::{Duration, Instant},
 };
 
@@ -36,7 +37,7 @@ const KEPT_CAPACITY: usize = 1024 * 1024;
 const LEAST_ROOM: u64 = 256 * 1024;
 const MOST_ROOM: u64 = 8 * 1024 * 1024;
 
-/// A disk that has a group within this, on average, may keep a round of work waiting.
+/// While every group is on the disk within this, a round of work may wait for its own.
 const QUICK: Duration = if cfg!(test) {
     Duration::from_millis(20)
 } else {
@@ -46,6 +47,24 @@ const QUICK: Duration = if cfg!(test) {
 /// A group that is longer than this, in bytes, does not keep a round of work waiting.
 const SHORT: usize = 256 * 1024;
 
+/// Who writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Thread,
+    Round,
+}
+
+/// Wakes the thread when a round panics while it writes: nobody else would tell of it.
+struct WakeOnPanic<'a>(&'a Condvar);
+
+impl Drop for WakeOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.notify_one();
+        }
+    }
+}
+
 /// Where groups are written.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -53,15 +72,17 @@ pub(super) struct Writer {
     tail: Tail,
     /// Memory for the buffer of the next group.
     spare: Vec<u8>,
-    /// How long a group takes, on average; the last ones count most.
-    usual_time: Duration,
+    /// How long a group may take: as long as the slowest one lately.
+    longest: Duration,
 }
 
 /// The life of the thread: it works until the journal is closed or fails.
 pub(super) fn run(inner: &Inner) {
     while inner.has_work() {
-        let written = inner.writer().turn(inner, true);
-        inner.publish(written);
+        let written = inner.writer().turn(inner, By::Thread);
+        if let Some(position) = written {
+            inner.publish(position);
+        }
     }
     if !inner.buffer().failed {
         inner.writer().give_room_back();
@@ -76,7 +97,7 @@ impl Inner {
             if buffer.failed {
                 return false;
             }
-            if !buffer.is_empty() || buffer.rotate {
+            if !buffer.is_empty() || buffer.rotate || self.writer.is_poisoned() {
                 return true;
             }
             if buffer.closed {
@@ -89,9 +110,10 @@ impl Inner {
 
     /// Brings what has gathered to the disk, or sees to it that the thread does.
     pub(super) fn commit(&self) {
+        let _woken = WakeOnPanic(&self.work);
         let written = match self.writer.try_lock() {
-            Ok(mut writer) if self.may_block && writer.will_be_quick(self) => {
-                Some(writer.turn(self, false))
+            Ok(mut writer) if self.may_block && writer.longest <= QUICK => {
+                writer.turn(self, By::Round)
             }
             Ok(_) | Err(TryLockError::Poisoned(_)) => None,
             // Whoever is writing looks again afterwards.
@@ -115,15 +137,15 @@ impl Inner {
         })
     }
 
-    /// Takes what has gathered, and whether a new file is asked for; nothing any more when the
-    /// journal has failed. `spare` is for what comes next.
-    fn take(&self, spare: Vec<u8>, may_rotate: bool) -> Option<(Vec<u8>, bool)> {
+    /// Takes what has gathered, unless it is longer than `most` or the journal has failed, and the
+    /// wish for a new file, if that `may_rotate`. `spare` is for what comes next.
+    fn take(&self, spare: &mut Vec<u8>, most: usize, may_rotate: bool) -> Option<(Vec<u8>, bool)> {
         let mut buffer = self.buffer();
-        if buffer.failed {
+        if buffer.failed || buffer.bytes.len() > most {
             return None;
         }
         let rotate = may_rotate && std::mem::take(&mut buffer.rotate);
-        let bytes = buffer.take(spare);
+        let bytes = buffer.take(std::mem::take(spare));
         let is_awaited = buffer.waiting > 0;
         drop(buffer);
         if is_awaited {
@@ -139,33 +161,31 @@ impl Writer {
             folder,
             tail,
             spare: Vec::new(),
-            usual_time: QUICK * 2,
+            longest: QUICK * 2,
         }
-    }
-
-    /// Whether what has gathered can be written without making room for it, and soon.
-    fn will_be_quick(&self, inner: &Inner) -> bool {
-        let len = inner.buffer().bytes.len();
-        let has_room = self.tail.offset + len as u64 <= self.tail.size;
-        self.usual_time <= QUICK && len <= SHORT && has_room
     }
 
     /// Writes what has gathered, then begins a new file if somebody asked for it. Returns up to where
     /// everything is on the disk, to be published when the writer is free again: whoever is woken
-    /// may write next.
-    fn turn(&mut self, inner: &Inner, may_rotate: bool) -> u64 {
-        let spare = std::mem::take(&mut self.spare);
-        if let Some((mut bytes, rotate)) = inner.take(spare, may_rotate) {
-            let written = self.write(&mut bytes);
-            let done = written.and_then(|()| if rotate { self.rotate(inner) } else { Ok(()) });
-            if let Err(error) = done {
-                inner.fail(error);
-            }
-            bytes.clear();
-            bytes.shrink_to(KEPT_CAPACITY);
-            self.spare = bytes;
+    /// may write next. A round leaves to the thread what is long, or needs room made for it.
+    fn turn(&mut self, inner: &Inner, by: By) -> Option<u64> {
+        let room =
+            usize::try_from(self.tail.size.saturating_sub(self.tail.offset)).unwrap_or(usize::MAX);
+        let most = match by {
+            By::Thread => usize::MAX,
+            By::Round => SHORT.min(room),
+        };
+        let taken = inner.take(&mut self.spare, most, by == By::Thread);
+        let (mut bytes, rotate) = taken?;
+        let written = self.write(&mut bytes);
+        let done = written.and_then(|()| if rotate { self.rotate(inner) } else { Ok(()) });
+        if let Err(error) = done {
+            inner.fail(error);
         }
-        self.tail.position
+        bytes.clear();
+        bytes.shrink_to(KEPT_CAPACITY);
+        self.spare = bytes;
+        Some(self.tail.position)
     }
 
     /// Writes and syncs a group whose first bytes are free for its header.
@@ -183,7 +203,7 @@ impl Writer {
         written.map_err(JournalError::io("write", &tail.path))?;
         let synced = tail.file.sync();
         synced.map_err(JournalError::io("sync", &tail.path))?;
-        self.usual_time = (self.usual_time * 3 + begun.elapsed()) / 4;
+        self.longest = begun.elapsed().max(self.longest * 7 / 8);
         tail.offset += group.whole();
         tail.position = group.end();
         Ok(())

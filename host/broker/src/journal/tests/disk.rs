@@ -14,7 +14,10 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::super::folder::{File, Folder};
+use super::super::{
+    folder::{File, Folder},
+    frame::FILE_HEADER,
+};
 
 /// The disk, and every handle to it.
 #[derive(Debug, Clone, Default)]
@@ -155,7 +158,9 @@ impl Disk {
                     Change::Write(at, bytes) => {
                         let mut from = 0;
                         while from < bytes.len() {
-                            let len = dice.random_range(1..=64).min(bytes.len() - from);
+                            // A disk writes its first sector whole, and so the header in it.
+                            let least = if at + from == 0 { FILE_HEADER } else { 1 };
+                            let len = dice.random_range(least..=64).min(bytes.len() - from);
                             if dice.random_bool(luck) {
                                 write(&mut content, at + from, &bytes[from..from + len]);
                             }

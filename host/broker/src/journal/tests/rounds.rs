@@ -1,15 +1,18 @@
 //! Rounds of work write their own groups while nobody else does, and leave nothing behind.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Keeper, Map, change, disk::Disk};
-use crate::journal::{FULL, Journal};
+use super::{Keeper, Map, change, disk::Disk, seeds};
+use crate::journal::{FULL, Journal, Piece};
 
 /// A runtime with more than one worker, in which a round may wait for a quick disk.
 fn runtime() -> Runtime {
@@ -159,4 +162,79 @@ fn a_sync_that_fails_in_a_round_ends_the_journal() {
     drop(round);
     assert!(!keeper.wait());
     assert!(keeper.journal.has_failed());
+}
+
+/// Threads that change the map in rounds and without, and one that writes checkpoints, until the
+/// process dies in one of its operations. Returns the number of the last change that was durable, as
+/// far as anybody could see.
+fn storm(disk: &Disk) -> u64 {
+    let journal = Journal::open(Arc::new(disk.clone()), &mut Map::default());
+    let Ok(journal) = journal else { return 0 };
+    let (made, told, is_over) = (Mutex::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    // As under a queue's lock: numbers stand in the journal in their order.
+    let append = |bytes: &mut dyn FnMut(&[u8]) -> bool| {
+        let mut made = made.lock().unwrap();
+        *made += 1;
+        (bytes(&change(*made)), *made)
+    };
+    thread::scope(|scope| {
+        for index in 0..4_u64 {
+            let (journal, told, is_over) = (&journal, &told, &is_over);
+            let append = &append;
+            scope.spawn(move || {
+                for turn in 0..400 {
+                    let round = ((index + turn) % 3 > 0).then(|| journal.round());
+                    let mut write =
+                        |change: &[u8]| journal.append(|bytes| bytes.extend_from_slice(change));
+                    let (is_taken, number) = append(&mut write);
+                    let end = journal.end();
+                    drop(round);
+                    if !is_taken {
+                        break;
+                    }
+                    if journal.durable() >= end {
+                        told.fetch_max(number, Ordering::AcqRel);
+                    }
+                }
+                is_over.store(true, Ordering::Release);
+            });
+        }
+        while !is_over.load(Ordering::Acquire) {
+            let state = |bytes: &mut Vec<u8>| {
+                let made = made.lock().unwrap();
+                bytes.extend_from_slice(&journal.end().to_le_bytes());
+                for (key, number) in Map::after(*made) {
+                    bytes.push(key);
+                    bytes.extend_from_slice(&number.to_le_bytes());
+                }
+                Piece::Last
+            };
+            // What it says is of no interest: the process may have died.
+            let _ = journal.compact(state);
+        }
+    });
+    told.into_inner()
+}
+
+#[test]
+fn a_process_that_dies_while_many_write_loses_nothing_durable() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
+    let mut most = 0;
+    for seed in seeds(30) {
+        let disk = Disk::default();
+        disk.die_at(50 + seed * 37 % 900, seed);
+        let told = storm(&disk);
+        most = most.max(told);
+        for after in std::iter::once(disk.kill()).chain((0..5).map(|n| disk.cut_power(seed + n))) {
+            let (keeper, map) = Keeper::open(&after).unwrap();
+            assert_eq!(map.numbers, Map::after(keeper.made), "seed {seed}");
+            assert!(
+                keeper.made >= told,
+                "seed {seed}: {} of {told}",
+                keeper.made
+            );
+        }
+    }
+    assert!(most > 100, "{most}");
 }
