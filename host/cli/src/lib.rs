@@ -14,6 +14,7 @@ mod up;
 pub use args::{Cli, Command};
 
 use std::io::Write;
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use nightshift_settings::Problems;
@@ -21,6 +22,7 @@ use nightshift_settings::Problems;
 /// Runs the command to its end and says, on standard error, why it failed if it did.
 pub fn main(cli: Cli) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers())
         .enable_all()
         .build()
     {
@@ -31,6 +33,14 @@ pub fn main(cli: Cli) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(&error),
     }
+}
+
+/// Half of the processors. The host waits for others nearly all the time, and the handler and the
+/// broker beside it need processors too. A worker that is woken wakes the next one to look for more;
+/// on two processors that takes the second one away from the handler with every message.
+fn workers() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    (processors / 2).max(1)
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
