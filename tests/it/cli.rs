@@ -273,6 +273,33 @@ fn a_second_stack_in_one_checkout_is_refused_and_a_signal_ends_the_first() {
 }
 
 #[test]
+fn stacks_that_start_at_the_same_moment_find_a_port_for_each_broker() {
+    // All want AMQP's own port. The database never answers, so that each start gets this far.
+    let database = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://u:p@{}/app", database.local_addr().unwrap());
+    let mut stacks: Vec<_> = (0..6)
+        .map(|_| {
+            let checkout = Checkout::new();
+            let cargo = checkout.script("cargo", "exec sleep 600");
+            let mut command = checkout.up(&cargo);
+            command.env("NIGHTSHIFT_POSTGRES_URL", &url);
+            let stack = command.stdout(Stdio::piped()).spawn().unwrap();
+            (checkout, stack)
+        })
+        .collect();
+    for (checkout, stack) in &mut stacks {
+        let log = BufReader::new(stack.stdout.take().unwrap());
+        let mut lines = log.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("broker     port")));
+        signal(stack, Signal::SIGTERM);
+        // What it still says must have a reader.
+        lines.for_each(drop);
+        stack.wait().unwrap();
+        checkout.assert_nothing_is_left();
+    }
+}
+
+#[test]
 fn nothing_survives_a_killed_stack() {
     let checkout = Checkout::new();
     let pid_file = checkout.path().join(".nightshift/postgres/postmaster.pid");

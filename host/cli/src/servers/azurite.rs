@@ -70,20 +70,15 @@ impl Azurite {
         supervisor: &Supervisor,
     ) -> Result<Self, ServerError> {
         let program = find_or_fetch(settings, home, progress).await?;
-        let mut tries = 0;
-        loop {
-            let port = ports::prefer(wanted)?;
-            tries += 1;
+        let (port, process) = ports::on_free_port(wanted, async |port| {
             let launch = launch(home, &program, place, port);
             let mut process = ServerProcess::spawn(&launch, supervisor)?;
             let address = ports::loopback(port).to_string();
-            match process.ready(&address, START, || answers(port)).await {
-                Ok(()) => return Ok(Self { port, process }),
-                Err(ServerError::Exited { .. })
-                    if tries < ports::TRIES && !ports::is_free(port) => {}
-                Err(error) => return Err(error),
-            }
-        }
+            process.ready(&address, START, || answers(port)).await?;
+            Ok(process)
+        })
+        .await?;
+        Ok(Self { port, process })
     }
 
     /// The connection string for clients.

@@ -36,7 +36,7 @@ pub use supervisor::{Supervisor, WATCHDOG_COMMAND, watch};
 
 pub(crate) use fetch::remove;
 pub(crate) use fetch::tool::Tool;
-pub(crate) use ports::prefer;
+pub(crate) use ports::{loopback, on_free_port};
 pub(crate) use process::tail;
 pub(crate) use process_table::{
     as_pid, descendants, is_alive, program as process_name, resident_kib, send, start_time,

@@ -1,7 +1,7 @@
 //! Ports for private servers: loopback only, free at the moment of asking.
 //!
-//! Another process can take a port between the asking and the server's own bind. Starting code
-//! therefore looks again when a server ends early, and tries another port if its own was taken.
+//! Another process can take a port between the asking and the server's own bind. A server that ends
+//! early is therefore started again on another port if its own was taken: [`on_free_port`].
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -10,7 +10,7 @@ use nightshift_runtime::free_port;
 use super::ServerError;
 
 /// How many ports are tried before a server that loses the race for each is given up.
-pub(crate) const TRIES: usize = 3;
+const TRIES: usize = 3;
 
 /// `port` on the loopback interface.
 pub(crate) fn loopback(port: u16) -> SocketAddr {
@@ -18,17 +18,34 @@ pub(crate) fn loopback(port: u16) -> SocketAddr {
 }
 
 /// A loopback port that nobody listens on now.
-pub(super) fn free() -> Result<u16, ServerError> {
+fn free() -> Result<u16, ServerError> {
     free_port().map_err(|error| ServerError::Machine(format!("no free loopback port: {error}")))
 }
 
 /// Whether nobody listens on `port` of the loopback interface now.
-pub(crate) fn is_free(port: u16) -> bool {
+pub(super) fn is_free(port: u16) -> bool {
     TcpListener::bind(loopback(port)).is_ok()
 }
 
+/// Has `start` start a server on `wanted`, if that is free, or else on any free port; again on
+/// another port if the server ends because somebody was quicker. Returns the port too.
+pub(crate) async fn on_free_port<T>(
+    wanted: Option<u16>,
+    mut start: impl AsyncFnMut(u16) -> Result<T, ServerError>,
+) -> Result<(u16, T), ServerError> {
+    let mut tries = 0;
+    loop {
+        let port = prefer(wanted)?;
+        tries += 1;
+        match start(port).await {
+            Err(ServerError::Exited { .. }) if tries < TRIES && !is_free(port) => {}
+            outcome => return Ok((port, outcome?)),
+        }
+    }
+}
+
 /// `wanted` if it is free now, otherwise any free port.
-pub(crate) fn prefer(wanted: Option<u16>) -> Result<u16, ServerError> {
+fn prefer(wanted: Option<u16>) -> Result<u16, ServerError> {
     match wanted {
         Some(port) if port != 0 && is_free(port) => Ok(port),
         _ => free(),
@@ -47,5 +64,50 @@ mod tests {
         assert_ne!(prefer(Some(port)).unwrap(), port);
         drop(taken);
         assert_eq!(prefer(Some(port)).unwrap(), port);
+    }
+
+    /// A server that ends because its port has gone to one of `others`.
+    fn beaten(others: &mut Vec<TcpListener>, port: u16) -> Result<(), ServerError> {
+        others.push(TcpListener::bind(loopback(port)).unwrap());
+        Err(ended())
+    }
+
+    fn ended() -> ServerError {
+        ServerError::Exited {
+            name: "a server".into(),
+            status: std::process::ExitStatus::default(),
+            log: "its.log".into(),
+            tail: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_somebody_was_quicker_than_gets_another_port() {
+        let mut others = Vec::new();
+        let (port, ()) = on_free_port(None, async |port| {
+            if others.len() < TRIES - 1 {
+                return beaten(&mut others, port);
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert!(is_free(port));
+        let mut others = Vec::new();
+        let given_up = on_free_port(None, async |port| beaten(&mut others, port)).await;
+        assert!(matches!(given_up, Err(ServerError::Exited { .. })));
+        assert_eq!(others.len(), TRIES);
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_for_another_reason_is_not_tried_again() {
+        let mut tries = 0;
+        let failed = on_free_port(None, async |_| {
+            tries += 1;
+            Err::<(), _>(ended())
+        })
+        .await;
+        assert!(matches!(failed, Err(ServerError::Exited { .. })));
+        assert_eq!(tries, 1);
     }
 }

@@ -63,29 +63,21 @@ impl Redis {
     ) -> Result<Self, ServerError> {
         let program = find_or_fetch(settings, home, progress).await?;
         let password = hex::password();
-        let mut tries = 0;
-        loop {
-            let port = ports::prefer(wanted)?;
-            tries += 1;
+        let (port, process) = ports::on_free_port(wanted, async |port| {
             let configuration = write_configuration(home, port, &password)?;
             let launch = launch(home, &program, &configuration);
             let started = start(&launch, port, &password, supervisor).await;
             // The password is in the server's memory now.
             let _ = std::fs::remove_file(&configuration);
-            match started {
-                Ok(process) => {
-                    return Ok(Self {
-                        port,
-                        password,
-                        origin: program.origin,
-                        process,
-                    });
-                }
-                Err(ServerError::Exited { .. })
-                    if tries < ports::TRIES && !ports::is_free(port) => {}
-                Err(error) => return Err(error),
-            }
-        }
+            started
+        })
+        .await?;
+        Ok(Self {
+            port,
+            password,
+            origin: program.origin,
+            process,
+        })
     }
 
     /// The address for clients. Holds the password.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::servers::{ServerError, prefer};
+use crate::servers::ServerError;
 
 /// The ports of the previous start, and those of this one.
 #[derive(Debug)]
@@ -27,15 +27,9 @@ impl Ports {
         }
     }
 
-    /// The port that `name` had, if nobody else has taken it.
+    /// The port that `name` had.
     pub(super) fn remembered(&self, name: &str) -> Option<u16> {
-        let port = *self.previous.get(name)?;
-        prefer(Some(port)).ok().filter(|free| *free == port)
-    }
-
-    /// The port that `name` had, otherwise `usual`, otherwise any that is free.
-    pub(super) fn prefer(&self, name: &str, usual: Option<u16>) -> Result<u16, ServerError> {
-        prefer(self.remembered(name).or(usual))
+        self.previous.get(name).copied()
     }
 
     pub(super) fn remember(&self, name: &str, port: u16) {
@@ -56,17 +50,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_kept_unless_somebody_has_taken_it() {
+    fn the_next_start_knows_the_ports_of_this_one() {
         let folder = tempfile::tempdir().unwrap();
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
         let ports = Ports::read(folder.path());
-        ports.remember("broker", port);
+        ports.remember("broker", 4711);
+        assert_eq!(
+            ports.remembered("broker"),
+            None,
+            "that is about the previous start"
+        );
         ports.write().unwrap();
         let again = Ports::read(folder.path());
-        assert_eq!(again.remembered("broker"), None);
-        drop(taken);
-        assert_eq!(again.remembered("broker"), Some(port));
+        assert_eq!(again.remembered("broker"), Some(4711));
         assert_eq!(again.remembered("redis"), None);
     }
 }

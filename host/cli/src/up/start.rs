@@ -1,6 +1,6 @@
 //! Starts the parts of the stack, side by side where they do not need each other.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use crate::commands::migrate;
 use crate::commands::settings::{BUS, POSTGRES, REDIS, STORAGE};
 use crate::servers::{
     Account, Azurite, BlobPlace, Home, Launch, Postgres, PostgresOptions, Programs, Progress,
-    Redis, ServerProcess, Stop, Supervisor, descendants, process_name, resident_kib, tail,
+    Redis, ServerError, ServerProcess, Stop, Supervisor, descendants, loopback, on_free_port,
+    process_name, resident_kib, tail,
 };
 use crate::stage::{Staged, stage};
 
@@ -229,31 +230,12 @@ impl Start<'_> {
         if let Some(connection_string) = &self.own.bus {
             return Ok(own("broker", BUS, connection_string));
         }
-        let port = ports.prefer("broker", Some(AMQP_PORT))?;
         let data = self.home.root().join("broker");
-        let arguments = [
-            "--json",
-            "broker",
-            "--data",
-            data.to_str()
-                .context("the path of the checkout is not UTF-8")?,
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--app-root",
-            ".",
-            "--max-delivery-count",
-            MAX_DELIVERY_COUNT,
-        ];
-        // An empty setting counts as absent: the private broker needs no key.
-        let environment = vec![("NIGHTSHIFT_BROKER_KEY".to_owned(), OsString::new())];
-        let launch = self.launch("broker", &arguments, environment, BROKER_GRACE)?;
-        let mut process = ServerProcess::spawn(&launch, self.supervisor)?;
-        let log = process.log().to_owned();
-        let announced = || async { logs::connection_string(&log).is_some() };
-        process
-            .ready(&format!("127.0.0.1:{port}"), READY, announced)
-            .await?;
-        let address = logs::connection_string(&log).context("the broker's log has vanished")?;
+        let wanted = ports.remembered("broker").or(Some(AMQP_PORT));
+        let (port, process) =
+            on_free_port(wanted, async |port| self.broker_on(port, &data).await).await?;
+        let address =
+            logs::connection_string(process.log()).context("the broker's log has vanished")?;
         ports.remember("broker", port);
         self.progress.say("broker", &format!("port {port}"));
         let shown = format!("amqp://127.0.0.1:{port}, {}", self.shown(&data));
@@ -263,6 +245,30 @@ impl Start<'_> {
             part: broker,
             address,
         })
+    }
+
+    async fn broker_on(&self, port: u16, data: &Path) -> Result<ServerProcess, ServerError> {
+        let listen = loopback(port).to_string();
+        let arguments = [
+            "--json".as_ref(),
+            "broker".as_ref(),
+            "--data".as_ref(),
+            data.as_os_str(),
+            "--listen".as_ref(),
+            listen.as_ref(),
+            "--app-root".as_ref(),
+            ".".as_ref(),
+            "--max-delivery-count".as_ref(),
+            MAX_DELIVERY_COUNT.as_ref(),
+        ];
+        // An empty setting counts as absent: the private broker needs no key.
+        let environment = vec![("NIGHTSHIFT_BROKER_KEY".to_owned(), OsString::new())];
+        let launch = self.launch("broker", &arguments, environment, BROKER_GRACE)?;
+        let mut process = ServerProcess::spawn(&launch, self.supervisor)?;
+        let log = process.log().to_owned();
+        let announced = || async { logs::connection_string(&log).is_some() };
+        process.ready(&listen, READY, announced).await?;
+        Ok(process)
     }
 
     async fn app(&self) -> anyhow::Result<Staged> {
@@ -283,8 +289,12 @@ impl Start<'_> {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.into()))
             .collect();
-        let root = staged.root.display().to_string();
-        let arguments = ["host", "start", "--app-root", &root];
+        let arguments = [
+            "host".as_ref(),
+            "start".as_ref(),
+            "--app-root".as_ref(),
+            staged.root.as_os_str(),
+        ];
         let launch = self.launch("host", &arguments, environment, HOST_GRACE)?;
         let mut process = ServerProcess::spawn(&launch, self.supervisor)?;
         let log = process.log().to_owned();
@@ -318,13 +328,13 @@ impl Start<'_> {
     fn launch(
         &self,
         name: &str,
-        arguments: &[&str],
+        arguments: &[&OsStr],
         environment: Vec<(String, OsString)>,
         grace: Duration,
-    ) -> anyhow::Result<Launch> {
+    ) -> Result<Launch, ServerError> {
         Ok(Launch {
             name: name.to_owned(),
-            program: std::env::current_exe().context("cannot find this program")?,
+            program: std::env::current_exe().map_err(ServerError::file("find", "this program"))?,
             arguments: arguments.iter().map(OsString::from).collect(),
             environment,
             folder: self.checkout.to_owned(),

@@ -93,25 +93,14 @@ impl Postgres {
     ) -> Result<Self, ServerError> {
         let cluster = Cluster::open(options, programs, account, log).await?;
         cluster.end_leftover();
-        let fixed = cluster.options.port;
-        let mut tries = 0;
-        loop {
-            let port = fixed.map_or_else(ports::free, Ok)?;
-            tries += 1;
-            match launch_on(&cluster, port, supervisor).await {
-                Ok(process) => {
-                    return Ok(Self {
-                        cluster,
-                        port,
-                        process,
-                        supervisor: supervisor.clone(),
-                    });
-                }
-                Err(ServerError::Exited { .. })
-                    if fixed.is_none() && tries < ports::TRIES && !ports::is_free(port) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let start = async |port| launch_on(&cluster, port, supervisor).await;
+        let (port, process) = ports::on_free_port(cluster.options.port, start).await?;
+        Ok(Self {
+            cluster,
+            port,
+            process,
+            supervisor: supervisor.clone(),
+        })
     }
 
     /// The address for clients, as superuser of the database `postgres`. Holds the password.
