@@ -96,7 +96,7 @@ fn encode(
         .to_ascii_lowercase();
     let is_binary = kind == "application/octet-stream" || kind.starts_with("multipart/");
     let text: Cow<'_, str> = match body {
-        Some(bytes) if !is_binary => String::from_utf8_lossy(bytes),
+        Some(bytes) if !is_binary => lossy(bytes),
         _ => Cow::Borrowed(""),
     };
     let path = request
@@ -138,25 +138,25 @@ fn encode(
 
 /// The headers with the capital letters that .NET gives to the names it knows: handlers look them
 /// up by those.
-fn spelt(headers: &HeaderMap) -> Vec<(String, String)> {
-    let capitals = |name: &HeaderName| {
-        let mut is_first = true;
-        let spell = |character: char| {
-            let spelt = if is_first {
-                character.to_ascii_uppercase()
-            } else {
-                character
-            };
-            is_first = character == '-';
-            spelt
-        };
-        name.as_str().chars().map(spell).collect::<String>()
-    };
+fn spelt(headers: &HeaderMap) -> Vec<(String, Cow<'_, str>)> {
     headers
         .iter()
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (capitals(name), value)
-        })
+        .map(|(name, value)| (with_capitals(name), lossy(value.as_bytes())))
         .collect()
+}
+
+/// What a text's bytes say. Most are UTF-8, which this sees faster.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
+fn with_capitals(name: &HeaderName) -> String {
+    let mut bytes = name.as_str().as_bytes().to_vec();
+    for word in bytes.split_mut(|byte| *byte == b'-') {
+        if let Some(first) = word.first_mut() {
+            first.make_ascii_uppercase();
+        }
+    }
+    // Names are ASCII.
+    String::from_utf8(bytes).unwrap_or_default()
 }

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod encode;
 #[cfg(test)]
 mod fuzz;
+mod members;
 pub mod response;
 
 use bytes::Bytes;

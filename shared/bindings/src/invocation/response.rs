@@ -5,12 +5,11 @@
 //! any status outside 2xx the host throws the body away, so what went wrong must already be in the
 //! handler's own log.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+
+use super::members::Members;
 
 /// What the handler answers when an invocation without outputs succeeded.
 pub const SUCCESS: &str = r#"{"Outputs":{},"Logs":[],"ReturnValue":null}"#;
@@ -49,7 +48,7 @@ pub enum ResponseError {
 
 impl Response {
     /// Reads the answer's body. Member names are matched without regard to case and unknown
-    /// members are ignored, as the real host does.
+    /// members are ignored, as the real host does; of members with one name the last counts.
     pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, ResponseError> {
         let kind = content_type
             .unwrap_or("")
@@ -70,10 +69,9 @@ impl Response {
         if is_blank {
             return Err(ResponseError::Empty);
         }
-        let members: HashMap<Cow<'_, str>, &RawValue> =
-            serde_json::from_slice(body).map_err(ResponseError::Shape)?;
+        let members: Members<'_> = serde_json::from_slice(body).map_err(ResponseError::Shape)?;
         let mut response = Self::default();
-        for (name, raw) in members {
+        for (name, raw) in members.0 {
             match name.to_ascii_lowercase().as_str() {
                 "outputs" => response.outputs = nullable(raw)?,
                 "logs" => response.logs = log_lines(nullable(raw)?)?,
@@ -136,7 +134,8 @@ mod tests {
 
     #[test]
     fn member_names_ignore_case_and_unknown_ones_are_skipped() {
-        let body = r#"{"outputs":null,"LOGS":["a",1,true,null],"returnValue":{"x":1},"more":[1]}"#;
+        let body = r#"{"outputs":null,"LOGS":["a",1,true,null],"returnValue":2,"more":[1],
+            "ReturnValue":{"x":1}}"#;
         let response = parse(Some("Application/JSON; charset=utf-8"), body).unwrap();
         assert_eq!(response.logs, ["a", "1", "true"]);
         assert_eq!(response.return_value["x"], 1);

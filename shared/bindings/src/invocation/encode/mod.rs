@@ -17,6 +17,7 @@ mod timer;
 
 use base64_simd::STANDARD;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -140,6 +141,14 @@ impl Envelope<'_> {
         out.extend_from_slice(b"\":\"");
     }
 
+    fn sys(&self) -> Sys<'_> {
+        Sys {
+            method_name: self.function,
+            utc_now: time::spelt_utc(self.now),
+            rand_guid: self.random,
+        }
+    }
+
     fn push_sys(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\"sys\":{\"MethodName\":\"");
         push_escaped(out, self.function, Depth::One);
@@ -152,12 +161,12 @@ impl Envelope<'_> {
 }
 
 /// The metadata that every invocation has.
-fn sys(envelope: &Envelope<'_>) -> serde_json::Value {
-    serde_json::json!({
-        "MethodName": envelope.function,
-        "UtcNow": time::spelt_utc(envelope.now),
-        "RandGuid": envelope.random,
-    })
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Sys<'a> {
+    method_name: &'a str,
+    utc_now: String,
+    rand_guid: Uuid,
 }
 
 /// Ends the metadata, whose members each end with a comma, and the document.

@@ -199,11 +199,12 @@ fn an_http_request_stands_inline_and_its_parts_are_repeated() {
         url: "http://h/api/o/7?a=1&a=2",
         method: "POST",
         query: &pairs(&[("a", "1"), ("a", "2")]),
-        headers: &pairs(&[("accept", "x"), ("accept", "y")]),
+        headers: &[("b", "z"), ("accept", "x"), ("accept", "y")]
+            .map(|(name, value)| (name.to_owned(), value.into())),
         params: &params,
         key: Some(("default", "Function")),
         body: Some(HttpBody::Text {
-            text: r#"{"n": 1.0, "o": {"p": true}, "list": []}"#,
+            text: r#"{"n": 1.0, "o": {"p": true}, "list": [], "a": 0, "Query": 1, "aTRIGGER": 2}"#,
             is_json: true,
         }),
     };
@@ -218,16 +219,23 @@ fn an_http_request_stands_inline_and_its_parts_are_repeated() {
     let req = &body["Data"]["req"];
     assert_eq!(req["Url"], "http://h/api/o/7?a=1&a=2");
     assert_eq!(req["Query"], serde_json::json!({"a": "1,2"}));
-    assert_eq!(req["Headers"], serde_json::json!({"accept": ["x", "y"]}));
+    assert_eq!(
+        req["Headers"],
+        serde_json::json!({"accept": ["x", "y"], "b": ["z"]})
+    );
     assert_eq!(req["Params"], serde_json::json!({"id": "7", "kind": null}));
-    assert_eq!(req["Body"], r#"{"n": 1.0, "o": {"p": true}, "list": []}"#);
+    let text = r#"{"n": 1.0, "o": {"p": true}, "list": [], "a": 0, "Query": 1, "aTRIGGER": 2}"#;
+    assert_eq!(req["Body"], text);
     assert_eq!(req["Identities"][0]["Claims"][0]["Value"], "Function");
     let metadata = &body["Metadata"];
     assert_eq!(metadata["n"], "\"1.0\"");
     assert_eq!(metadata["o"], serde_json::json!({"p": true}));
     assert_eq!(metadata["id"], "\"7\"");
     assert_eq!(metadata["a"], "\"1,2\"");
-    assert!(metadata.get("list").is_none() && metadata.get("kind").is_none());
+    assert_eq!(metadata["Query"], serde_json::json!({"a": "1,2"}));
+    for absent in ["list", "kind", "aTRIGGER"] {
+        assert_eq!(metadata.get(absent), None);
+    }
     assert_eq!(metadata["Headers"]["accept"], "x,y");
     assert_eq!(metadata["sys"]["MethodName"], "f");
     let bytes = HttpInvocation {

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use chrono::{DateTime, TimeZone};
 use serde_json::{Value, json};
 
+use super::Envelope;
 use super::time::spelt_local;
-use super::{Envelope, sys};
 
 /// What .NET calls the beginning of time: the last run of a timer that has never run.
 const NEVER: &str = "0001-01-01T00:00:00+00:00";
@@ -63,7 +63,7 @@ impl Envelope<'_> {
         });
         let mut named = serde_json::Map::new();
         named.insert(self.binding.to_owned(), data);
-        let mut metadata = json!({"sys": sys(self)});
+        let mut metadata = json!({"sys": self.sys()});
         if let Some(retry) = &tick.retry {
             metadata["RetryContext"] = json!({
                 "RetryCount": retry.count,
