@@ -10,6 +10,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
 /// Connections of the throughput measurement.
@@ -23,8 +24,16 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const REQUESTS: usize = 2_000;
 const WARM_UP_REQUESTS: usize = 200;
 
-/// How long each of many requests took, one after the other.
-pub(super) async fn waits(address: SocketAddr, path: &str) -> anyhow::Result<Vec<Duration>> {
+/// How long each of many requests took, one after the other. One thread does all of it, so that the
+/// processors are free for what is measured.
+pub(super) fn waits(address: SocketAddr, path: &str) -> anyhow::Result<Vec<Duration>> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(timed(address, path))
+}
+
+async fn timed(address: SocketAddr, path: &str) -> anyhow::Result<Vec<Duration>> {
     let mut connection = connect(address).await?;
     for _ in 0..WARM_UP_REQUESTS {
         ask(&mut connection, address, path).await?;

@@ -65,38 +65,37 @@ async fn rest(section: &mut Section) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One call at a time, by turns directly and through the host.
+/// One call at a time, by turns directly, through the host and through a bare proxy.
 async fn latency(section: &mut Section) -> anyhow::Result<()> {
     let broker = BrokerProcess::start(None)?;
     let host = HostProcess::start(false, &broker.connection_string).await?;
     let (_handler, handler) = handler().await?;
-    let direct_path = format!("/{FUNCTION}");
-    let host_path = format!("/api/{FUNCTION}");
-    let (mut direct, mut through) = (Vec::new(), Vec::new());
-    for _ in 0..RUNS {
-        direct.extend(load::waits(handler, &direct_path).await?);
-        through.extend(load::waits(host.address, &host_path).await?);
-    }
-    let [direct, through] = [direct, through].map(|mut waits| {
+    let (_proxy, proxy) = proxy(handler)?;
+    let (direct_path, host_path) = (format!("/{FUNCTION}"), format!("/api/{FUNCTION}"));
+    let address = host.address;
+    let waits = tokio::task::spawn_blocking(move || {
+        let mut waits = [const { Vec::new() }; 3];
+        for _ in 0..RUNS {
+            waits[0].extend(load::waits(handler, &direct_path)?);
+            waits[1].extend(load::waits(address, &host_path)?);
+            waits[2].extend(load::waits(proxy, &direct_path)?);
+        }
+        anyhow::Ok(waits)
+    });
+    let [direct, through, bare] = waits.await??.map(|mut waits| {
         waits.sort();
         move |hundredths: usize| waits[(waits.len() - 1) * hundredths / 100].as_secs_f64() * 1e6
     });
-    section.tell(
-        "direct_p50_us",
-        direct(50),
-        "µs",
-        "median, calling the handler directly",
-    );
-    section.tell(
-        "host_p50_us",
-        through(50),
-        "µs",
-        "median, through the host (envelope)",
-    );
+    let label = "median, calling the handler directly";
+    section.tell("direct_p50_us", direct(50), "µs", label);
+    let label = "median, through the host (envelope)";
+    section.tell("host_p50_us", through(50), "µs", label);
     let label = "99th percentile, through the host";
     section.tell("host_p99_us", through(99), "µs", label);
-    let added = through(50) - direct(50);
+    let label = "added by a bare hyper reverse proxy, median";
+    section.tell("proxy_added_p50_us", bare(50) - direct(50), "µs", label);
     let label = "added by the host, median";
+    let added = through(50) - direct(50);
     section.hold("added_p50_us", added, "µs", label, Bar::AtMost(150.0));
     Ok(())
 }
@@ -106,12 +105,11 @@ async fn forwarding(section: &mut Section) -> anyhow::Result<()> {
     let broker = BrokerProcess::start(None)?;
     let host = HostProcess::start(true, &broker.connection_string).await?;
     let (_handler, handler) = handler().await?;
-    let mut proxy = Role::Proxy.start(handler)?;
-    let proxy_address: SocketAddr = first_line(&mut proxy.0)?.trim().parse()?;
+    let (_proxy, proxy) = proxy(handler)?;
     let path = format!("/api/{FUNCTION}");
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        bare.push(load::rate(proxy_address, &path).await?);
+        bare.push(load::rate(proxy, &path).await?);
         ours.push(load::rate(host.address, &path).await?);
     }
     let [bare, ours] = [bare, ours].map(|mut rates| {
@@ -139,6 +137,13 @@ async fn handler() -> anyhow::Result<(Process, SocketAddr)> {
     let address = free_address()?;
     let process = Role::Handler.start(address)?;
     listening(address).await?;
+    Ok((process, address))
+}
+
+/// A bare reverse proxy before `handler`.
+fn proxy(handler: SocketAddr) -> anyhow::Result<(Process, SocketAddr)> {
+    let mut process = Role::Proxy.start(handler)?;
+    let address = first_line(&mut process.0)?.trim().parse()?;
     Ok((process, address))
 }
 

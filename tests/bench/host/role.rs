@@ -15,6 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::process::Process;
 
@@ -61,14 +62,17 @@ impl Role {
 
     /// Plays the role until the process is killed.
     pub(crate) fn play(self, arguments: &[String]) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Runtime::new()?;
         match (self, arguments) {
             (Self::Handler, []) => {
                 let port = std::env::var_os(PORT).context("no port")?;
                 let port = port.to_str().context("no port")?.parse()?;
-                runtime.block_on(handle(port))
+                // It answers at once: a second thread would only take a processor from the host.
+                Builder::new_current_thread()
+                    .enable_all()
+                    .build()?
+                    .block_on(handle(port))
             }
-            (Self::Proxy, [target]) => runtime.block_on(proxy(target.parse()?)),
+            (Self::Proxy, [target]) => Runtime::new()?.block_on(proxy(target.parse()?)),
             _ => bail!("wrong arguments for {}", self.name()),
         }
     }
