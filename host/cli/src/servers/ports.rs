@@ -38,10 +38,17 @@ pub(crate) async fn on_free_port<T>(
         let port = prefer(wanted)?;
         tries += 1;
         match start(port).await {
-            Err(ServerError::Exited { .. }) if tries < TRIES && !is_free(port) => {}
+            Err(ServerError::Exited { tail, .. })
+                if tries < TRIES && (says_taken(&tail) || !is_free(port)) => {}
             outcome => return Ok((port, outcome?)),
         }
     }
+}
+
+/// Whether a server's last words are that its port was taken. Whoever was quicker may have gone
+/// again since.
+fn says_taken(tail: &str) -> bool {
+    tail.contains("ddress already in use") || tail.contains("EADDRINUSE")
 }
 
 /// `wanted` if it is free now, otherwise any free port.
@@ -69,15 +76,15 @@ mod tests {
     /// A server that ends because its port has gone to one of `others`.
     fn beaten(others: &mut Vec<TcpListener>, port: u16) -> Result<(), ServerError> {
         others.push(TcpListener::bind(loopback(port)).unwrap());
-        Err(ended())
+        Err(ended(""))
     }
 
-    fn ended() -> ServerError {
+    fn ended(last_words: &str) -> ServerError {
         ServerError::Exited {
             name: "a server".into(),
             status: std::process::ExitStatus::default(),
             log: "its.log".into(),
-            tail: String::new(),
+            tail: last_words.into(),
         }
     }
 
@@ -104,10 +111,30 @@ mod tests {
         let mut tries = 0;
         let failed = on_free_port(None, async |_| {
             tries += 1;
-            Err::<(), _>(ended())
+            Err::<(), _>(ended("no such option"))
         })
         .await;
         assert!(matches!(failed, Err(ServerError::Exited { .. })));
         assert_eq!(tries, 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_found_its_port_taken_is_tried_again_even_if_it_is_free_by_now() {
+        for last_words in [
+            "bind: Address already in use (os error 98)",
+            "Error: listen EADDRINUSE: address already in use 127.0.0.1:1",
+        ] {
+            let mut tries = 0;
+            let started = on_free_port(None, async |_| {
+                tries += 1;
+                if tries == 1 {
+                    Err(ended(last_words))
+                } else {
+                    Ok(())
+                }
+            });
+            started.await.unwrap();
+            assert_eq!(tries, 2);
+        }
     }
 }
