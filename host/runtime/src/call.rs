@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::{HostConfig, Mode};
-use crate::bus::Bus;
 use crate::handler::{Answer, CallError, HandlerClient, HandlerState, ReadyHandler, Taking};
+use nightshift_connection::Connections;
 
 /// The longest answer read in default mode. An answer without outputs has fifty bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -112,7 +112,7 @@ pub(crate) struct Caller {
     /// Stops the host, if the handler still starts.
     pub(crate) overdue: CancellationToken,
     /// What outputs are sent on.
-    pub(crate) bus: Arc<Bus>,
+    pub(crate) bus: Arc<Connections>,
 }
 
 impl Caller {

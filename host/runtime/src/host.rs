@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{Function, HostConfig, ServiceBusFunction};
-use crate::bus::Bus;
 use crate::call::Caller;
 use crate::handler::{Handler, HandlerClient, HandlerState};
 use crate::http::{HttpServer, HttpTarget, Service};
@@ -21,6 +20,7 @@ use crate::listener::{LONGEST_FAILURE, Listener, Pauses, Refusals};
 use crate::monitor::Monitor;
 use crate::stats::{Counters, HostStats};
 use crate::timer::Timer;
+use nightshift_connection::Connections;
 
 /// How long a stop may take after its grace period: to give messages back, to close connections,
 /// and to end the handler, all at the same time.
@@ -72,7 +72,7 @@ pub struct NotReady {
 /// as the runtime gets to it; [`Host::stop`] ends everything in order.
 #[derive(Debug)]
 pub struct Host {
-    bus: Arc<Bus>,
+    bus: Arc<Connections>,
     handler: Option<Handler>,
     monitor: Arc<Monitor>,
     http_address: Option<SocketAddr>,
@@ -90,7 +90,7 @@ impl Host {
         let client = HandlerClient::new();
         let stop = CancellationToken::new();
         let mut monitor = Monitor::new();
-        let bus = Arc::new(Bus::new(client_options(&config)));
+        let bus = Arc::new(Connections::new(client_options(&config)));
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }

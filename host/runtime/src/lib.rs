@@ -40,7 +40,6 @@
 //! those of a batch are not, so its invocation should end before they do.
 
 pub mod app;
-mod bus;
 mod call;
 mod gate;
 mod handler;

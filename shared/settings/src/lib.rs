@@ -5,10 +5,12 @@
 //! it as one [`Problems`] table, and the process exits with [`EXIT_CODE`]. Secrets are
 //! [`SecretString`]s: neither a table nor a log line ever shows one.
 
+mod lookup;
 mod problems;
 mod reader;
 mod source;
 
+pub use lookup::{Lookup, key};
 pub use problems::{Problem, Problems};
 pub use reader::{Reader, Used};
 pub use secrecy::{ExposeSecret, SecretString};

@@ -93,6 +93,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Where the settings come from, for those that have rules of their own.
+    pub fn source(&self) -> &'a dyn Source {
+        self.source
+    }
+
     /// Writes down a problem that the caller found itself, such as two settings that contradict
     /// each other. The text must not hold a secret.
     pub fn problem(&mut self, name: &str, what: impl Into<String>) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nightshift_bindings::host_json::CustomHandler;
 use nightshift_bindings::substitution::expand_names;
 
-use super::lookup::Lookup;
+use nightshift_settings::Lookup;
 
 /// What to start.
 #[derive(Debug, Clone)]

@@ -8,9 +8,9 @@ use std::path::Path;
 use nightshift_bindings::local_settings::LocalSettings;
 use nightshift_settings::{MapSource, Source};
 
-use super::lookup::key;
 use super::read_text;
 use crate::http::DEFAULT_LISTEN;
+use nightshift_settings::key;
 
 /// The real environment over the file.
 pub(super) struct Layered<'a> {

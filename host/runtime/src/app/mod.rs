@@ -4,14 +4,11 @@
 //! read, what this host cannot do yet is refused by name, and all of it comes as one
 //! [`HostProblems`]. After a successful load, starting can fail only for reasons outside the app.
 
-mod connection;
 mod executable;
 mod function;
-mod identity;
 mod keys;
 mod listen;
 mod local;
-mod lookup;
 mod settings;
 
 use std::fmt;
@@ -28,7 +25,6 @@ use nightshift_bindings::host_json::{
 use nightshift_settings::Source;
 use nightshift_time::{SharedClock, SystemClock};
 
-pub(crate) use connection::{Access, Connection};
 pub(crate) use executable::HandlerCommand;
 pub(crate) use function::{
     Function, HttpFunction, ServiceBusFunction, ServiceBusOutput, TimerFunction,
@@ -37,7 +33,7 @@ pub(crate) use keys::{
     Key, KeyScope, Keys, MASTER, MAX_KEY_BYTES, generate as generate_key, is_key_name,
 };
 use local::Layered;
-use lookup::Lookup;
+use nightshift_settings::Lookup;
 pub(crate) use settings::HostSettings;
 pub use settings::Mode;
 

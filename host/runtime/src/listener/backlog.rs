@@ -11,7 +11,7 @@ use nightshift_bus::{BusError, MessageState, ReceivedMessage, ReceiverOptions};
 use tokio::time::timeout;
 
 use crate::app::ServiceBusFunction;
-use crate::bus::Bus;
+use nightshift_connection::Connections;
 
 /// The most messages that are counted.
 pub(crate) const MOST: u32 = 1_000;
@@ -36,7 +36,10 @@ pub(crate) enum BacklogError {
 }
 
 /// The messages that wait for `function` or are being worked on, [`MOST`] at most.
-pub(crate) async fn count(bus: &Bus, function: &ServiceBusFunction) -> Result<u32, BacklogError> {
+pub(crate) async fn count(
+    bus: &Connections,
+    function: &ServiceBusFunction,
+) -> Result<u32, BacklogError> {
     let mut counted = None;
     let looking = timeout(PATIENCE, async {
         let client = bus.client(&function.connection).await?;

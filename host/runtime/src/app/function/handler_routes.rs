@@ -10,7 +10,7 @@ use nightshift_bindings::host_json::{HandlerRoute, HostJson};
 use serde_json::json;
 
 use super::{Context, Function, ReadFunction, http};
-use crate::app::lookup::Lookup;
+use nightshift_settings::Lookup;
 
 /// The methods of such a function.
 const METHODS: [&str; 7] = ["get", "post", "put", "delete", "patch", "head", "options"];

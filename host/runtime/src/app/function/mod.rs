@@ -13,9 +13,9 @@ use nightshift_bindings::function_json::{Binding, FunctionJson, is_function_name
 use nightshift_bindings::host_json::HostJson;
 use nightshift_bindings::problem::ConfigProblem;
 
-use super::lookup::Lookup;
 use super::read_text;
 pub(crate) use http::HttpFunction;
+use nightshift_settings::Lookup;
 pub(crate) use output::{ServiceBusOutput, ServiceBusOutputs};
 pub(crate) use service_bus::ServiceBusFunction;
 pub(crate) use timer::TimerFunction;

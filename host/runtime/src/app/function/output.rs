@@ -6,8 +6,8 @@ use nightshift_bindings::function_json::{DataType, FunctionJson};
 use nightshift_bindings::problem::ConfigProblem;
 use nightshift_bindings::substitution::resolve_names;
 
-use crate::app::connection::{self, Connection};
-use crate::app::lookup::Lookup;
+use nightshift_connection::Connection;
+use nightshift_settings::Lookup;
 
 /// A `serviceBus` output.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub(super) fn resolve(
         };
         let entity = resolve_names(&output.entity, |name| lookup.value(name))
             .map_err(|error| problem(output.entity_key, error.to_string()));
-        let connection = connection::resolve(&output.connection, lookup)
+        let connection = Connection::resolve(&output.connection, lookup)
             .map_err(|error| problem("connection", error));
         if let (Ok(entity), Ok(connection)) = (entity, connection) {
             outputs.push(ServiceBusOutput {

@@ -8,8 +8,8 @@ use nightshift_bindings::substitution::resolve_names;
 use nightshift_bus::SubQueue;
 
 use super::{Context, ServiceBusOutputs};
-use crate::app::connection::{self, Connection};
-use crate::app::lookup::Lookup;
+use nightshift_connection::Connection;
+use nightshift_settings::Lookup;
 
 /// How a dead-letter queue is named behind its queue or subscription.
 const DEAD_LETTER_SUFFIX: &str = "/$DeadLetterQueue";
@@ -42,7 +42,7 @@ pub(super) fn resolve(
     let Context { file, lookup, .. } = context;
     let mut problems = Vec::new();
     let entity = resolve_entity(file, trigger, lookup, &mut problems);
-    let connection = connection::resolve(&trigger.connection, lookup)
+    let connection = Connection::resolve(&trigger.connection, lookup)
         .map_err(|error| problems.push(file.trigger_problem("connection", error)));
     let (Some((entity, sub_queue)), Ok(connection)) = (entity, connection) else {
         return Err(problems);

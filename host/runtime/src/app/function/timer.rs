@@ -10,7 +10,7 @@ use nightshift_bindings::substitution::resolve_names;
 use nightshift_time::ncrontab::{Schedule, Tz, zone};
 
 use super::{Context, ServiceBusOutputs};
-use crate::app::lookup::Lookup;
+use nightshift_settings::Lookup;
 
 /// The settings that may name a zone, the first first.
 const ZONES: [&str; 2] = ["WEBSITE_TIME_ZONE", "TZ"];

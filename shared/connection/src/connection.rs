@@ -6,57 +6,61 @@
 
 use nightshift_bus::ConnectionString;
 use nightshift_identity::Identity;
+use nightshift_settings::Lookup;
 
-use super::identity;
-use super::lookup::Lookup;
+use crate::identity;
 
 /// A namespace and how to be let in.
 #[derive(Debug, Clone)]
-pub(crate) struct Connection {
+pub struct Connection {
     /// What a binding calls it, in lower case: names ignore case.
-    pub(crate) name: String,
-    pub(crate) access: Access,
+    pub name: String,
+    /// How it lets one in.
+    pub access: Access,
 }
 
 /// How a namespace lets one in.
 #[derive(Debug, Clone)]
-pub(crate) enum Access {
+pub enum Access {
     /// By what a connection string holds.
     String(ConnectionString),
     /// By tokens.
     Identity {
         /// `HOST[:PORT]`, reached over TLS.
         namespace: String,
+        /// Whose tokens.
         identity: Identity,
     },
 }
 
-/// The connection that `name` stands for, or what is wrong with it; never a secret.
-pub(super) fn resolve(name: &str, lookup: &Lookup) -> Result<Connection, String> {
-    let candidates = [
-        format!("ConnectionStrings:AzureWebJobs{name}"),
-        format!("AzureWebJobs{name}"),
-        format!("ConnectionStrings:{name}"),
-        name.to_owned(),
-    ];
-    let found = candidates.iter().find_map(|candidate| {
-        if let Some(text) = lookup.get(candidate) {
-            let string = text.parse().map(Access::String);
-            return Some(string.map_err(|error| format!("the setting {candidate}: {error}")));
-        }
-        let namespace = lookup.get(&format!("{candidate}:fullyQualifiedNamespace"))?;
-        Some(by_identity(candidate, namespace, lookup))
-    });
-    let access = found.unwrap_or_else(|| {
-        Err(format!(
-            "the connection {name} has no value: set {name} to a connection string, or \
-             {name}__fullyQualifiedNamespace to the name of a namespace"
-        ))
-    })?;
-    Ok(Connection {
-        name: name.to_lowercase(),
-        access,
-    })
+impl Connection {
+    /// The connection that `name` stands for, or what is wrong with it; never a secret.
+    pub fn resolve(name: &str, lookup: &Lookup) -> Result<Self, String> {
+        let candidates = [
+            format!("ConnectionStrings:AzureWebJobs{name}"),
+            format!("AzureWebJobs{name}"),
+            format!("ConnectionStrings:{name}"),
+            name.to_owned(),
+        ];
+        let found = candidates.iter().find_map(|candidate| {
+            if let Some(text) = lookup.get(candidate) {
+                let string = text.parse().map(Access::String);
+                return Some(string.map_err(|error| format!("the setting {candidate}: {error}")));
+            }
+            let namespace = lookup.get(&format!("{candidate}:fullyQualifiedNamespace"))?;
+            Some(by_identity(candidate, namespace, lookup))
+        });
+        let access = found.unwrap_or_else(|| {
+            Err(format!(
+                "the connection {name} has no value: set {name} to a connection string, or \
+                 {name}__fullyQualifiedNamespace to the name of a namespace"
+            ))
+        })?;
+        Ok(Self {
+            name: name.to_lowercase(),
+            access,
+        })
+    }
 }
 
 fn by_identity(section: &str, namespace: &str, lookup: &Lookup) -> Result<Access, String> {
@@ -81,7 +85,7 @@ mod tests {
 
     fn resolved(pairs: &[(&str, &str)]) -> Result<String, String> {
         let source: MapSource = pairs.iter().copied().collect();
-        let found = resolve("Bus", &Lookup::new(&source))?;
+        let found = Connection::resolve("Bus", &Lookup::new(&source))?;
         Ok(match found.access {
             Access::String(string) => string.host().to_owned(),
             Access::Identity {

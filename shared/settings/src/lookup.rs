@@ -5,17 +5,18 @@
 
 use std::collections::HashMap;
 
-use nightshift_settings::Source;
+use crate::Source;
 
-/// All settings at the moment of the load.
+/// All settings at one moment.
 #[derive(Debug)]
-pub(super) struct Lookup {
+pub struct Lookup {
     pairs: Vec<(String, String)>,
     by_key: HashMap<String, usize>,
 }
 
 impl Lookup {
-    pub(super) fn new(source: &dyn Source) -> Self {
+    /// What `source` says now.
+    pub fn new(source: &dyn Source) -> Self {
         let mut pairs: Vec<(String, String)> = source
             .names()
             .into_iter()
@@ -31,40 +32,42 @@ impl Lookup {
     }
 
     /// The value of `name`, which may be written with `:` or `__` and in any case.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.by_key
             .get(&key(name))
             .map(|index| self.pairs[*index].1.as_str())
     }
 
     /// The value of `name` as an owned text, for `%NAME%`.
-    pub(super) fn value(&self, name: &str) -> Option<String> {
+    pub fn value(&self, name: &str) -> Option<String> {
         self.get(name).map(str::to_owned)
     }
 
     /// Whether `name` is set to `true` or `1`.
-    pub(super) fn is_true(&self, name: &str) -> bool {
+    pub fn is_true(&self, name: &str) -> bool {
         self.get(name)
             .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
     }
 
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (String, String)> {
+    /// Every name as it was set, with its value, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (String, String)> {
         self.pairs.iter().cloned()
     }
 
-    pub(super) fn into_pairs(self) -> Vec<(String, String)> {
+    /// Likewise.
+    pub fn into_pairs(self) -> Vec<(String, String)> {
         self.pairs
     }
 }
 
 /// The one spelling of a name by which settings are compared.
-pub(super) fn key(name: &str) -> String {
+pub fn key(name: &str) -> String {
     name.replace("__", ":").to_lowercase()
 }
 
 #[cfg(test)]
 mod tests {
-    use nightshift_settings::MapSource;
+    use crate::MapSource;
 
     use super::*;
 

@@ -7,10 +7,10 @@
 
 use nightshift_identity::{DEFAULT_AUTHORITY, Identity, ManagedEndpoint, ManagedId};
 
-use super::lookup::Lookup;
+use nightshift_settings::Lookup;
 
 /// The identity that the settings of the connection `section` ask for, or what is wrong with them.
-pub(super) fn resolve(section: &str, lookup: &Lookup) -> Result<Identity, String> {
+pub(crate) fn resolve(section: &str, lookup: &Lookup) -> Result<Identity, String> {
     let settings = Settings { section, lookup };
     match settings.own("credential") {
         Some(kind) if kind.eq_ignore_ascii_case("managedidentity") => settings.managed(None),

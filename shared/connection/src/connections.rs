@@ -1,8 +1,8 @@
-//! The host's connections to brokers, apart from those on which it receives.
+//! A process's connections to brokers, apart from those on which it receives.
 //!
 //! There is one connection for each `connection` setting, whoever uses it, and one sender for each
 //! queue or topic. Both are made when they are first needed, make themselves anew when they are
-//! lost, and live as long as the host.
+//! lost, and live as long as the process.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,14 +13,14 @@ use nightshift_bus::{BusError, ClientOptions, Sender, ServiceBusClient};
 use nightshift_identity::EntraCredential;
 use tokio::sync::OnceCell;
 
-use crate::app::{Access, Connection};
+use crate::{Access, Connection};
 
 /// Values that are made when they are first asked for. A failure makes none.
 type Slots<K, V> = Mutex<HashMap<K, Arc<OnceCell<V>>>>;
 
 /// The connections.
 #[derive(Debug, Default)]
-pub(crate) struct Bus {
+pub struct Connections {
     options: ClientOptions,
     /// Shared by all connections of one name, and their tokens with them.
     credentials: Slots<String, Arc<EntraCredential>>,
@@ -28,9 +28,9 @@ pub(crate) struct Bus {
     senders: Slots<(String, String), Arc<Sender>>,
 }
 
-impl Bus {
+impl Connections {
     /// Connections that behave as `options` say.
-    pub(crate) fn new(options: ClientOptions) -> Self {
+    pub fn new(options: ClientOptions) -> Self {
         Self {
             options,
             ..Self::default()
@@ -38,7 +38,7 @@ impl Bus {
     }
 
     /// A connection of its own, for whoever receives.
-    pub(crate) async fn connect(&self, to: &Connection) -> Result<ServiceBusClient, BusError> {
+    pub async fn connect(&self, to: &Connection) -> Result<ServiceBusClient, BusError> {
         let options = self.options.clone();
         match &to.access {
             Access::String(string) => ServiceBusClient::connect(string, options).await,
@@ -60,17 +60,13 @@ impl Bus {
     }
 
     /// The shared connection.
-    pub(crate) async fn client(&self, to: &Connection) -> Result<ServiceBusClient, BusError> {
+    pub async fn client(&self, to: &Connection) -> Result<ServiceBusClient, BusError> {
         let slot = slot(&self.clients, to.name.clone());
         slot.get_or_try_init(|| self.connect(to)).await.cloned()
     }
 
     /// The shared sender to `entity`.
-    pub(crate) async fn sender(
-        &self,
-        to: &Connection,
-        entity: &str,
-    ) -> Result<Arc<Sender>, BusError> {
+    pub async fn sender(&self, to: &Connection, entity: &str) -> Result<Arc<Sender>, BusError> {
         let slot = slot(&self.senders, (to.name.clone(), entity.to_owned()));
         let open = async || {
             let client = self.client(to).await?;
@@ -80,7 +76,7 @@ impl Bus {
     }
 
     /// Closes every shared connection, for good, all at the same time.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         let slots: Vec<_> = lock(&self.clients).drain().collect();
         let clients = slots.iter().filter_map(|(_, slot)| slot.get());
         join_all(clients.map(ServiceBusClient::close)).await;
