@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use nightshift_functions::registry;
-use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings};
+use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox};
 use nightshift_settings::{EXIT_CODE, Environment, Reader};
 use nightshift_time::SystemClock;
 
@@ -32,6 +32,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(settings: HandlerSettings) -> anyhow::Result<()> {
-    let registry = registry(settings.postgres.connect_lazy(), SystemClock::shared())?;
+    let pool = settings.postgres.connect_lazy();
+    let outbox = Outbox::new(pool.clone(), settings.bus.clone());
+    let registry = registry(pool, outbox, SystemClock::shared())?;
     Ok(Handler::new(registry, settings).serve().await?)
 }

@@ -8,7 +8,7 @@ use nightshift_bindings::function_json::DataType;
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::encode::Envelope;
 use nightshift_functions::registry;
-use nightshift_handler::{Call, InvocationFailed, Registry};
+use nightshift_handler::{Call, InvocationFailed, Outbox, Registry};
 use nightshift_testkit::{TestDatabase, USER, message, notification};
 use nightshift_time::TestClock;
 use std::sync::Arc;
@@ -23,7 +23,9 @@ fn now() -> DateTime<Utc> {
 
 async fn start() -> (TestDatabase, Registry) {
     let database = TestDatabase::create().await;
-    let registry = registry(database.pool().clone(), Arc::new(TestClock::new(now()))).unwrap();
+    let pool = database.pool().clone();
+    let outbox = Outbox::left_to_others(pool.clone());
+    let registry = registry(pool, outbox, Arc::new(TestClock::new(now()))).unwrap();
     (database, registry)
 }
 
@@ -61,10 +63,13 @@ async fn dead(database: &TestDatabase) -> Vec<(String, String)> {
 }
 
 async fn done(database: &TestDatabase) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM nightshift.inbox")
-        .fetch_one(database.pool())
-        .await
-        .unwrap()
+    sqlx::query_scalar(
+        "SELECT count(*) FROM nightshift.inbox
+         WHERE key NOT IN (SELECT key FROM nightshift.dead_letter)",
+    )
+    .fetch_one(database.pool())
+    .await
+    .unwrap()
 }
 
 fn good(title: &str) -> TriggerMessage {

@@ -23,8 +23,9 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("job", with(&[])),
         ("bus", with(&["amqp"])),
         ("identity", with(&["bus"])),
+        ("connection", with(&["bus", "identity"])),
         ("postgres", with(&["job"])),
-        ("handler", with(&["job", "postgres"])),
+        ("handler", with(&["bus", "connection", "job", "postgres"])),
         ("testkit", with(&["job", "postgres", "handler"])),
         ("notifications", with(&["job", "postgres", "handler"])),
         (
@@ -32,7 +33,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             with(&["job", "postgres", "handler", "notifications"]),
         ),
         ("broker", with(&["amqp"])),
-        ("runtime", with(&["amqp", "bus", "identity"])),
+        ("runtime", with(&["amqp", "bus", "connection"])),
         (
             "cli",
             with(&["amqp", "bus", "notifications", "postgres", "runtime"]),

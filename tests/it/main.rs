@@ -21,6 +21,7 @@ mod host;
 mod journal;
 mod layering;
 mod outage;
+mod runtime;
 mod rust_conformance;
 mod settings;
 mod walking_skeleton;

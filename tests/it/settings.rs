@@ -5,7 +5,7 @@ use std::process::Command;
 use nightshift_tests::program;
 
 #[test]
-fn three_broken_settings_give_three_lines_and_exit_64_before_any_socket_opens() {
+fn four_broken_settings_give_four_lines_and_exit_64_before_any_socket_opens() {
     // The port is taken: a handler that opened its socket first would fail with that instead.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let output = Command::new(program("handler"))
@@ -24,9 +24,10 @@ fn three_broken_settings_give_three_lines_and_exit_64_before_any_socket_opens() 
     let table = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         table,
-        "3 problems in the settings:\n  \
+        "4 problems in the settings:\n  \
          NIGHTSHIFT_BATCH_DEADLINE_SECONDS   cannot be \"soon\": invalid digit found in string\n  \
          NIGHTSHIFT_POSTGRES_URL             is not a URL of the form postgres://user:password@host:5432/database\n  \
+         ServiceBusConnection                the connection ServiceBusConnection has no value: set ServiceBusConnection to a connection string, or ServiceBusConnection__fullyQualifiedNamespace to the name of a namespace\n  \
          NIGHTSHIFT_POSTGRES_MAX_CONECTIONS  is not a setting; did you mean NIGHTSHIFT_POSTGRES_MAX_CONNECTIONS?\n"
     );
 }

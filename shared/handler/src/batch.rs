@@ -8,26 +8,32 @@
 //! - anything else, with several members: they are run one by one, so that the others commit and
 //!   the failing one is isolated;
 //! - a single member whose failure is permanent becomes a dead letter; one whose failure may pass
-//!   makes the invocation fail, and the broker delivers it again. Its neighbours are redelivered
-//!   with it and recognised as finished.
+//!   waits in the database, and a copy of it is scheduled for its next try. Both are as good as done
+//!   for the broker, whose own redelivery knows no pauses;
+//! - what is not known to be committed or rolled back, and what somebody else is at work on, makes
+//!   the invocation fail: the broker delivers everything again, and what is finished is recognised.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use nightshift_bindings::function_json::{Cardinality, ServiceBusTrigger};
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::decode::{DecodeError, decode_batch, decode_single};
-use nightshift_job::{BatchFunction, Cx, Disposition, Item, JobError, JobKey, Outcome, Refusal};
-use nightshift_postgres::inbox::{self, BEGIN, Claim, Claimed, Partitions};
-use nightshift_postgres::{Lease, dead_letter, is_conflict, is_unreachable};
+use nightshift_job::{BatchFunction, Cx, Disposition, Item, JobError, Outcome};
+use nightshift_postgres::inbox::{BEGIN, Claim, Partitions};
+use nightshift_postgres::{Lease, is_conflict, is_unreachable};
 use nightshift_telemetry::causes;
-use nightshift_time::SharedClock;
+use nightshift_time::{Ids, SharedClock};
+use rand::Rng;
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::call::{Call, InvocationFailed};
-use crate::member::{Content, Member, id_reused, read_members};
+use crate::member::{Content, Member, read_members};
+use crate::outbox::Outbox;
+use crate::work::{Failure, Place, Work};
 
 /// The first and the longest wait between two tries while the database is away.
 const HOLD_FIRST: Duration = Duration::from_millis(50);
@@ -38,8 +44,12 @@ const HOLD_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct BatchRunner<F> {
     function: F,
     trigger: ServiceBusTrigger,
+    /// Where its messages come from, and copies of them go.
+    queue: String,
     pool: PgPool,
+    outbox: Outbox,
     clock: SharedClock,
+    ids: Mutex<Ids>,
     partitions: Partitions,
 }
 
@@ -52,12 +62,12 @@ enum AttemptFailed {
     Away(sqlx::Error),
     #[error("{}", causes(.0))]
     Database(sqlx::Error),
+    /// The database went away under the function, or another transaction was in its way.
     #[error("{0}")]
-    Function(JobError),
-    #[error("the function panicked: {0}")]
-    Panicked(String),
-    #[error("the function returned {found} outcomes for {expected} messages")]
-    Outcomes { expected: usize, found: usize },
+    Interrupted(JobError),
+    /// The function failed.
+    #[error("{}", .0.error)]
+    Function(Failure),
     #[error("the message is being processed elsewhere")]
     Busy,
 }
@@ -87,14 +97,19 @@ impl<F: BatchFunction> BatchRunner<F> {
     pub(crate) fn new(
         function: F,
         trigger: ServiceBusTrigger,
+        queue: String,
         pool: PgPool,
+        outbox: Outbox,
         clock: SharedClock,
     ) -> Self {
         Self {
             function,
             trigger,
+            queue,
             pool,
+            outbox,
             clock,
+            ids: Mutex::new(Ids::random()),
             partitions: Partitions::default(),
         }
     }
@@ -174,44 +189,27 @@ impl<F: BatchFunction> BatchRunner<F> {
         first.map_or(Ok(()), |first| Err(PassFailed::Members { failed, first }))
     }
 
+    /// One member. If the function fails on it, that is what is written.
     async fn attempt_alone(&self, member: &Member<F::Input>, cx: &Cx) -> Result<(), AttemptFailed> {
-        let result = self.attempt(&[member], None, cx).await;
-        if let Err(AttemptFailed::Function(error)) = &result
-            && let Disposition::DeadLetter(reason) = error.disposition()
-        {
-            let refusal = Refusal {
-                reason,
-                description: error.to_string(),
-            };
-            return self.attempt(&[member], Some(&refusal), cx).await;
+        match self.attempt(&[member], None, cx).await {
+            Err(AttemptFailed::Function(failure)) => {
+                self.attempt(&[member], Some(&failure), cx).await
+            }
+            other => other,
         }
-        result
     }
 
-    /// One transaction for `members`. `condemned` is given for a single member that is known to
-    /// have no future.
+    /// One transaction for `members`. `failure` is given for a single member on which the function
+    /// has failed; it is not run.
     async fn attempt(
         &self,
         members: &[&Member<F::Input>],
-        condemned: Option<&Refusal>,
+        failure: Option<&Failure>,
         cx: &Cx,
     ) -> Result<(), AttemptFailed> {
-        let claimable: Vec<&Member<F::Input>> = members
-            .iter()
-            .copied()
-            .filter(|member| !matches!(member.content, Content::OutOfRetention(_)))
-            .collect();
-        let claims: Vec<Claim> = claimable.iter().map(|member| member.claim).collect();
         let mut lease = Lease::take(&self.pool).await.map_err(platform_failed)?;
         let result = self
-            .transact(
-                lease.connection(),
-                members,
-                &claimable,
-                &claims,
-                condemned,
-                cx,
-            )
+            .transact(lease.connection(), members, failure, cx)
             .await;
         if !matches!(result, Err(AttemptFailed::Away(_))) {
             lease.end();
@@ -223,42 +221,54 @@ impl<F: BatchFunction> BatchRunner<F> {
         &self,
         connection: &mut PgConnection,
         members: &[&Member<F::Input>],
-        claimable: &[&Member<F::Input>],
-        claims: &[Claim],
-        condemned: Option<&Refusal>,
+        failure: Option<&Failure>,
         cx: &Cx,
     ) -> Result<(), AttemptFailed> {
+        let known = members
+            .iter()
+            .filter(|member| !matches!(member.content, Content::OutOfRetention(_)));
+        let claims: Vec<Claim> = known.map(|member| member.claim).collect();
         self.partitions
-            .ensure(connection, claims)
+            .ensure(connection, &claims)
             .await
             .map_err(AttemptFailed::Away)?;
-        let (mut tx, found) = self.claim(connection, claims).await.map_err(|error| {
+        let (mut tx, mut work) = self.take(connection, members).await.map_err(|error| {
             self.partitions.forget();
             platform_failed(error)
         })?;
-        let mut work = Work::sort(members, claimable, &found, condemned);
-        let items: Vec<&Item<F::Input>> = work.runnable.iter().map(|(_, item)| *item).collect();
-        let outcomes = self.run(&items, &mut tx, cx).await?;
-        work.take_outcomes(outcomes, &mut tx).await?;
-        work.bury(F::NAME, &mut tx).await?;
+        if let Some(failure) = failure {
+            let random = rand::rng().random();
+            work.fail(failure, &F::POLICY, self.clock.now(), random);
+        } else {
+            let outcomes = self.run(&work.items(), &mut tx, cx).await?;
+            work.take_outcomes(outcomes);
+        }
+        let place = Place {
+            function: F::NAME,
+            queue: &self.queue,
+        };
+        let promised = work
+            .write(&mut tx, place, &self.ids, self.clock.now())
+            .await?;
         tx.commit().await?;
         work.log(F::NAME);
-        if found.contains(&Claimed::Busy) {
+        self.outbox.flush(promised);
+        if work.is_busy {
             Err(AttemptFailed::Busy)
         } else {
             Ok(())
         }
     }
 
-    /// Opens the transaction and claims what is to be done in it.
-    async fn claim<'a>(
+    /// Opens the transaction and takes what is to be done in it.
+    async fn take<'a, 'm>(
         &self,
         connection: &'a mut PgConnection,
-        claims: &[Claim],
-    ) -> Result<(Transaction<'a, Postgres>, Vec<Claimed>), sqlx::Error> {
+        members: &[&'m Member<F::Input>],
+    ) -> Result<(Transaction<'a, Postgres>, Work<'m, F::Input>), sqlx::Error> {
         let mut tx = connection.begin_with(BEGIN).await?;
-        let found = inbox::claim(&mut tx, F::NAME, claims).await?;
-        Ok((tx, found))
+        let work = Work::take(&mut tx, F::NAME, members).await?;
+        Ok((tx, work))
     }
 
     async fn run(
@@ -270,136 +280,47 @@ impl<F: BatchFunction> BatchRunner<F> {
         if items.is_empty() {
             return Ok(Vec::new());
         }
+        let failed = |error: String| {
+            let disposition = Disposition::Retry;
+            AttemptFailed::Function(Failure { disposition, error })
+        };
         let outcomes = AssertUnwindSafe(self.function.run(items, tx, cx))
             .catch_unwind()
             .await
-            .map_err(|panic| AttemptFailed::Panicked(panic_text(panic.as_ref())))?
-            .map_err(AttemptFailed::Function)?;
+            .map_err(|panic| {
+                failed(format!(
+                    "the function panicked: {}",
+                    panic_text(panic.as_ref())
+                ))
+            })?
+            .map_err(function_failed)?;
         if outcomes.len() == items.len() {
-            Ok(outcomes)
-        } else {
-            Err(AttemptFailed::Outcomes {
-                expected: items.len(),
-                found: outcomes.len(),
-            })
+            return Ok(outcomes);
         }
+        let (expected, found) = (items.len(), outcomes.len());
+        Err(failed(format!(
+            "the function returned {found} outcomes for {expected} messages"
+        )))
+    }
+}
+
+/// What a function's error says. One that goes back to a database that went away, or to another
+/// transaction that was in the way, is not the message's fault and costs it no try.
+fn function_failed(error: JobError) -> AttemptFailed {
+    match error.database_error() {
+        Some(cause) if is_unreachable(cause) || is_conflict(cause) => {
+            AttemptFailed::Interrupted(error)
+        }
+        _ => AttemptFailed::Function(Failure {
+            disposition: error.disposition().clone(),
+            error: error.to_string(),
+        }),
     }
 }
 
 enum PassFailed {
     Away(sqlx::Error),
     Members { failed: usize, first: String },
-}
-
-/// The members of one transaction, sorted by what is to be done with them.
-struct Work<'a, I> {
-    runnable: Vec<(&'a Member<I>, &'a Item<I>)>,
-    /// Dead ones whose claim must be taken back.
-    condemned: Vec<(&'a Member<I>, Refusal)>,
-    /// Dead ones without a claim, and the key under which they are kept.
-    unclaimed: Vec<(&'a Member<I>, JobKey, Refusal)>,
-    finished: usize,
-    skipped: usize,
-}
-
-impl<'a, I> Work<'a, I> {
-    fn sort(
-        members: &[&'a Member<I>],
-        claimable: &[&'a Member<I>],
-        found: &[Claimed],
-        condemned: Option<&Refusal>,
-    ) -> Self {
-        let mut work = Self {
-            runnable: Vec::with_capacity(claimable.len()),
-            condemned: Vec::new(),
-            unclaimed: Vec::new(),
-            finished: 0,
-            skipped: 0,
-        };
-        for (member, claimed) in claimable.iter().zip(found) {
-            match (claimed, &member.content, condemned) {
-                (Claimed::Ours, _, Some(refusal))
-                | (Claimed::Ours, Content::Dead(refusal), None) => {
-                    work.condemned.push((member, refusal.clone()));
-                }
-                (Claimed::Ours, Content::Runnable(item), None) => {
-                    work.runnable.push((member, item));
-                }
-                (Claimed::IdReused, ..) => {
-                    let key = member.claim.key.reused_with(member.claim.body_hash);
-                    work.unclaimed.push((member, key, id_reused()));
-                }
-                (Claimed::Ours | Claimed::Finished | Claimed::Busy, ..) => work.finished += 1,
-            }
-        }
-        for member in members {
-            if let Content::OutOfRetention(refusal) = &member.content {
-                work.unclaimed
-                    .push((member, member.claim.key, refusal.clone()));
-            }
-        }
-        work
-    }
-
-    async fn take_outcomes(
-        &mut self,
-        outcomes: Vec<Outcome>,
-        tx: &mut PgConnection,
-    ) -> Result<(), sqlx::Error> {
-        for ((member, _), outcome) in self.runnable.iter().zip(outcomes) {
-            match outcome {
-                Outcome::Refused(refusal) => self.condemned.push((member, refusal)),
-                Outcome::Skipped(why) => {
-                    self.skipped += 1;
-                    inbox::note_skipped(tx, &member.claim, &why).await?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn bury(&self, function: &str, tx: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !self.condemned.is_empty() {
-            let claims: Vec<Claim> = self
-                .condemned
-                .iter()
-                .map(|(member, _)| member.claim)
-                .collect();
-            inbox::release(tx, &claims).await?;
-        }
-        for (member, refusal) in &self.condemned {
-            dead_letter::bury(tx, &member.letter(function, member.claim.key, refusal)).await?;
-        }
-        for (member, key, refusal) in &self.unclaimed {
-            dead_letter::bury(tx, &member.letter(function, *key, refusal)).await?;
-        }
-        Ok(())
-    }
-
-    fn log(&self, function: &str) {
-        let unclaimed = self
-            .unclaimed
-            .iter()
-            .map(|(member, _, refusal)| (member, refusal));
-        for (member, refusal) in self.condemned.iter().map(|(m, r)| (m, r)).chain(unclaimed) {
-            tracing::warn!(
-                function.name = function,
-                job.key = %member.claim.key,
-                message.sequence_number = member.message.sequence_number,
-                dead_letter.reason = refusal.reason,
-                "message is dead"
-            );
-        }
-        tracing::debug!(
-            function.name = function,
-            batch.run = self.runnable.len(),
-            batch.skipped = self.skipped,
-            batch.dead = self.condemned.len() + self.unclaimed.len(),
-            batch.finished_before = self.finished,
-            "batch committed"
-        );
-    }
 }
 
 fn out_of_time(call: &Call, last_error: Option<String>) -> InvocationFailed {

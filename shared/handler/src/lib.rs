@@ -4,7 +4,8 @@
 //! per invocation to `/<function name>`. [`Handler::serve`] binds at once and connects to nothing until it
 //! must. A request becomes messages ([`nightshift_bindings::invocation`]), messages become
 //! members with a key and a decoded payload (`member`), and a batch of members becomes one
-//! transaction that holds claim, effect and outcome (`batch`). The answer says "fine" only after
+//! transaction that holds claim, effect and outcome (`batch`, `work`). What waits for another try comes
+//! back as a copy (`copy`), which the outbox sends after the commit (`outbox`). The answer says "fine" only after
 //! the commit; whatever happens before, the broker delivers again and the claim sorts it out.
 //!
 //! The process is crash-only: hosts end it with SIGKILL, so nothing depends on its last words. It
@@ -12,13 +13,17 @@
 
 mod batch;
 mod call;
+mod copy;
 mod member;
+mod outbox;
 mod registry;
 mod server;
 mod settings;
 mod shutdown;
+mod work;
 
 pub use call::{Call, InvocationFailed};
+pub use outbox::Outbox;
 pub use registry::{Registry, RegistryError};
 pub use server::{Handler, ServeError};
 pub use settings::HandlerSettings;

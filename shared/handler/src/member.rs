@@ -1,6 +1,6 @@
 //! The messages of one invocation as pieces of work, each with its identity and its decoded body.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use nightshift_bindings::invocation::TriggerMessage;
@@ -8,10 +8,18 @@ use nightshift_job::{BatchFunction, BodyHash, Item, JobKey, Refusal};
 use nightshift_postgres::dead_letter::DeadLetter;
 use nightshift_postgres::inbox::{Claim, RETENTION_DAYS, is_within_retention};
 
+use serde_json::Value;
+
+use crate::copy::{CopyOf, own_properties};
+use crate::work::Origin;
+
 /// One message of a batch.
 #[derive(Debug)]
 pub(crate) struct Member<I> {
     pub(crate) message: TriggerMessage,
+    /// Whose copy it is; `None` for an original.
+    pub(crate) copy: Option<CopyOf>,
+    /// Of the original.
     pub(crate) claim: Claim,
     pub(crate) content: Content<I>,
 }
@@ -35,9 +43,28 @@ pub(crate) fn read_members<F: BatchFunction>(
     now: DateTime<Utc>,
 ) -> Vec<Member<F::Input>> {
     let mut seen: HashMap<JobKey, BodyHash> = HashMap::with_capacity(messages.len());
+    let mut copies = HashSet::new();
     let mut members = Vec::with_capacity(messages.len());
     for message in messages {
         let body_hash = BodyHash::of(&message.body);
+        if let Some(copy) = CopyOf::read(&message) {
+            if copies.insert((copy.key, copy.r#gen)) {
+                let claim = Claim {
+                    key: copy.key,
+                    body_hash,
+                    enqueued: copy.enqueued,
+                };
+                let tries = u32::try_from(copy.attempt).unwrap_or(0);
+                let content = read_content::<F>(&message, claim, tries);
+                members.push(Member {
+                    message,
+                    copy: Some(copy),
+                    claim,
+                    content,
+                });
+            }
+            continue;
+        }
         let key = key_of(F::NAME, &message);
         let claim = Claim {
             key,
@@ -46,9 +73,14 @@ pub(crate) fn read_members<F: BatchFunction>(
         };
         match seen.insert(key, body_hash) {
             None => {
-                let content = read_content::<F>(&message, key, now);
+                let content = if is_within_retention(message.enqueued_time, now) {
+                    read_content::<F>(&message, claim, 0)
+                } else {
+                    Content::OutOfRetention(out_of_retention(message.enqueued_time, now))
+                };
                 members.push(Member {
                     message,
+                    copy: None,
                     claim,
                     content,
                 });
@@ -64,6 +96,7 @@ pub(crate) fn read_members<F: BatchFunction>(
                     };
                     members.push(Member {
                         message,
+                        copy: None,
                         claim,
                         content: Content::Dead(id_reused()),
                     });
@@ -83,29 +116,31 @@ fn key_of(function: &str, message: &TriggerMessage) -> JobKey {
 
 fn read_content<F: BatchFunction>(
     message: &TriggerMessage,
-    key: JobKey,
-    now: DateTime<Utc>,
+    claim: Claim,
+    failures: u32,
 ) -> Content<F::Input> {
-    if !is_within_retention(message.enqueued_time, now) {
-        let description = format!(
-            "the message was enqueued at {}, which is not within the {RETENTION_DAYS} days before {} for which it is known what is done; look whether its effect happened before sending it again",
-            message.enqueued_time, now
-        );
-        return Content::OutOfRetention(Refusal {
-            reason: "out-of-retention",
-            description,
-        });
-    }
     match nightshift_contract::decode::<F::Input>(&message.body, F::POLICY.max_body_bytes) {
         Ok(input) => Content::Runnable(Item {
             input,
-            key,
-            enqueued: message.enqueued_time,
+            key: claim.key,
+            enqueued: claim.enqueued,
+            attempt: failures.saturating_add(1),
         }),
         Err(error) => Content::Dead(Refusal {
             reason: error.reason(),
             description: error.to_string(),
         }),
+    }
+}
+
+/// Why a message dies that is older than what the inbox knows.
+pub(crate) fn out_of_retention(enqueued: DateTime<Utc>, now: DateTime<Utc>) -> Refusal {
+    let description = format!(
+        "the message was enqueued at {enqueued}, which is not within the {RETENTION_DAYS} days before {now} for which it is known what is done; look whether its effect happened before sending it again"
+    );
+    Refusal {
+        reason: "out-of-retention",
+        description,
     }
 }
 
@@ -118,11 +153,17 @@ pub(crate) fn id_reused() -> Refusal {
 }
 
 impl<I> Member<I> {
+    /// The number of the copy; 0 for an original.
+    pub(crate) fn r#gen(&self) -> i32 {
+        self.copy.map_or(0, |copy| copy.r#gen)
+    }
+
     /// The dead letter of this message under `key`, for `refusal`.
     pub(crate) fn letter<'a>(
         &'a self,
         function: &'a str,
         key: JobKey,
+        origin: &'a Origin,
         refusal: &'a Refusal,
     ) -> DeadLetter<'a> {
         let message = &self.message;
@@ -130,15 +171,15 @@ impl<I> Member<I> {
             key,
             function,
             refusal,
-            message_id: message.message_id.as_deref(),
+            message_id: origin.message_id.as_deref(),
             session_id: message.session_id.as_deref(),
-            sequence_number: message.sequence_number,
+            sequence_number: origin.sequence_number,
             delivery_count: message.delivery_count,
-            enqueued: message.enqueued_time,
-            properties: serde_json::Value::Object(message.application_properties.clone())
-                .to_string(),
+            enqueued: self.claim.enqueued,
+            properties: Value::Object(own_properties(message)).to_string(),
             body: &message.body,
             body_hash: self.claim.body_hash,
+            attempt: origin.attempt,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
-use nightshift_bindings::function_json::{DataType, FunctionJson};
+use nightshift_bindings::function_json::{DataType, EntityPath, FunctionJson};
 use nightshift_bindings::problem::ConfigProblems;
 use nightshift_job::BatchFunction;
 use nightshift_time::SharedClock;
@@ -12,6 +12,8 @@ use sqlx::PgPool;
 
 use crate::batch::BatchRunner;
 use crate::call::{Call, InvocationFailed};
+use crate::outbox::Outbox;
+use crate::settings::CONNECTION;
 
 /// Something that answers invocations.
 pub(crate) trait Invocable: Send + Sync {
@@ -40,6 +42,7 @@ struct Entry {
 /// The functions of one process.
 pub struct Registry {
     pool: PgPool,
+    outbox: Outbox,
     clock: SharedClock,
     entries: BTreeMap<&'static str, Entry>,
 }
@@ -67,7 +70,7 @@ pub enum RegistryError {
     },
     /// The embedded `function.json` has no trigger by which this shape of function can be called.
     #[error(
-        "{0} takes Service Bus messages, so its function.json needs a serviceBusTrigger with \"dataType\": \"binary\""
+        "{0} takes Service Bus messages, so its function.json needs a serviceBusTrigger of a queue by its plain name, with \"dataType\": \"binary\" and the connection {CONNECTION}"
     )]
     Trigger(&'static str),
     /// Two functions have one name.
@@ -96,10 +99,11 @@ pub enum RegistryError {
 }
 
 impl Registry {
-    /// An empty list; functions run against `pool`.
-    pub fn new(pool: PgPool, clock: SharedClock) -> Self {
+    /// An empty list; functions run against `pool` and send by `outbox`.
+    pub fn new(pool: PgPool, outbox: Outbox, clock: SharedClock) -> Self {
         Self {
             pool,
+            outbox,
             clock,
             entries: BTreeMap::new(),
         }
@@ -115,10 +119,23 @@ impl Registry {
             })?;
         let trigger = config
             .service_bus_trigger()
-            .filter(|trigger| trigger.data_type == DataType::Binary)
+            .filter(|trigger| {
+                trigger.data_type == DataType::Binary && trigger.connection == CONNECTION
+            })
             .ok_or(RegistryError::Trigger(F::NAME))?
             .clone();
-        let runner = BatchRunner::new(function, trigger, self.pool.clone(), self.clock.clone());
+        let queue = match &trigger.entity {
+            EntityPath::Queue(queue) if !queue.contains(['%', '/']) => queue.clone(),
+            _ => return Err(RegistryError::Trigger(F::NAME)),
+        };
+        let runner = BatchRunner::new(
+            function,
+            trigger,
+            queue,
+            self.pool.clone(),
+            self.outbox.clone(),
+            self.clock.clone(),
+        );
         let entry = Entry {
             config: F::CONFIG,
             invocable: Box::new(runner),
@@ -143,6 +160,10 @@ impl Registry {
         call: &Call,
     ) -> Option<Result<(), InvocationFailed>> {
         Some(self.entries.get(name)?.invocable.invoke(body, call).await)
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     pub(crate) fn clock(&self) -> &SharedClock {

@@ -77,6 +77,9 @@ impl Handler {
         let io = |source| ServeError::Io { address, source };
         let listener = TcpListener::bind(address).await.map_err(io)?;
         tracing::info!(server.address = %address, functions = ?self.registry.names(), "handler is listening");
+        let outbox = self.registry.outbox().clone();
+        let stopping = self.stopping.clone();
+        let sweeper = tokio::spawn(async move { outbox.run(stopping).await });
         let stopping = self.stopping.clone();
         let watches_stdin = self.settings.exits_on_stdin_eof;
         let stop = async move {
@@ -90,6 +93,8 @@ impl Handler {
             .graceful(stop)
             .run()
             .await;
+        // It has only ended early if it panicked, which the log says.
+        let _ = sweeper.await;
         Ok(())
     }
 

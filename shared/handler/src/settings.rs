@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nightshift_connection::Connection;
 use nightshift_postgres::PostgresSettings;
-use nightshift_settings::Reader;
+use nightshift_settings::{Lookup, Reader};
 use nightshift_telemetry::LogFilter;
 
 /// Everything a handler needs to know before it starts.
@@ -25,7 +26,12 @@ pub struct HandlerSettings {
     pub log: LogFilter,
     /// Where the database is.
     pub postgres: PostgresSettings,
+    /// Where the queues are.
+    pub bus: Connection,
 }
+
+/// The one connection of all functions, and the name of the setting that says where it leads.
+pub(crate) const CONNECTION: &str = "ServiceBusConnection";
 
 impl HandlerSettings {
     /// Setting names that other processes in the same environment read.
@@ -50,6 +56,8 @@ impl HandlerSettings {
         let exits_on_stdin_eof = reader.optional("NIGHTSHIFT_EXIT_ON_STDIN_EOF", 0_u8) == 1;
         let log = LogFilter::read(reader);
         let postgres = PostgresSettings::read(reader);
+        let bus = Connection::resolve(CONNECTION, &Lookup::new(reader.source()))
+            .map_err(|what| reader.problem(CONNECTION, what));
         Some(Self {
             port: port?,
             app_root,
@@ -58,6 +66,7 @@ impl HandlerSettings {
             exits_on_stdin_eof,
             log,
             postgres: postgres?,
+            bus: bus.ok()?,
         })
     }
 }

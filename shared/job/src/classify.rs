@@ -35,6 +35,18 @@ impl JobError {
         &self.disposition
     }
 
+    /// The database's error that this one goes back to, if there is one.
+    pub fn database_error(&self) -> Option<&sqlx::Error> {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self.source.as_ref());
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     /// The same failure, but one that no other try will change, for `reason`.
     #[must_use]
     pub fn permanent(self, reason: &'static str) -> Self {

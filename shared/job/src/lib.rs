@@ -5,12 +5,14 @@
 //! an [`Outcome`] or a [`JobError`] how it went. Whether an error is worth another try is decided
 //! once, by [`Classify`], so that functions use plain `?`.
 
+mod backoff;
 mod classify;
 mod cx;
 mod function;
 mod key;
 mod outcome;
 
+pub use backoff::Backoff;
 pub use classify::{Classify, Disposition, JobError};
 pub use cx::Cx;
 pub use function::{BatchFunction, Item, Policy};

@@ -1,5 +1,7 @@
 //! How a message's work ended.
 
+use chrono::{DateTime, Utc};
+
 /// The end of one message's work in a transaction that commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -8,6 +10,9 @@ pub enum Outcome {
     Completed,
     /// There was nothing to do, for the reason given.
     Skipped(String),
+    /// It is not yet time: the message comes back at that instant. No try is counted, and nothing
+    /// may have been written for it.
+    Snooze(DateTime<Utc>),
     /// The message cannot be processed by any try, and nothing was written for it: it becomes a
     /// dead letter while its neighbours commit.
     Refused(Refusal),

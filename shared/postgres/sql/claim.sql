@@ -6,7 +6,6 @@ FROM unnest($1::uuid[], $2::date[], $3::uuid[]) AS claim (key, day, body_hash)
 WHERE NOT EXISTS (
         SELECT FROM nightshift.inbox AS yesterday
         WHERE yesterday.key = claim.key AND yesterday.enqueued_day = claim.day - 1)
-  AND NOT EXISTS (SELECT FROM nightshift.dead_letter AS dead WHERE dead.key = claim.key)
 ORDER BY claim.key
 ON CONFLICT DO NOTHING
 RETURNING key

@@ -7,9 +7,7 @@ use chrono::{DateTime, Utc};
 use nightshift_job::{BodyHash, JobKey, Refusal};
 use sqlx::PgConnection;
 
-/// The longest text that is stored in one column, in characters; a service's own limit for a
-/// dead-letter description is the same.
-const MAX_CHARS: usize = 4096;
+use crate::text::storable;
 
 /// A message on its way to the dead letters.
 #[derive(Debug, Clone)]
@@ -36,6 +34,8 @@ pub struct DeadLetter<'a> {
     pub body: &'a [u8],
     /// The body's hash.
     pub body_hash: BodyHash,
+    /// Failed tries so far.
+    pub attempt: i32,
 }
 
 /// Stores `letter`, unless its key is dead already.
@@ -54,26 +54,9 @@ pub async fn bury(tx: &mut PgConnection, letter: &DeadLetter<'_>) -> Result<(), 
         letter.properties,
         letter.body,
         letter.body_hash.0,
+        letter.attempt,
     )
     .execute(tx)
     .await?;
     Ok(())
-}
-
-fn storable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c == '\0' { '\u{fffd}' } else { c })
-        .take(MAX_CHARS)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_lose_what_cannot_be_stored() {
-        assert_eq!(storable("a\0b"), "a\u{fffd}b");
-        assert_eq!(storable(&"ü".repeat(5000)).chars().count(), MAX_CHARS);
-    }
 }

@@ -1,9 +1,10 @@
-//! Which messages are done.
+//! Which messages are taken care of.
 //!
-//! A claim *is* the final outcome: the row says "done" and commits only together with the effect,
-//! so there is nothing to clean up after a crash. Two transactions that claim the same key meet at
-//! the primary key: the second waits for the first (at most the lock time-out) and then sees
-//! whether the message is done.
+//! A claim *is* the outcome: the row commits only together with the effect, or with the row that
+//! says that the message waits ([`crate::open_message`]) or is dead ([`crate::dead_letter`]), so
+//! there is nothing to clean up after a crash. It stays whatever becomes of the message. Two
+//! transactions that claim the same key meet at the primary key: the second waits for the first (at
+//! most the lock time-out) and then sees that the message is taken care of.
 //!
 //! Promised: a redelivery is recognised as long as its partition exists; a message that a producer
 //! sends twice with one id is recognised for 24 hours, which is why yesterday is looked at too.
@@ -49,11 +50,11 @@ impl Claim {
 /// What a claim found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
-    /// The message is ours to run; it is done when the transaction commits.
+    /// The message is ours to run; it is taken care of when the transaction commits.
     Ours,
-    /// The same message was finished earlier, completed, skipped or dead.
+    /// The same message was taken care of earlier: it is completed or skipped, waits or is dead.
     Finished,
-    /// A message with the same id but another body was finished earlier.
+    /// A message with the same id but another body was taken care of earlier.
     IdReused,
     /// Somebody else held the message and gave it up while we looked.
     Busy,
@@ -165,22 +166,6 @@ pub async fn note_skipped(
         claim.key.0,
         claim.day(),
         why,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// Takes back the claims of messages that turn out to be dead: a key is in one place only.
-/// Idempotent by key.
-pub async fn release(tx: &mut PgConnection, claims: &[Claim]) -> Result<(), sqlx::Error> {
-    let keys: Vec<Uuid> = claims.iter().map(|claim| claim.key.0).collect();
-    let days: Vec<NaiveDate> = claims.iter().map(Claim::day).collect();
-    sqlx::query!(
-        "DELETE FROM nightshift.inbox USING unnest($1::uuid[], $2::date[]) AS gone (key, day)
-         WHERE inbox.key = gone.key AND inbox.enqueued_day = gone.day",
-        &keys,
-        &days,
     )
     .execute(tx)
     .await?;

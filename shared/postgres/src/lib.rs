@@ -2,13 +2,17 @@
 //! once.
 //!
 //! Everything of ours lives in the schema `nightshift`, whose migrations are compiled in
-//! ([`migrate()`]). [`inbox`] remembers which messages are done, [`dead_letter`] keeps those that no
-//! try can help; both are written in the same transaction as a function's own effect.
+//! ([`migrate()`]). [`inbox`] remembers which messages are taken care of, [`open_message`] holds those
+//! that wait, [`dead_letter`] those that no try can help, and [`outbox`] what is to be sent; all are
+//! written in the same transaction as a function's own effect.
 
 pub mod dead_letter;
 pub mod inbox;
 mod migrate;
+pub mod open_message;
+pub mod outbox;
 mod pool;
+mod text;
 
 pub use migrate::{MIGRATIONS, MigrateFailed, migrate};
 pub use pool::{Lease, PostgresSettings, is_conflict, is_unreachable};

@@ -5,6 +5,8 @@
 
 mod database;
 mod message;
+mod outbox;
 
 pub use database::{SERVER, TestDatabase};
 pub use message::{MessageBuilder, USER, message, notification};
+pub use outbox::take_promised;

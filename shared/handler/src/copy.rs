@@ -1,0 +1,119 @@
+//! Copies: what wakes a message that waits.
+//!
+//! A copy has the original's body and properties, and four more that say whose copy it is. Its id is
+//! made of the key and its number, so that a broker with duplicate detection takes each once.
+
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use nightshift_bindings::invocation::TriggerMessage;
+use nightshift_job::JobKey;
+use nightshift_postgres::outbox::Promised;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// The key of the message that it is a copy of, 32 hexadecimal digits.
+const ORIGIN: &str = "ns-origin";
+/// The number of the copy, from 1.
+const GEN: &str = "ns-gen";
+/// How many tries have failed.
+const ATTEMPT: &str = "ns-attempt";
+/// When the broker accepted the original, RFC 3339.
+const ENQUEUED: &str = "ns-enqueued";
+
+/// What such names begin with; producers have no use for them.
+const PREFIX: &str = "ns-";
+
+/// Whose copy a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CopyOf {
+    pub(crate) key: JobKey,
+    pub(crate) r#gen: i32,
+    /// How many tries had failed when it was sent.
+    pub(crate) attempt: i32,
+    /// When the broker accepted the original.
+    pub(crate) enqueued: DateTime<Utc>,
+}
+
+impl CopyOf {
+    /// What `message` says that it is a copy of; `None` for an original, which is everything that
+    /// does not say all of it.
+    pub(crate) fn read(message: &TriggerMessage) -> Option<Self> {
+        let property = |name| message.application_properties.get(name);
+        let number = |name| i32::try_from(property(name)?.as_i64()?).ok();
+        let enqueued = DateTime::parse_from_rfc3339(property(ENQUEUED)?.as_str()?).ok()?;
+        Some(Self {
+            key: JobKey(Uuid::try_parse(property(ORIGIN)?.as_str()?).ok()?),
+            r#gen: number(GEN)?,
+            attempt: number(ATTEMPT)?,
+            enqueued: enqueued.with_timezone(&Utc),
+        })
+    }
+
+    /// The copy, to be sent to `queue` and delivered when it is `due`, under the row id `id`.
+    pub(crate) fn promise(
+        &self,
+        id: Uuid,
+        queue: &str,
+        due: DateTime<Utc>,
+        original: &TriggerMessage,
+    ) -> Promised {
+        let mut properties = own_properties(original);
+        let enqueued = self.enqueued.to_rfc3339_opts(SecondsFormat::Micros, true);
+        for (name, value) in [
+            (ORIGIN, json!(self.key.to_string())),
+            (GEN, json!(self.r#gen)),
+            (ATTEMPT, json!(self.attempt)),
+            (ENQUEUED, json!(enqueued)),
+        ] {
+            properties.insert(name.to_owned(), value);
+        }
+        Promised {
+            id,
+            queue: queue.to_owned(),
+            message_id: format!("ns:{}:{}", self.key, self.r#gen),
+            session_id: original.session_id.clone(),
+            due: Some(due),
+            properties: Value::Object(properties).to_string(),
+            body: Bytes::clone(&original.body),
+        }
+    }
+}
+
+/// The producer's own properties.
+pub(crate) fn own_properties(message: &TriggerMessage) -> Map<String, Value> {
+    let all = message.application_properties.iter();
+    all.filter(|(name, _)| !name.starts_with(PREFIX))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nightshift_testkit::message;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_says_whose_it_is_and_keeps_what_the_producer_said() {
+        let now: DateTime<Utc> = "2026-11-22T01:02:03.000456Z".parse().unwrap();
+        let original = message("m", "{}", now)
+            .with_property("traceparent", "00-1-2-3")
+            .with_property("ns-gen", "forged")
+            .build();
+        assert_eq!(CopyOf::read(&original), None);
+        let copy = CopyOf {
+            key: JobKey::of_message_id("f", "m"),
+            r#gen: 3,
+            attempt: 2,
+            enqueued: now,
+        };
+        let promised = copy.promise(Uuid::nil(), "q", now, &original);
+        assert_eq!(promised.message_id, format!("ns:{}:3", copy.key));
+        assert!(promised.message_id.len() <= 128, "the service's limit");
+        let properties: Map<String, Value> = serde_json::from_str(&promised.properties).unwrap();
+        assert_eq!(properties["traceparent"], "00-1-2-3");
+        let mut sent = original;
+        sent.application_properties = properties;
+        assert_eq!(CopyOf::read(&sent), Some(copy));
+    }
+}

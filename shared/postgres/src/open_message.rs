@@ -1,0 +1,145 @@
+//! Messages that wait.
+//!
+//! The row carries the work. What the broker holds, scheduled for the same instant, is a copy: an
+//! alarm clock. Each copy has a number, and only the newest one runs, so that one that was sent
+//! twice, or comes late, changes nothing.
+
+use chrono::{DateTime, Utc};
+use nightshift_job::{BodyHash, JobKey};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::text::storable;
+
+/// Why a message waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// For another try after a failed one.
+    Retry,
+    /// Because its function wants it later.
+    Snooze,
+}
+
+impl Reason {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Snooze => "snooze",
+        }
+    }
+}
+
+/// A message that is to wait.
+#[derive(Debug, Clone)]
+pub struct Waiting<'a> {
+    /// The identity of the work.
+    pub key: JobKey,
+    /// The function that it is for.
+    pub function: &'a str,
+    /// The queue that its copies go to.
+    pub queue: &'a str,
+    /// The number for the copy, if the message does not wait yet; else it gets the next one.
+    pub gen_at_least: i32,
+    /// Failed tries so far.
+    pub attempt: i32,
+    /// Why it waits.
+    pub reason: Reason,
+    /// Until when.
+    pub due: DateTime<Utc>,
+    /// What the last failed try said.
+    pub last_error: Option<&'a str>,
+    /// The original's id.
+    pub message_id: Option<&'a str>,
+    /// The session it belongs to.
+    pub session_id: Option<&'a str>,
+    /// The original's number in its queue.
+    pub sequence_number: i64,
+    /// When the broker accepted the original.
+    pub enqueued: DateTime<Utc>,
+    /// The producer's application properties, as JSON text.
+    pub properties: &'a str,
+    /// The body, as it came.
+    pub body: &'a [u8],
+    /// The body's hash.
+    pub body_hash: BodyHash,
+}
+
+/// What is known of a waiting message whose copy has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The number of the copy that may run.
+    pub r#gen: i32,
+    /// Failed tries so far.
+    pub attempt: i32,
+    /// The original's id.
+    pub message_id: Option<String>,
+    /// The original's number in its queue.
+    pub sequence_number: i64,
+}
+
+/// A copy that has come: the key and its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copy {
+    /// The identity of the work.
+    pub key: JobKey,
+    /// The number.
+    pub r#gen: i32,
+}
+
+/// Locks those of the `copies` that are to run, for the rest of the transaction.
+pub async fn lock(
+    tx: &mut PgConnection,
+    copies: &[Copy],
+) -> Result<Vec<(JobKey, Opened)>, sqlx::Error> {
+    let keys: Vec<Uuid> = copies.iter().map(|copy| copy.key.0).collect();
+    let gens: Vec<i32> = copies.iter().map(|copy| copy.r#gen).collect();
+    let rows = sqlx::query_file!("sql/lock_copies.sql", &keys, &gens)
+        .fetch_all(tx)
+        .await?;
+    let opened = rows.into_iter().map(|row| {
+        let opened = Opened {
+            r#gen: row.r#gen,
+            attempt: row.attempt,
+            message_id: row.message_id,
+            sequence_number: row.sequence_number,
+        };
+        (JobKey(row.key), opened)
+    });
+    Ok(opened.collect())
+}
+
+/// Makes a message wait, or wait on, and returns the number of the copy that will wake it.
+pub async fn wait(tx: &mut PgConnection, waiting: &Waiting<'_>) -> Result<i32, sqlx::Error> {
+    sqlx::query_file_scalar!(
+        "sql/wait.sql",
+        waiting.key.0,
+        waiting.function,
+        waiting.queue,
+        waiting.gen_at_least,
+        waiting.attempt,
+        waiting.reason.name(),
+        waiting.due,
+        waiting.last_error.map(storable),
+        waiting.message_id.map(storable),
+        waiting.session_id.map(storable),
+        waiting.sequence_number,
+        waiting.enqueued,
+        waiting.properties,
+        waiting.body,
+        waiting.body_hash.0,
+    )
+    .fetch_one(tx)
+    .await
+}
+
+/// These messages do not wait any more: they are finished or dead. Idempotent by key.
+pub async fn close(tx: &mut PgConnection, keys: &[JobKey]) -> Result<(), sqlx::Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    sqlx::query!(
+        "DELETE FROM nightshift.open_message WHERE key = ANY($1)",
+        &keys
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Messages that a committed transaction has promised to send.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::text::storable;
+
+/// A message to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promised {
+    /// Names the row; by time of writing.
+    pub id: Uuid,
+    /// Where it goes.
+    pub queue: String,
+    /// The same in every try, so that its receiver recognises a second one.
+    pub message_id: String,
+    /// The session it belongs to.
+    pub session_id: Option<String>,
+    /// It is not delivered before.
+    pub due: Option<DateTime<Utc>>,
+    /// The application properties, as the text of a JSON object.
+    pub properties: String,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Promises `messages`: they are sent if the transaction commits.
+pub async fn promise(tx: &mut PgConnection, messages: &[Promised]) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = messages.iter().map(|message| message.id).collect();
+    let queues: Vec<&str> = messages.iter().map(|m| m.queue.as_str()).collect();
+    let message_ids: Vec<&str> = messages.iter().map(|m| m.message_id.as_str()).collect();
+    let sessions: Vec<Option<&str>> = messages.iter().map(|m| m.session_id.as_deref()).collect();
+    let dues: Vec<Option<DateTime<Utc>>> = messages.iter().map(|message| message.due).collect();
+    let properties: Vec<&str> = messages.iter().map(|m| m.properties.as_str()).collect();
+    let bodies: Vec<&[u8]> = messages.iter().map(|message| &*message.body).collect();
+    sqlx::query_file!(
+        "sql/enqueue.sql",
+        &ids,
+        &queues as &[&str],
+        &message_ids as &[&str],
+        &sessions as &[Option<&str>],
+        &dues as &[Option<DateTime<Utc>>],
+        &properties as &[&str],
+        &bodies as &[&[u8]],
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes at most `at_most` messages that nobody has sent in time; they are the caller's until their
+/// next try is due.
+pub async fn take(
+    connection: &mut PgConnection,
+    at_most: i64,
+) -> Result<Vec<Promised>, sqlx::Error> {
+    let rows = sqlx::query_file!("sql/take_outbox.sql", at_most)
+        .fetch_all(connection)
+        .await?;
+    let promised = rows.into_iter().map(|row| Promised {
+        id: row.id,
+        queue: row.queue,
+        message_id: row.message_id,
+        session_id: row.session_id,
+        due: row.due_at,
+        properties: row.properties,
+        body: row.body.into(),
+    });
+    Ok(promised.collect())
+}
+
+/// The broker has these messages. Idempotent by id.
+pub async fn forget(connection: &mut PgConnection, sent: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query!("DELETE FROM nightshift.outbox WHERE id = ANY($1)", sent)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Notes why these messages could not be sent. Idempotent by id.
+pub async fn note_failure(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+    error: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE nightshift.outbox SET last_error = $2 WHERE id = ANY($1)",
+        ids,
+        storable(error),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! The rules by which messages are run, waited with and given up: the handler's own code against a
+//! real database, with a function that fails as it is told to and a clock that a test moves.
+
+mod copies;
+mod processes;
+mod retries;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use nightshift_bindings::function_json::DataType;
+use nightshift_bindings::invocation::TriggerMessage;
+use nightshift_bindings::invocation::encode::Envelope;
+use nightshift_contract::NotificationRequested;
+use nightshift_handler::{Call, InvocationFailed, Outbox, Registry};
+use nightshift_job::{
+    Backoff, BatchFunction, Classify, Cx, Disposition, Item, JobError, Outcome, Policy,
+};
+use nightshift_testkit::{TestDatabase, USER, message, notification, take_promised};
+use nightshift_time::{Clock, TestClock};
+use sqlx::{Executor, PgConnection};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// What the function does with a message in one of its tries.
+#[derive(Debug, Clone)]
+enum Step {
+    Fail(Disposition),
+    Panic,
+    ForgetOutcome,
+    /// Until then.
+    Snooze(DateTime<Utc>),
+    Skip,
+    Refuse,
+}
+
+/// Does what a test wants, by the message's title and the number of the try. Without a wish it
+/// writes a row.
+#[derive(Debug, Clone, Default)]
+struct Scripted(Arc<Mutex<HashMap<String, Vec<Step>>>>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the script says so")]
+struct Told(Disposition);
+
+impl Classify for Told {
+    fn disposition(&self) -> Disposition {
+        self.0.clone()
+    }
+}
+
+impl BatchFunction for Scripted {
+    const NAME: &'static str = "scripted";
+    const CONFIG: &'static str = r#"{"bindings": [{"type": "serviceBusTrigger", "direction": "in",
+        "name": "messages", "queueName": "scripted", "connection": "ServiceBusConnection",
+        "cardinality": "many", "dataType": "binary"}]}"#;
+    const POLICY: Policy = Policy {
+        max_attempts: 4,
+        backoff: Backoff {
+            first: Duration::from_secs(8),
+            cap: Duration::from_secs(20),
+        },
+        ..Policy::DEFAULT
+    };
+    type Input = NotificationRequested;
+
+    async fn run(
+        &self,
+        items: &[&Item<NotificationRequested>],
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> Result<Vec<Outcome>, JobError> {
+        let mut outcomes = Vec::new();
+        for item in items {
+            // What a failing member has written must vanish, so each writes first.
+            sqlx::query("INSERT INTO effect (key, title, attempt) VALUES ($1, $2, $3)")
+                .bind(item.key.0)
+                .bind(item.input.title.as_str())
+                .bind(i32::try_from(item.attempt).unwrap())
+                .execute(&mut *tx)
+                .await?;
+            let script = self.0.lock().unwrap().clone();
+            let steps = script.get(item.input.title.as_str());
+            let tries = usize::try_from(item.attempt).unwrap();
+            outcomes.push(match steps.and_then(|steps| steps.get(tries - 1)) {
+                None => Outcome::Completed,
+                Some(Step::Fail(disposition)) => return Err(Told(disposition.clone()).into()),
+                Some(Step::Panic) => panic!("the script says so"),
+                Some(Step::ForgetOutcome) => continue,
+                Some(Step::Snooze(until)) if *until <= cx.now() => Outcome::Completed,
+                Some(other) => {
+                    sqlx::query("DELETE FROM effect WHERE key = $1")
+                        .bind(item.key.0)
+                        .execute(&mut *tx)
+                        .await?;
+                    match other {
+                        Step::Snooze(until) => Outcome::Snooze(*until),
+                        Step::Refuse => Outcome::refused("told", "the script says so"),
+                        _ => Outcome::Skipped("the script says so".to_owned()),
+                    }
+                }
+            });
+        }
+        Ok(outcomes)
+    }
+}
+
+/// The function in a handler, its database and its clock.
+struct World {
+    database: TestDatabase,
+    clock: TestClock,
+    registry: Registry,
+    script: Scripted,
+}
+
+fn start_of_time() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_795_000_000, 0).unwrap()
+}
+
+fn after(seconds: i64) -> DateTime<Utc> {
+    start_of_time() + TimeDelta::seconds(seconds)
+}
+
+impl World {
+    async fn new(script: &[(&str, &[Step])]) -> Self {
+        let database = TestDatabase::create().await;
+        database
+            .pool()
+            .execute("CREATE TABLE effect (key uuid PRIMARY KEY, title text, attempt integer)")
+            .await
+            .unwrap();
+        let own = |(title, steps): &(&str, &[Step])| ((*title).to_owned(), steps.to_vec());
+        let script = Scripted(Arc::new(Mutex::new(script.iter().map(own).collect())));
+        let clock = TestClock::new(start_of_time());
+        Self {
+            registry: registry(&database, &clock, &script),
+            database,
+            clock,
+            script,
+        }
+    }
+
+    fn clock_now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// Another process with the same database.
+    fn restarted(&self) -> Registry {
+        registry(&self.database, &self.clock, &self.script)
+    }
+
+    async fn deliver(&self, messages: &[TriggerMessage]) -> Result<(), InvocationFailed> {
+        deliver(&self.registry, messages).await
+    }
+
+    /// What was promised since the last time, and nothing else.
+    async fn promised(&self) -> Vec<TriggerMessage> {
+        take_promised(self.database.pool(), start_of_time()).await
+    }
+
+    /// The one message that was promised.
+    async fn copy(&self) -> TriggerMessage {
+        let mut promised = self.promised().await;
+        assert_eq!(promised.len(), 1);
+        promised.remove(0)
+    }
+
+    /// Titles of effects with the try that made them.
+    async fn effects(&self) -> Vec<String> {
+        self.texts("SELECT format('%s %s', title, attempt) FROM effect ORDER BY title")
+            .await
+    }
+
+    /// What waits: title, reason, number, failed tries.
+    async fn waiting(&self) -> Vec<String> {
+        self.texts(
+            "SELECT format('%s %s %s %s', convert_from(body, 'utf8')::json ->> 'title', reason,
+                    gen, attempt) FROM nightshift.open_message ORDER BY 1",
+        )
+        .await
+    }
+
+    /// What is dead: title, reason, failed tries.
+    async fn dead(&self) -> Vec<String> {
+        self.texts(
+            "SELECT format('%s %s %s', convert_from(body, 'utf8')::json ->> 'title', reason,
+                    attempt) FROM nightshift.dead_letter ORDER BY 1",
+        )
+        .await
+    }
+
+    async fn texts(&self, statement: &'static str) -> Vec<String> {
+        sqlx::query_scalar(statement)
+            .fetch_all(self.database.pool())
+            .await
+            .unwrap()
+    }
+
+    /// Nothing waits and nothing is to be sent.
+    async fn end(self) {
+        assert_eq!(self.waiting().await, [""; 0]);
+        assert_eq!(self.promised().await, []);
+        self.database.remove().await;
+    }
+}
+
+fn registry(database: &TestDatabase, clock: &TestClock, script: &Scripted) -> Registry {
+    let pool = database.pool().clone();
+    let outbox = Outbox::left_to_others(pool.clone());
+    let registry = Registry::new(pool, outbox, Arc::new(clock.clone()));
+    registry.with_batch(script.clone()).unwrap()
+}
+
+async fn deliver(registry: &Registry, messages: &[TriggerMessage]) -> Result<(), InvocationFailed> {
+    let envelope = Envelope {
+        function: Scripted::NAME,
+        binding: "messages",
+        data_type: DataType::Binary,
+        now: start_of_time(),
+        random: Uuid::nil(),
+    };
+    let body = envelope.encode_batch(messages).unwrap();
+    let call = Call::new(
+        "test".to_owned(),
+        Duration::from_secs(10),
+        None,
+        start_of_time(),
+        CancellationToken::new(),
+    );
+    registry.invoke(Scripted::NAME, &body, &call).await.unwrap()
+}
+
+/// A message whose id is its title.
+fn titled(title: &str) -> TriggerMessage {
+    message(title, notification(USER, title), start_of_time()).build()
+}

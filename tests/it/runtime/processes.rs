@@ -1,0 +1,104 @@
+//! The same rules with the real processes: broker, host and handler.
+
+use nightshift_bus::Message;
+use nightshift_tests::{Stack, StackOptions, user_id};
+use sqlx::PgPool;
+
+use super::*;
+use crate::walking_skeleton::until;
+
+const ROWS: &str = "SELECT count(*) FROM nightshift.notification";
+
+/// Lets the first three inserts of the title `flaky` fail. A sequence is not rolled back.
+const FLAKY: &str = "
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.title = 'flaky' AND nextval('tries') <= 3 THEN RAISE 'not yet'; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER fail BEFORE INSERT ON nightshift.notification FOR EACH ROW EXECUTE FUNCTION fail()";
+
+async fn prepare() -> (TestDatabase, Stack) {
+    let database = TestDatabase::create().await;
+    let options = StackOptions {
+        postgres_url: database.url().to_owned(),
+        lock_seconds: 60,
+    };
+    let stack = Stack::prepare(options).await.unwrap();
+    (database, stack)
+}
+
+async fn nothing_waits(pool: &PgPool) {
+    until(pool, "SELECT count(*) FROM nightshift.open_message", 0).await;
+    until(pool, "SELECT count(*) FROM nightshift.outbox", 0).await;
+    until(pool, "SELECT count(*) FROM nightshift.dead_letter", 0).await;
+}
+
+#[tokio::test]
+async fn rule_3_a_passing_failure_is_tried_again_through_the_broker() {
+    let (database, mut stack) = prepare().await;
+    let pool = database.pool();
+    pool.execute(FLAKY).await.unwrap();
+    let (client, sender) = stack.sender().await.unwrap();
+    let titles = ["good 1", "flaky", "good 2"];
+    let messages =
+        titles.map(|title| Message::new(notification(&user_id(1), title)).with_message_id(title));
+    sender.send_messages(messages.into()).await.unwrap();
+    client.close().await;
+    stack.start_host().unwrap();
+    until(pool, ROWS, 3).await;
+    nothing_waits(pool).await;
+    // Together, alone, and its first copy failed; the second copy succeeded.
+    let tries: i64 = sqlx::query_scalar("SELECT last_value FROM tries")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(tries, 4);
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn rule_10_what_a_dead_committer_has_promised_is_sent_by_the_next_handler() {
+    let (database, mut stack) = prepare().await;
+    let pool = database.pool();
+    sqlx::query(
+        "INSERT INTO nightshift.outbox (id, queue, message_id, properties, body, next_try_at)
+         SELECT gen_random_uuid(), 'notifications', format('m%s', n), '{}', $1, now()
+         FROM generate_series(1, 500) AS n",
+    )
+    .bind(notification(&user_id(1), "promised").into_bytes())
+    .execute(pool)
+    .await
+    .unwrap();
+    stack.start_host().unwrap();
+    until(pool, ROWS, 500).await;
+    nothing_waits(pool).await;
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn rule_10_what_the_broker_cannot_take_stays_and_says_why() {
+    let (database, mut stack) = prepare().await;
+    let pool = database.pool();
+    sqlx::query(
+        "INSERT INTO nightshift.outbox (id, queue, message_id, properties, body, next_try_at)
+         VALUES (gen_random_uuid(), 'nowhere', 'a', '{}', 'x', now()),
+                (gen_random_uuid(), 'notifications', 'b', '{}', $1, now())",
+    )
+    .bind(notification(&user_id(1), "promised").into_bytes())
+    .execute(pool)
+    .await
+    .unwrap();
+    stack.start_host().unwrap();
+    until(pool, ROWS, 1).await;
+    until(pool, "SELECT count(*) FROM nightshift.outbox", 1).await;
+    let said =
+        "SELECT count(*) FROM nightshift.outbox WHERE last_error LIKE '%no entity `nowhere`%'
+        AND tries = 1 AND next_try_at > now() + interval '5 seconds'";
+    until(pool, said, 1).await;
+    stack.stop().unwrap();
+    database.remove().await;
+}

@@ -1,0 +1,148 @@
+//! Rule 3: what fails for a cause that may pass waits in the database, longer each time, and a copy
+//! wakes it; whoever is beside it does not wait.
+
+use super::*;
+
+const RETRY: Step = Step::Fail(Disposition::Retry);
+
+/// How long after `now` a copy is due, in milliseconds.
+fn delay(copy: &TriggerMessage, now: DateTime<Utc>) -> i64 {
+    (copy.enqueued_time - now).num_milliseconds()
+}
+
+#[tokio::test]
+async fn rule_3_a_failing_call_backs_off_across_restarts_until_it_succeeds() {
+    let world = World::new(&[("a", &[RETRY, RETRY, RETRY])]).await;
+    world.deliver(&[titled("a")]).await.unwrap();
+    let bounds = [8_000, 16_000, 20_000];
+    let mut copy = world.copy().await;
+    for (failures, bound) in bounds.into_iter().enumerate() {
+        let now = world.clock_now();
+        assert!(
+            (0..=bound).contains(&delay(&copy, now)),
+            "within its window"
+        );
+        let state = format!("a retry {0} {0}", failures + 1);
+        assert_eq!(world.waiting().await, [state]);
+        assert_eq!(
+            world.effects().await,
+            [""; 0],
+            "a failed try leaves nothing"
+        );
+        world.clock.set(copy.enqueued_time);
+        // Each try is made by another process.
+        deliver(&world.restarted(), &[copy.clone()]).await.unwrap();
+        if failures + 1 < bounds.len() {
+            copy = world.copy().await;
+        }
+    }
+    assert_eq!(world.effects().await, ["a 4"]);
+    assert_eq!(world.dead().await, [""; 0]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_3_the_last_failed_try_makes_a_dead_letter_that_counts_them() {
+    let world = World::new(&[("a", &[RETRY, RETRY, RETRY, RETRY])]).await;
+    world.deliver(&[titled("a")]).await.unwrap();
+    for _ in 0..3 {
+        let copy = world.copy().await;
+        world.deliver(&[copy]).await.unwrap();
+    }
+    assert_eq!(world.dead().await, ["a attempts-used-up 4"]);
+    let said = world
+        .texts("SELECT description FROM nightshift.dead_letter")
+        .await;
+    assert_eq!(said, ["failed 4 times; last: the script says so"]);
+    // A redelivery of the original finds it dead.
+    world.deliver(&[titled("a")]).await.unwrap();
+    assert_eq!(world.effects().await, [""; 0]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_3_only_the_failing_members_of_a_batch_wait() {
+    let world = World::new(&[
+        ("b", &[RETRY]),
+        ("d", &[Step::Panic]),
+        ("e", &[Step::Fail(Disposition::DeadLetter("broken"))]),
+        ("f", &[Step::ForgetOutcome]),
+    ])
+    .await;
+    let batch: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].map(titled).into();
+    world.deliver(&batch).await.unwrap();
+    assert_eq!(world.effects().await, ["a 1", "c 1", "g 1"]);
+    assert_eq!(
+        world.waiting().await,
+        ["b retry 1 1", "d retry 1 1", "f retry 1 1"]
+    );
+    assert_eq!(world.dead().await, ["e broken 1"]);
+    let errors = world
+        .texts("SELECT last_error FROM nightshift.open_message ORDER BY last_error")
+        .await;
+    assert_eq!(
+        errors,
+        [
+            "the function panicked: the script says so",
+            "the function returned 0 outcomes for 1 messages",
+            "the script says so",
+        ]
+    );
+    let copies = world.promised().await;
+    // The whole batch comes again, because its answer was lost, and the copies with it.
+    let again: Vec<_> = batch.into_iter().chain(copies).collect();
+    world.deliver(&again).await.unwrap();
+    let all = ["a 1", "b 2", "c 1", "d 2", "f 2", "g 1"];
+    assert_eq!(world.effects().await, all);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_3_a_pause_that_the_other_side_asks_for_wins() {
+    let pause = Disposition::RetryAfter(Duration::from_mins(5));
+    let world = World::new(&[("a", &[Step::Fail(pause)])]).await;
+    world.deliver(&[titled("a")]).await.unwrap();
+    let copy = world.copy().await;
+    assert_eq!(delay(&copy, start_of_time()), 300_000);
+    world.deliver(&[copy]).await.unwrap();
+    assert_eq!(world.effects().await, ["a 2"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_3_two_snoozes_of_one_message_cost_no_try() {
+    let world = World::new(&[("a", &[Step::Snooze(after(90))])]).await;
+    world.deliver(&[titled("a")]).await.unwrap();
+    let first = world.copy().await;
+    assert_eq!(first.enqueued_time, after(90));
+    // It comes early, as an alarm clock may.
+    world.clock.set(after(60));
+    world.deliver(std::slice::from_ref(&first)).await.unwrap();
+    assert_eq!(world.waiting().await, ["a snooze 2 0"]);
+    let second = world.copy().await;
+    world.clock.set(after(90));
+    world.deliver(&[first]).await.unwrap();
+    assert_eq!(
+        world.effects().await,
+        [""; 0],
+        "the first copy is stale now"
+    );
+    world.deliver(&[second]).await.unwrap();
+    assert_eq!(world.effects().await, ["a 1"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_3_a_message_that_waited_may_be_skipped_or_refused() {
+    let world = World::new(&[("a", &[RETRY, Step::Skip]), ("b", &[RETRY, Step::Refuse])]).await;
+    world.deliver(&[titled("a"), titled("b")]).await.unwrap();
+    let copies = world.promised().await;
+    world.deliver(&copies).await.unwrap();
+    assert_eq!(world.effects().await, [""; 0]);
+    assert_eq!(world.dead().await, ["b told 1"]);
+    let skipped = world
+        .texts("SELECT skipped FROM nightshift.inbox WHERE skipped IS NOT NULL")
+        .await;
+    assert_eq!(skipped, ["the script says so"]);
+    world.end().await;
+}
