@@ -33,7 +33,8 @@ async fn main() -> ExitCode {
 
 async fn run(settings: HandlerSettings) -> anyhow::Result<()> {
     let pool = settings.postgres.connect_lazy();
-    let outbox = Outbox::new(pool.clone(), settings.bus.clone());
-    let registry = registry(pool, outbox, SystemClock::shared())?;
+    let clock = SystemClock::shared();
+    let outbox = Outbox::new(pool.clone(), clock.clone(), settings.bus.clone());
+    let registry = registry(pool, outbox, clock)?;
     Ok(Handler::new(registry, settings).serve().await?)
 }

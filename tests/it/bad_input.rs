@@ -10,7 +10,7 @@ use nightshift_bindings::invocation::encode::Envelope;
 use nightshift_functions::registry;
 use nightshift_handler::{Call, InvocationFailed, Outbox, Registry};
 use nightshift_testkit::{TestDatabase, USER, message, notification};
-use nightshift_time::TestClock;
+use nightshift_time::{SharedClock, TestClock};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -24,8 +24,9 @@ fn now() -> DateTime<Utc> {
 async fn start() -> (TestDatabase, Registry) {
     let database = TestDatabase::create().await;
     let pool = database.pool().clone();
-    let outbox = Outbox::left_to_others(pool.clone());
-    let registry = registry(pool, outbox, Arc::new(TestClock::new(now()))).unwrap();
+    let clock: SharedClock = Arc::new(TestClock::new(now()));
+    let outbox = Outbox::left_to_others(pool.clone(), clock.clone());
+    let registry = registry(pool, outbox, clock).unwrap();
     (database, registry)
 }
 

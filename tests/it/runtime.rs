@@ -19,7 +19,7 @@ use nightshift_job::{
     Backoff, BatchFunction, Classify, Cx, Disposition, Item, JobError, Outcome, Policy,
 };
 use nightshift_testkit::{TestDatabase, USER, message, notification, take_promised};
-use nightshift_time::{Clock, TestClock};
+use nightshift_time::{Clock, SharedClock, TestClock};
 use sqlx::{Executor, PgConnection};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -208,8 +208,9 @@ impl World {
 
 fn registry(database: &TestDatabase, clock: &TestClock, script: &Scripted) -> Registry {
     let pool = database.pool().clone();
-    let outbox = Outbox::left_to_others(pool.clone());
-    let registry = Registry::new(pool, outbox, Arc::new(clock.clone()));
+    let clock: SharedClock = Arc::new(clock.clone());
+    let outbox = Outbox::left_to_others(pool.clone(), clock.clone());
+    let registry = Registry::new(pool, outbox, clock);
     registry.with_batch(script.clone()).unwrap()
 }
 

@@ -1,7 +1,8 @@
 //! Copies: what wakes a message that waits.
 //!
 //! A copy has the original's body and properties, and four more that say whose copy it is. Its id is
-//! made of the key and its number, so that a broker with duplicate detection takes each once.
+//! made of the key and its number, so that a broker with duplicate detection takes each once. One that
+//! does not come is sent again with the same number: whichever comes first runs.
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -49,15 +50,9 @@ impl CopyOf {
         })
     }
 
-    /// The copy, to be sent to `queue` and delivered when it is `due`, under the row id `id`.
-    pub(crate) fn promise(
-        &self,
-        id: Uuid,
-        queue: &str,
-        due: DateTime<Utc>,
-        original: &TriggerMessage,
-    ) -> Promised {
-        let mut properties = own_properties(original);
+    /// The copy as a row of the outbox with the id `id`.
+    pub(crate) fn promise(&self, id: Uuid, original: Original) -> Promised {
+        let mut properties = original.properties;
         let enqueued = self.enqueued.to_rfc3339_opts(SecondsFormat::Micros, true);
         for (name, value) in [
             (ORIGIN, json!(self.key.to_string())),
@@ -67,16 +62,36 @@ impl CopyOf {
         ] {
             properties.insert(name.to_owned(), value);
         }
+        let mut message_id = format!("ns:{}:{}", self.key, self.r#gen);
+        if original.rescues > 0 {
+            message_id = format!("{message_id}:{}", original.rescues);
+        }
         Promised {
             id,
-            queue: queue.to_owned(),
-            message_id: format!("ns:{}:{}", self.key, self.r#gen),
-            session_id: original.session_id.clone(),
-            due: Some(due),
+            queue: original.queue,
+            message_id,
+            session_id: original.session_id,
+            due: original.due,
             properties: Value::Object(properties).to_string(),
-            body: Bytes::clone(&original.body),
+            body: original.body,
+            wakes: Some(self.key),
         }
     }
+}
+
+/// What a copy has from its original, and where it goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Original {
+    pub(crate) queue: String,
+    /// Not delivered before.
+    pub(crate) due: Option<DateTime<Utc>>,
+    pub(crate) session_id: Option<String>,
+    /// The producer's own.
+    pub(crate) properties: Map<String, Value>,
+    pub(crate) body: Bytes,
+    /// How many copies with the same number went before it. A broker with duplicate detection must
+    /// not take it for one of those.
+    pub(crate) rescues: i32,
 }
 
 /// The producer's own properties.
@@ -107,8 +122,22 @@ mod tests {
             attempt: 2,
             enqueued: now,
         };
-        let promised = copy.promise(Uuid::nil(), "q", now, &original);
+        let told = Original {
+            queue: "q".to_owned(),
+            due: Some(now),
+            session_id: None,
+            properties: own_properties(&original),
+            body: original.body.clone(),
+            rescues: 0,
+        };
+        let rescue = Original {
+            rescues: 2,
+            ..told.clone()
+        };
+        let promised = copy.promise(Uuid::nil(), told);
         assert_eq!(promised.message_id, format!("ns:{}:3", copy.key));
+        let second = copy.promise(Uuid::nil(), rescue);
+        assert_eq!(second.message_id, format!("ns:{}:3:2", copy.key));
         assert!(promised.message_id.len() <= 128, "the service's limit");
         let properties: Map<String, Value> = serde_json::from_str(&promised.properties).unwrap();
         assert_eq!(properties["traceparent"], "00-1-2-3");

@@ -3,6 +3,7 @@
 //! Whoever commits flushes at once, in the background. A process that dies in between leaves the
 //! rows, and so does a broker that is away: the sweeper of any handler that lives finds them ten
 //! seconds later. A message is sent again when nobody knows whether it arrived, under the same id.
+//! The sweeper also rescues messages that wait and whose copy has not come.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,13 +13,17 @@ use futures_util::future::join_all;
 use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue};
 use nightshift_connection::{Connection, Connections};
 use nightshift_postgres::Lease;
+use nightshift_postgres::open_message;
 use nightshift_postgres::outbox::{self, Promised};
 use nightshift_telemetry::causes;
+use nightshift_time::{Ids, SharedClock};
 use serde_json::{Map, Value};
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgPool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+
+use crate::copy::{CopyOf, Original};
 
 /// How often the sweeper looks.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -36,6 +41,7 @@ pub struct Outbox(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     pool: PgPool,
+    clock: SharedClock,
     /// `None`: the messages stay where they are.
     bus: Option<(Connections, Connection)>,
     flushes: TaskTracker,
@@ -56,19 +62,20 @@ enum Kept {
 
 impl Outbox {
     /// Sends to the namespace of `connection`, to which it connects when there is something to send.
-    pub fn new(pool: PgPool, connection: Connection) -> Self {
+    pub fn new(pool: PgPool, clock: SharedClock, connection: Connection) -> Self {
         let connections = Connections::new(ClientOptions::default());
-        Self::with(pool, Some((connections, connection)))
+        Self::with(pool, clock, Some((connections, connection)))
     }
 
     /// Sends nothing: another process does.
-    pub fn left_to_others(pool: PgPool) -> Self {
-        Self::with(pool, None)
+    pub fn left_to_others(pool: PgPool, clock: SharedClock) -> Self {
+        Self::with(pool, clock, None)
     }
 
-    fn with(pool: PgPool, bus: Option<(Connections, Connection)>) -> Self {
+    fn with(pool: PgPool, clock: SharedClock, bus: Option<(Connections, Connection)>) -> Self {
         Self(Arc::new(Inner {
             pool,
+            clock,
             bus,
             flushes: TaskTracker::new(),
         }))
@@ -93,10 +100,20 @@ impl Outbox {
     pub(crate) async fn run(&self, stop: CancellationToken) {
         let mut was_well = true;
         while !stop.is_cancelled() {
-            let swept = self.0.sweep().await;
+            let swept = async {
+                let sent = self.0.sweep().await?;
+                Ok::<_, Kept>((sent, self.0.rescue().await?))
+            };
+            let swept = swept.await;
             match &swept {
-                Ok(0) => {}
-                Ok(count) => tracing::info!(outbox.sent = count, "swept the outbox"),
+                Ok((0, 0)) => {}
+                Ok((sent, rescued)) => {
+                    tracing::info!(
+                        outbox.sent = sent,
+                        outbox.rescued = rescued,
+                        "swept the outbox"
+                    );
+                }
                 // Once for each outage.
                 Err(error) if was_well => {
                     let error = causes(error);
@@ -136,6 +153,60 @@ impl Inner {
             self.send(taken).await?;
             sent += count;
         }
+    }
+
+    /// Sends another copy for messages that wait and whose copy has not come.
+    async fn rescue(&self) -> Result<usize, Kept> {
+        let mut rescued = 0;
+        if self.bus.is_none() {
+            return Ok(rescued);
+        }
+        loop {
+            let promised = self.take_overdue().await?;
+            let count = promised.len();
+            if count == 0 {
+                return Ok(rescued);
+            }
+            self.send(promised).await?;
+            rescued += count;
+        }
+    }
+
+    async fn take_overdue(&self) -> Result<Vec<Promised>, sqlx::Error> {
+        let mut lease = Lease::take(&self.pool).await?;
+        let mut tx = lease.connection().begin().await?;
+        let overdue = open_message::take_overdue(&mut tx, AT_A_TIME).await?;
+        let mut ids = Ids::random();
+        let now = self.clock.now();
+        let promised = overdue.into_iter().map(|row| {
+            tracing::warn!(
+                function.name = row.function,
+                job.key = %row.key,
+                job.rescues = row.rescues,
+                "the copy of a message that waits has not come; sending another"
+            );
+            let copy = CopyOf {
+                key: row.key,
+                r#gen: row.r#gen,
+                attempt: row.attempt,
+                enqueued: row.enqueued,
+            };
+            let original = Original {
+                queue: row.queue,
+                due: None,
+                session_id: row.session_id,
+                // What we have written ourselves is an object.
+                properties: serde_json::from_str(&row.properties).unwrap_or_default(),
+                body: row.body.into(),
+                rescues: row.rescues,
+            };
+            copy.promise(ids.next(now), original)
+        });
+        let promised: Vec<Promised> = promised.collect();
+        outbox::promise(&mut tx, &promised).await?;
+        tx.commit().await?;
+        lease.end();
+        Ok(promised)
     }
 
     /// Sends all of them and forgets those that the broker has.

@@ -13,7 +13,7 @@ use nightshift_time::Ids;
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::copy::{CopyOf, own_properties};
+use crate::copy::{CopyOf, Original, own_properties};
 use crate::member::{Content, Member, id_reused};
 
 /// What is known of the message that a member is, or is a copy of.
@@ -246,7 +246,15 @@ impl<'a, I> Work<'a, I> {
                         enqueued: member.claim.enqueued,
                     };
                     let id = ids.lock().unwrap_or_else(PoisonError::into_inner).next(now);
-                    promised.push(copy.promise(id, place.queue, wait.due, &member.message));
+                    let original = Original {
+                        queue: place.queue.to_owned(),
+                        due: Some(wait.due),
+                        session_id: member.message.session_id.clone(),
+                        properties: own_properties(&member.message),
+                        body: member.message.body.clone(),
+                        rescues: 0,
+                    };
+                    promised.push(copy.promise(id, original));
                 }
             }
         }

@@ -9,6 +9,8 @@ CREATE TABLE nightshift.open_message (
     attempt         integer     NOT NULL CHECK (attempt >= 0), -- failed tries so far
     reason          text        NOT NULL CHECK (reason IN ('retry', 'snooze')), -- why it waits
     due_at          timestamptz NOT NULL,
+    rescue_at       timestamptz NOT NULL, -- when another copy is sent, should this one not have come
+    rescues         integer     NOT NULL DEFAULT 0,
     last_error      text,
     message_id      text,                 -- of the original, and so on
     session_id      text,
@@ -21,4 +23,4 @@ CREATE TABLE nightshift.open_message (
     changed_at      timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
-CREATE INDEX open_message_by_due ON nightshift.open_message (due_at);
+CREATE INDEX open_message_by_rescue ON nightshift.open_message (rescue_at);

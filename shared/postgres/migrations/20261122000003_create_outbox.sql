@@ -9,6 +9,7 @@ CREATE TABLE nightshift.outbox (
     due_at      timestamptz,             -- not delivered before
     properties  json        NOT NULL,
     body        bytea       NOT NULL,
+    wakes       uuid,                    -- the key in open_message that this is a copy of
     written_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     next_try_at timestamptz NOT NULL DEFAULT clock_timestamp() + interval '10 seconds',
     tries       integer     NOT NULL DEFAULT 0, -- by others than the committer

@@ -11,4 +11,5 @@ SET tries = tries + 1,
     next_try_at = clock_timestamp() + least(interval '10 seconds' * 2 ^ least(tries, 10), interval '5 minutes')
 FROM taken
 WHERE outbox.id = taken.id
-RETURNING outbox.id, queue, message_id, session_id, due_at, properties::text AS "properties!", body
+RETURNING outbox.id, queue, message_id, session_id, due_at, properties::text AS "properties!", body,
+    wakes

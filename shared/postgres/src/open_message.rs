@@ -132,6 +132,55 @@ pub async fn wait(tx: &mut PgConnection, waiting: &Waiting<'_>) -> Result<i32, s
     .await
 }
 
+/// A message whose copy has not come, for which another one is to be sent.
+#[derive(Debug, Clone)]
+pub struct Overdue {
+    /// The identity of the work.
+    pub key: JobKey,
+    /// The function that it is for.
+    pub function: String,
+    /// The queue that the copy goes to.
+    pub queue: String,
+    /// The number of the copy.
+    pub r#gen: i32,
+    /// Failed tries so far.
+    pub attempt: i32,
+    /// How many copies with this number were sent after the first, this one included.
+    pub rescues: i32,
+    /// The session it belongs to.
+    pub session_id: Option<String>,
+    /// When the broker accepted the original.
+    pub enqueued: DateTime<Utc>,
+    /// The producer's application properties, as JSON text.
+    pub properties: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Takes at most `at_most` messages whose copies have not come; in the same transaction the caller
+/// promises others.
+pub async fn take_overdue(
+    tx: &mut PgConnection,
+    at_most: i64,
+) -> Result<Vec<Overdue>, sqlx::Error> {
+    let rows = sqlx::query_file!("sql/take_overdue.sql", at_most)
+        .fetch_all(tx)
+        .await?;
+    let overdue = rows.into_iter().map(|row| Overdue {
+        key: JobKey(row.key),
+        function: row.function,
+        queue: row.queue,
+        r#gen: row.r#gen,
+        attempt: row.attempt,
+        rescues: row.rescues,
+        session_id: row.session_id,
+        enqueued: row.enqueued_at,
+        properties: row.properties,
+        body: row.body,
+    });
+    Ok(overdue.collect())
+}
+
 /// These messages do not wait any more: they are finished or dead. Idempotent by key.
 pub async fn close(tx: &mut PgConnection, keys: &[JobKey]) -> Result<(), sqlx::Error> {
     let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use nightshift_job::JobKey;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -24,6 +25,8 @@ pub struct Promised {
     pub properties: String,
     /// The body.
     pub body: Bytes,
+    /// The message that waits for it, if it is a copy.
+    pub wakes: Option<JobKey>,
 }
 
 /// Promises `messages`: they are sent if the transaction commits.
@@ -35,8 +38,9 @@ pub async fn promise(tx: &mut PgConnection, messages: &[Promised]) -> Result<(),
     let dues: Vec<Option<DateTime<Utc>>> = messages.iter().map(|message| message.due).collect();
     let properties: Vec<&str> = messages.iter().map(|m| m.properties.as_str()).collect();
     let bodies: Vec<&[u8]> = messages.iter().map(|message| &*message.body).collect();
+    let wakes: Vec<Option<Uuid>> = messages.iter().map(|m| m.wakes.map(|key| key.0)).collect();
     sqlx::query_file!(
-        "sql/enqueue.sql",
+        "sql/promise.sql",
         &ids,
         &queues as &[&str],
         &message_ids as &[&str],
@@ -44,6 +48,7 @@ pub async fn promise(tx: &mut PgConnection, messages: &[Promised]) -> Result<(),
         &dues as &[Option<DateTime<Utc>>],
         &properties as &[&str],
         &bodies as &[&[u8]],
+        &wakes as &[Option<Uuid>],
     )
     .execute(tx)
     .await?;
@@ -67,6 +72,7 @@ pub async fn take(
         due: row.due_at,
         properties: row.properties,
         body: row.body.into(),
+        wakes: row.wakes.map(JobKey),
     });
     Ok(promised.collect())
 }

@@ -21,12 +21,16 @@ const FLAKY: &str = "
 
 async fn prepare() -> (TestDatabase, Stack) {
     let database = TestDatabase::create().await;
+    let stack = stack_on(&database).await;
+    (database, stack)
+}
+
+async fn stack_on(database: &TestDatabase) -> Stack {
     let options = StackOptions {
         postgres_url: database.url().to_owned(),
         lock_seconds: 60,
     };
-    let stack = Stack::prepare(options).await.unwrap();
-    (database, stack)
+    Stack::prepare(options).await.unwrap()
 }
 
 async fn nothing_waits(pool: &PgPool) {
@@ -74,6 +78,31 @@ async fn rule_10_what_a_dead_committer_has_promised_is_sent_by_the_next_handler(
     .unwrap();
     stack.start_host().unwrap();
     until(pool, ROWS, 500).await;
+    nothing_waits(pool).await;
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn rule_3_a_message_whose_copy_was_lost_is_rescued() {
+    let (database, mut stack) = prepare().await;
+    let pool = database.pool();
+    pool.execute(FLAKY).await.unwrap();
+    let (client, sender) = stack.sender().await.unwrap();
+    let flaky = Message::new(notification(&user_id(1), "flaky")).with_message_id("flaky");
+    sender.send_message(flaky).await.unwrap();
+    client.close().await;
+    stack.start_host().unwrap();
+    until(pool, "SELECT count(*) FROM nightshift.open_message", 1).await;
+    stack.stop().unwrap();
+    // Stopping has flushed; the broker, which keeps its messages in memory, loses the copy.
+    let mut stack = stack_on(&database).await;
+    pool.execute("DELETE FROM nightshift.outbox").await.unwrap();
+    pool.execute("UPDATE nightshift.open_message SET rescue_at = now()")
+        .await
+        .unwrap();
+    stack.start_host().unwrap();
+    until(pool, ROWS, 1).await;
     nothing_waits(pool).await;
     stack.stop().unwrap();
     database.remove().await;
