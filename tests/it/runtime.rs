@@ -34,6 +34,8 @@ enum Step {
     Snooze(DateTime<Utc>),
     Skip,
     Refuse,
+    /// The server ends the connection, the first time.
+    CutOnce,
 }
 
 /// Does what a test wants, by the message's title and the number of the try. Without a wish it
@@ -89,6 +91,13 @@ impl BatchFunction for Scripted {
                 Some(Step::Fail(disposition)) => return Err(Told(disposition.clone()).into()),
                 Some(Step::Panic) => panic!("the script says so"),
                 Some(Step::ForgetOutcome) => continue,
+                Some(Step::CutOnce) => {
+                    self.0.lock().unwrap().remove(item.input.title.as_str());
+                    sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())")
+                        .execute(&mut *tx)
+                        .await?;
+                    Outcome::Completed
+                }
                 Some(Step::Snooze(until)) if *until <= cx.now() => Outcome::Completed,
                 Some(other) => {
                     sqlx::query("DELETE FROM effect WHERE key = $1")

@@ -58,13 +58,13 @@ pub(crate) struct BatchRunner<F> {
 enum AttemptFailed {
     /// The database cannot be used for anything: not reachable, or not as this release expects it.
     /// No message is at fault.
-    #[error("{}", causes(.0))]
-    Away(sqlx::Error),
+    #[error("{0}")]
+    Away(String),
     #[error("{}", causes(.0))]
     Database(sqlx::Error),
-    /// The database went away under the function, or another transaction was in its way.
+    /// Another transaction was in the function's way.
     #[error("{0}")]
-    Interrupted(JobError),
+    Conflict(JobError),
     /// The function failed.
     #[error("{}", .0.error)]
     Function(Failure),
@@ -75,7 +75,7 @@ enum AttemptFailed {
 impl From<sqlx::Error> for AttemptFailed {
     fn from(error: sqlx::Error) -> Self {
         if is_unreachable(&error) {
-            Self::Away(error)
+            Self::Away(causes(&error))
         } else {
             Self::Database(error)
         }
@@ -89,7 +89,7 @@ fn platform_failed(error: sqlx::Error) -> AttemptFailed {
     if is_conflict(&error) {
         AttemptFailed::Database(error)
     } else {
-        AttemptFailed::Away(error)
+        AttemptFailed::Away(causes(&error))
     }
 }
 
@@ -134,11 +134,11 @@ impl<F: BatchFunction> BatchRunner<F> {
                         tracing::warn!(
                             function.name = F::NAME,
                             invocation.id = call.invocation_id,
-                            error = causes(&error),
+                            error,
                             "database cannot be used; holding the invocation"
                         );
                     }
-                    last_error = Some(causes(&error));
+                    last_error = Some(error);
                 }
                 Ok(Err(PassFailed::Members { failed, first })) => {
                     return Err(InvocationFailed::SomeFailed {
@@ -231,7 +231,7 @@ impl<F: BatchFunction> BatchRunner<F> {
         self.partitions
             .ensure(connection, &claims)
             .await
-            .map_err(AttemptFailed::Away)?;
+            .map_err(|error| AttemptFailed::Away(causes(&error)))?;
         let (mut tx, mut work) = self.take(connection, members).await.map_err(|error| {
             self.partitions.forget();
             platform_failed(error)
@@ -308,9 +308,8 @@ impl<F: BatchFunction> BatchRunner<F> {
 /// transaction that was in the way, is not the message's fault and costs it no try.
 fn function_failed(error: JobError) -> AttemptFailed {
     match error.database_error() {
-        Some(cause) if is_unreachable(cause) || is_conflict(cause) => {
-            AttemptFailed::Interrupted(error)
-        }
+        Some(cause) if is_unreachable(cause) => AttemptFailed::Away(error.to_string()),
+        Some(cause) if is_conflict(cause) => AttemptFailed::Conflict(error),
         _ => AttemptFailed::Function(Failure {
             disposition: error.disposition().clone(),
             error: error.to_string(),
@@ -319,7 +318,7 @@ fn function_failed(error: JobError) -> AttemptFailed {
 }
 
 enum PassFailed {
-    Away(sqlx::Error),
+    Away(String),
     Members { failed: usize, first: String },
 }
 

@@ -1,6 +1,8 @@
 //! Rule 3: what fails for a cause that may pass waits in the database, longer each time, and a copy
 //! wakes it; whoever is beside it does not wait.
 
+use nightshift_job::JobKey;
+
 use super::*;
 
 const RETRY: Step = Step::Fail(Disposition::Retry);
@@ -144,5 +146,40 @@ async fn rule_3_a_message_that_waited_may_be_skipped_or_refused() {
         .texts("SELECT skipped FROM nightshift.inbox WHERE skipped IS NOT NULL")
         .await;
     assert_eq!(skipped, ["the script says so"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_1_a_conflict_under_the_function_costs_no_try() {
+    let world = World::new(&[]).await;
+    let key = JobKey::of_message_id(Scripted::NAME, "a").0;
+    let mut other = world.database.pool().begin().await.unwrap();
+    sqlx::query("INSERT INTO effect (key, title) VALUES ($1, 'other')")
+        .bind(key)
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let failed = world
+        .deliver(&[titled("a"), titled("b")])
+        .await
+        .unwrap_err();
+    let said = failed.to_string();
+    assert!(
+        said.starts_with("1 of 2 messages must be delivered again"),
+        "{said}"
+    );
+    other.rollback().await.unwrap();
+    assert_eq!(world.waiting().await, [""; 0]);
+    world.deliver(&[titled("a"), titled("b")]).await.unwrap();
+    assert_eq!(world.effects().await, ["a 1", "b 1"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_4_a_database_that_goes_away_under_the_function_costs_no_try() {
+    let world = World::new(&[("a", &[Step::CutOnce])]).await;
+    world.deliver(&[titled("a")]).await.unwrap();
+    assert_eq!(world.effects().await, ["a 1"]);
+    assert_eq!(world.waiting().await, [""; 0]);
     world.end().await;
 }
