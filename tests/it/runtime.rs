@@ -36,6 +36,8 @@ enum Step {
     Refuse,
     /// The server ends the connection, the first time.
     CutOnce,
+    /// A statement takes longer than it may.
+    TooSlow,
 }
 
 /// Does what a test wants, by the message's title and the number of the try. Without a wish it
@@ -91,6 +93,12 @@ impl BatchFunction for Scripted {
                 Some(Step::Fail(disposition)) => return Err(Told(disposition.clone()).into()),
                 Some(Step::Panic) => panic!("the script says so"),
                 Some(Step::ForgetOutcome) => continue,
+                Some(Step::TooSlow) => {
+                    sqlx::raw_sql("SET LOCAL statement_timeout = 10; SELECT pg_sleep(5)")
+                        .execute(&mut *tx)
+                        .await?;
+                    Outcome::Completed
+                }
                 Some(Step::CutOnce) => {
                     self.0.lock().unwrap().remove(item.input.title.as_str());
                     sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())")

@@ -10,8 +10,10 @@
 //! - a single member whose failure is permanent becomes a dead letter; one whose failure may pass
 //!   waits in the database, and a copy of it is scheduled for its next try. Both are as good as done
 //!   for the broker, whose own redelivery knows no pauses;
-//! - what is not known to be committed or rolled back, and what somebody else is at work on, makes
-//!   the invocation fail: the broker delivers everything again, and what is finished is recognised.
+//! - a commit of which nobody knows whether it happened is like a database that is away: the next
+//!   try finds out;
+//! - what somebody else is at work on makes the invocation fail: the broker delivers everything
+//!   again, and what is finished is recognised.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
@@ -23,7 +25,7 @@ use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::decode::{DecodeError, decode_batch, decode_single};
 use nightshift_job::{BatchFunction, Cx, Disposition, Item, JobError, Outcome};
 use nightshift_postgres::inbox::{BEGIN, Claim, Partitions};
-use nightshift_postgres::{Lease, is_conflict, is_unreachable};
+use nightshift_postgres::{Lease, is_conflict, is_lost, is_not_in_order, is_unreachable};
 use nightshift_telemetry::causes;
 use nightshift_time::{Ids, SharedClock};
 use rand::Rng;
@@ -31,7 +33,7 @@ use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::call::{Call, InvocationFailed};
-use crate::member::{Content, Member, read_members};
+use crate::member::{Member, read_members};
 use crate::outbox::Outbox;
 use crate::work::{Failure, Place, Work};
 
@@ -74,7 +76,7 @@ enum AttemptFailed {
 
 impl From<sqlx::Error> for AttemptFailed {
     fn from(error: sqlx::Error) -> Self {
-        if is_unreachable(&error) {
+        if is_unreachable(&error) || is_not_in_order(&error) {
             Self::Away(causes(&error))
         } else {
             Self::Database(error)
@@ -224,9 +226,7 @@ impl<F: BatchFunction> BatchRunner<F> {
         failure: Option<&Failure>,
         cx: &Cx,
     ) -> Result<(), AttemptFailed> {
-        let known = members
-            .iter()
-            .filter(|member| !matches!(member.content, Content::OutOfRetention(_)));
+        let known = members.iter().filter(|member| member.forgotten.is_none());
         let claims: Vec<Claim> = known.map(|member| member.claim).collect();
         self.partitions
             .ensure(connection, &claims)
@@ -241,7 +241,7 @@ impl<F: BatchFunction> BatchRunner<F> {
             work.fail(failure, &F::POLICY, self.clock.now(), random);
         } else {
             let outcomes = self.run(&work.items(), &mut tx, cx).await?;
-            work.take_outcomes(outcomes);
+            work.take_outcomes(outcomes, self.clock.now());
         }
         let place = Place {
             function: F::NAME,
@@ -308,7 +308,7 @@ impl<F: BatchFunction> BatchRunner<F> {
 /// transaction that was in the way, is not the message's fault and costs it no try.
 fn function_failed(error: JobError) -> AttemptFailed {
     match error.database_error() {
-        Some(cause) if is_unreachable(cause) => AttemptFailed::Away(error.to_string()),
+        Some(cause) if is_lost(cause) => AttemptFailed::Away(error.to_string()),
         Some(cause) if is_conflict(cause) => AttemptFailed::Conflict(error),
         _ => AttemptFailed::Function(Failure {
             disposition: error.disposition().clone(),

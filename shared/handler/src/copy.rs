@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use nightshift_bindings::invocation::TriggerMessage;
-use nightshift_job::JobKey;
+use nightshift_job::{JobKey, Refusal};
 use nightshift_postgres::outbox::Promised;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -24,6 +24,27 @@ const ENQUEUED: &str = "ns-enqueued";
 /// What such names begin with; producers have no use for them.
 const PREFIX: &str = "ns-";
 
+/// What the id of every copy begins with.
+const ID_PREFIX: &str = "ns:";
+
+/// Whether `message` has the id of a copy.
+pub(crate) fn is_copys_id(message: &TriggerMessage) -> bool {
+    let id = message.message_id.as_deref();
+    id.is_some_and(|id| id.starts_with(ID_PREFIX))
+}
+
+/// Why a message dies that has the id of a copy and does not say whose: to run it could double an
+/// effect, and what waits for it is rescued.
+pub(crate) fn broken() -> Refusal {
+    let description = format!(
+        "its id begins with {ID_PREFIX:?}, which is for copies of messages that wait, but its properties {ORIGIN}, {GEN}, {ATTEMPT} and {ENQUEUED} do not say of which; the message itself waits on and is sent again"
+    );
+    Refusal {
+        reason: "broken-copy",
+        description,
+    }
+}
+
 /// Whose copy a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CopyOf {
@@ -36,16 +57,20 @@ pub(crate) struct CopyOf {
 }
 
 impl CopyOf {
-    /// What `message` says that it is a copy of; `None` for an original, which is everything that
-    /// does not say all of it.
+    /// What `message` says that it is a copy of; `None` if it does not say all of it.
     pub(crate) fn read(message: &TriggerMessage) -> Option<Self> {
         let property = |name| message.application_properties.get(name);
-        let number = |name| i32::try_from(property(name)?.as_i64()?).ok();
+        let number = |name| {
+            let value = property(name)?;
+            // A tool that sends a message again may make a text of a number.
+            let number = value.as_i64().or_else(|| value.as_str()?.parse().ok())?;
+            i32::try_from(number).ok()
+        };
         let enqueued = DateTime::parse_from_rfc3339(property(ENQUEUED)?.as_str()?).ok()?;
         Some(Self {
             key: JobKey(Uuid::try_parse(property(ORIGIN)?.as_str()?).ok()?),
-            r#gen: number(GEN)?,
-            attempt: number(ATTEMPT)?,
+            r#gen: number(GEN).filter(|number| *number > 0)?,
+            attempt: number(ATTEMPT).filter(|number| *number >= 0)?,
             enqueued: enqueued.with_timezone(&Utc),
         })
     }
@@ -62,7 +87,7 @@ impl CopyOf {
         ] {
             properties.insert(name.to_owned(), value);
         }
-        let mut message_id = format!("ns:{}:{}", self.key, self.r#gen);
+        let mut message_id = format!("{ID_PREFIX}{}:{}", self.key, self.r#gen);
         if original.rescues > 0 {
             message_id = format!("{message_id}:{}", original.rescues);
         }
@@ -144,5 +169,16 @@ mod tests {
         let mut sent = original;
         sent.application_properties = properties;
         assert_eq!(CopyOf::read(&sent), Some(copy));
+        let number = |name: &str, value: Value| {
+            let mut changed = sent.clone();
+            changed
+                .application_properties
+                .insert(name.to_owned(), value);
+            CopyOf::read(&changed)
+        };
+        assert_eq!(number(GEN, json!("3")), Some(copy));
+        assert_eq!(number(GEN, json!(0)), None);
+        assert_eq!(number(ATTEMPT, json!(-1)), None);
+        assert_eq!(number(ATTEMPT, json!(1_u64 << 40)), None);
     }
 }

@@ -10,7 +10,7 @@ use nightshift_postgres::inbox::{Claim, RETENTION_DAYS, is_within_retention};
 
 use serde_json::Value;
 
-use crate::copy::{CopyOf, own_properties};
+use crate::copy::{self, CopyOf, own_properties};
 use crate::work::Origin;
 
 /// One message of a batch.
@@ -21,6 +21,9 @@ pub(crate) struct Member<I> {
     pub(crate) copy: Option<CopyOf>,
     /// Of the original.
     pub(crate) claim: Claim,
+    /// Set if the original is older than the inbox remembers, or from the future: it cannot be
+    /// claimed.
+    pub(crate) forgotten: Option<Refusal>,
     pub(crate) content: Content<I>,
 }
 
@@ -31,9 +34,6 @@ pub(crate) enum Content<I> {
     Runnable(Item<I>),
     /// Something that can never run.
     Dead(Refusal),
-    /// A message that is older than the inbox remembers, or from the future: it can be neither run
-    /// nor claimed.
-    OutOfRetention(Refusal),
 }
 
 /// Reads `messages` for the function `F`. Of several copies of one message only the first remains;
@@ -60,6 +60,7 @@ pub(crate) fn read_members<F: BatchFunction>(
                     message,
                     copy: Some(copy),
                     claim,
+                    forgotten: forgotten(claim.enqueued, now),
                     content,
                 });
             }
@@ -73,15 +74,16 @@ pub(crate) fn read_members<F: BatchFunction>(
         };
         match seen.insert(key, body_hash) {
             None => {
-                let content = if is_within_retention(message.enqueued_time, now) {
-                    read_content::<F>(&message, claim, 0)
+                let content = if copy::is_copys_id(&message) {
+                    Content::Dead(copy::broken())
                 } else {
-                    Content::OutOfRetention(out_of_retention(message.enqueued_time, now))
+                    read_content::<F>(&message, claim, 0)
                 };
                 members.push(Member {
                     message,
                     copy: None,
                     claim,
+                    forgotten: forgotten(claim.enqueued, now),
                     content,
                 });
             }
@@ -98,6 +100,7 @@ pub(crate) fn read_members<F: BatchFunction>(
                         message,
                         copy: None,
                         claim,
+                        forgotten: forgotten(claim.enqueued, now),
                         content: Content::Dead(id_reused()),
                     });
                 }
@@ -133,15 +136,18 @@ fn read_content<F: BatchFunction>(
     }
 }
 
-/// Why a message dies that is older than what the inbox knows.
-pub(crate) fn out_of_retention(enqueued: DateTime<Utc>, now: DateTime<Utc>) -> Refusal {
+/// Why a message dies whose original is older than what the inbox knows; `None` for others.
+fn forgotten(enqueued: DateTime<Utc>, now: DateTime<Utc>) -> Option<Refusal> {
+    if is_within_retention(enqueued, now) {
+        return None;
+    }
     let description = format!(
         "the message was enqueued at {enqueued}, which is not within the {RETENTION_DAYS} days before {now} for which it is known what is done; look whether its effect happened before sending it again"
     );
-    Refusal {
+    Some(Refusal {
         reason: "out-of-retention",
         description,
-    }
+    })
 }
 
 /// Why a message dies that carries the id of another one.
@@ -180,6 +186,7 @@ impl<I> Member<I> {
             body: &message.body,
             body_hash: self.claim.body_hash,
             attempt: origin.attempt,
+            r#gen: self.r#gen(),
         }
     }
 }

@@ -19,6 +19,7 @@ use nightshift_telemetry::causes;
 use nightshift_time::{Ids, SharedClock};
 use serde_json::{Map, Value};
 use sqlx::{Connection as _, PgPool};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -28,8 +29,14 @@ use crate::copy::{CopyOf, Original};
 /// How often the sweeper looks.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// How many messages the sweeper takes at a time: what is sent in well under ten seconds.
+/// How many messages the sweeper takes at a time.
 const AT_A_TIME: i64 = 200;
+
+/// How many flushes may be under way.
+const MAX_FLUSHES: usize = 16;
+
+/// For how long a promised message is its committer's, as the table says.
+const OWNED: Duration = Duration::from_secs(10);
 
 /// How long a flush that is under way may hold up the end of the process.
 const GRACE: Duration = Duration::from_secs(5);
@@ -47,17 +54,36 @@ struct Inner {
     flushes: TaskTracker,
 }
 
-/// Why promised messages are still there.
-#[derive(Debug, thiserror::Error)]
-enum Kept {
-    #[error("the outbox cannot be read or written")]
-    Database(#[from] sqlx::Error),
-    #[error("{count} promised messages could not be sent")]
-    Unsent {
-        count: usize,
-        #[source]
-        first: BusError,
-    },
+/// What became of some messages.
+#[derive(Debug)]
+struct Sent {
+    count: usize,
+    /// Why others were not sent; they are still there.
+    unsent: Option<BusError>,
+}
+
+/// What one look at the outbox came to.
+#[derive(Debug, Default)]
+struct Swept {
+    sent: usize,
+    rescued: usize,
+    unsent: Option<BusError>,
+    /// Whether the broker took nothing of the last messages, for a cause that may pass.
+    is_away: bool,
+}
+
+impl Swept {
+    fn goes_on(&self) -> bool {
+        !self.is_away
+    }
+
+    fn take(&mut self, sent: Sent) -> usize {
+        if let Some(error) = sent.unsent {
+            self.is_away = sent.count == 0 && error.is_transient();
+            self.unsent = Some(error);
+        }
+        sent.count
+    }
 }
 
 impl Outbox {
@@ -81,55 +107,79 @@ impl Outbox {
         }))
     }
 
-    /// Sends in the background what a transaction that has just committed has promised.
+    /// Sends in the background what a transaction that has just committed has promised. When many
+    /// flushes are under way already, as while the broker is away, the sweeper does it later.
     pub(crate) fn flush(&self, promised: Vec<Promised>) {
-        if promised.is_empty() || self.0.bus.is_none() {
+        if promised.is_empty() || self.0.bus.is_none() || self.0.flushes.len() >= MAX_FLUSHES {
             return;
         }
         let inner = Arc::clone(&self.0);
         self.0.flushes.spawn(async move {
-            if let Err(error) = inner.send(promised).await {
-                let error = causes(&error);
-                tracing::warn!(error, "promised messages were not sent; the sweeper will");
-            }
+            let why = match timeout(OWNED, inner.send(promised)).await {
+                Ok(Ok(Sent { unsent: None, .. })) => return,
+                Ok(Ok(Sent {
+                    unsent: Some(error),
+                    ..
+                })) => causes(&error),
+                Ok(Err(error)) => causes(&error),
+                Err(_) => "it took too long".to_owned(),
+            };
+            tracing::warn!(
+                error = why,
+                "promised messages were not sent; the sweeper will"
+            );
         });
     }
 
-    /// Sends what others have left, again and again until `stop`; then waits for flushes that are
-    /// under way and closes the connections.
-    pub(crate) async fn run(&self, stop: CancellationToken) {
+    /// Sends what others have left, again and again until `stop`.
+    pub(crate) async fn sweep_until(&self, stop: CancellationToken) {
         let mut was_well = true;
-        while !stop.is_cancelled() {
-            let swept = async {
-                let sent = self.0.sweep().await?;
-                Ok::<_, Kept>((sent, self.0.rescue().await?))
+        loop {
+            let swept = tokio::select! {
+                swept = self.0.sweep() => swept,
+                // What is under way stays in the outbox.
+                () = stop.cancelled() => return,
             };
-            let swept = swept.await;
-            match &swept {
-                Ok((0, 0)) => {}
-                Ok((sent, rescued)) => {
-                    tracing::info!(
-                        outbox.sent = sent,
-                        outbox.rescued = rescued,
-                        "swept the outbox"
-                    );
+            let problem = match swept {
+                Ok(Swept {
+                    sent,
+                    rescued,
+                    unsent,
+                    ..
+                }) => {
+                    if sent + rescued > 0 {
+                        tracing::info!(
+                            outbox.sent = sent,
+                            outbox.rescued = rescued,
+                            "swept the outbox"
+                        );
+                    }
+                    unsent.map(|error| causes(&error))
                 }
+                Err(error) => Some(causes(&error)),
+            };
+            if let Some(error) = &problem
+                && was_well
+            {
                 // Once for each outage.
-                Err(error) if was_well => {
-                    let error = causes(error);
-                    tracing::warn!(error, "the outbox cannot be swept; trying on");
-                }
-                Err(_) => {}
+                tracing::warn!(
+                    error,
+                    "not everything in the outbox could be sent; trying on"
+                );
             }
-            was_well = swept.is_ok();
+            was_well = problem.is_none();
             tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(PERIOD) => {}
+                () = stop.cancelled() => return,
+                () = sleep(PERIOD) => {}
             }
         }
+    }
+
+    /// Waits for flushes that are under way and closes the connections.
+    pub(crate) async fn close(&self) {
         self.0.flushes.close();
         // What is not sent by then stays in the outbox.
-        let _ = tokio::time::timeout(GRACE, self.0.flushes.wait()).await;
+        let _ = timeout(GRACE, self.0.flushes.wait()).await;
         if let Some((connections, _)) = &self.0.bus {
             connections.close().await;
         }
@@ -137,39 +187,29 @@ impl Outbox {
 }
 
 impl Inner {
-    async fn sweep(&self) -> Result<usize, Kept> {
-        let mut sent = 0;
+    /// One look at the outbox, and then at the messages that wait.
+    async fn sweep(&self) -> Result<Swept, sqlx::Error> {
+        let mut swept = Swept::default();
         if self.bus.is_none() {
-            return Ok(sent);
+            return Ok(swept);
         }
-        loop {
+        while swept.goes_on() {
             let mut lease = Lease::take(&self.pool).await?;
             let taken = outbox::take(lease.connection(), AT_A_TIME).await?;
             lease.end();
-            let count = taken.len();
-            if count == 0 {
-                return Ok(sent);
+            if taken.is_empty() {
+                break;
             }
-            self.send(taken).await?;
-            sent += count;
+            swept.sent += swept.take(self.send(taken).await?);
         }
-    }
-
-    /// Sends another copy for messages that wait and whose copy has not come.
-    async fn rescue(&self) -> Result<usize, Kept> {
-        let mut rescued = 0;
-        if self.bus.is_none() {
-            return Ok(rescued);
-        }
-        loop {
-            let promised = self.take_overdue().await?;
-            let count = promised.len();
-            if count == 0 {
-                return Ok(rescued);
+        while swept.goes_on() {
+            let overdue = self.take_overdue().await?;
+            if overdue.is_empty() {
+                break;
             }
-            self.send(promised).await?;
-            rescued += count;
+            swept.rescued += swept.take(self.send(overdue).await?);
         }
+        Ok(swept)
     }
 
     async fn take_overdue(&self) -> Result<Vec<Promised>, sqlx::Error> {
@@ -210,7 +250,7 @@ impl Inner {
     }
 
     /// Sends all of them and forgets those that the broker has.
-    async fn send(&self, promised: Vec<Promised>) -> Result<(), Kept> {
+    async fn send(&self, promised: Vec<Promised>) -> Result<Sent, sqlx::Error> {
         let mut by_queue: BTreeMap<String, Vec<Promised>> = BTreeMap::new();
         for message in promised {
             by_queue
@@ -233,15 +273,14 @@ impl Inner {
         if !sent.is_empty() {
             outbox::forget(lease.connection(), &sent).await?;
         }
-        let ids: Vec<Uuid> = unsent.iter().map(|(id, _)| *id).collect();
-        if let Some((_, first)) = unsent.into_iter().next() {
-            outbox::note_failure(lease.connection(), &ids, &causes(&first)).await?;
-            lease.end();
-            let count = ids.len();
-            return Err(Kept::Unsent { count, first });
+        for (id, error) in &unsent {
+            outbox::note_failure(lease.connection(), *id, &causes(error)).await?;
         }
         lease.end();
-        Ok(())
+        Ok(Sent {
+            count: sent.len(),
+            unsent: unsent.into_iter().next().map(|(_, error)| error),
+        })
     }
 
     async fn send_to(

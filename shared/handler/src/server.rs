@@ -79,7 +79,10 @@ impl Handler {
         tracing::info!(server.address = %address, functions = ?self.registry.names(), "handler is listening");
         let outbox = self.registry.outbox().clone();
         let stopping = self.stopping.clone();
-        let sweeper = tokio::spawn(async move { outbox.run(stopping).await });
+        let sweeper = tokio::spawn({
+            let outbox = outbox.clone();
+            async move { outbox.sweep_until(stopping).await }
+        });
         let stopping = self.stopping.clone();
         let watches_stdin = self.settings.exits_on_stdin_eof;
         let stop = async move {
@@ -95,6 +98,7 @@ impl Handler {
             .await;
         // It has only ended early if it panicked, which the log says.
         let _ = sweeper.await;
+        outbox.close().await;
         Ok(())
     }
 

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_job::{Disposition, Item, JobKey, Outcome, Policy, Refusal};
 use nightshift_postgres::dead_letter;
 use nightshift_postgres::inbox::{self, Claim, Claimed};
-use nightshift_postgres::open_message::{self, Copy, Opened, Reason, Waiting};
+use nightshift_postgres::open_message::{self, Opened, Reason, Waiting};
 use nightshift_postgres::outbox::{self, Promised};
 use nightshift_time::Ids;
 use serde_json::Value;
@@ -15,6 +17,10 @@ use sqlx::PgConnection;
 
 use crate::copy::{CopyOf, Original, own_properties};
 use crate::member::{Content, Member, id_reused};
+
+/// The nearest and the farthest time to which a message is put off by request.
+const SHORTEST_WISH: Duration = Duration::from_secs(1);
+const LONGEST_WISH: Duration = Duration::from_hours(30 * 24);
 
 /// What is known of the message that a member is, or is a copy of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,10 +90,10 @@ impl<'a, I> Work<'a, I> {
         function: &str,
         members: &[&'a Member<I>],
     ) -> Result<Self, sqlx::Error> {
-        let copies: Vec<Copy> = members
+        let copies: Vec<JobKey> = members
             .iter()
             .filter_map(|member| member.copy)
-            .map(|CopyOf { key, r#gen, .. }| Copy { key, r#gen })
+            .map(|copy| copy.key)
             .collect();
         let mut opened: HashMap<JobKey, Opened> = HashMap::new();
         if !copies.is_empty() {
@@ -99,25 +105,24 @@ impl<'a, I> Work<'a, I> {
             is_busy: false,
             finished: 0,
         };
-        // A copy without its row is stale, unless the database was restored to an earlier state:
-        // then it is all that is left of the message, and its claim decides.
+        // A copy without a row is stale, unless the database was restored to an earlier state: then
+        // it is all that is left of the message, and its claim decides.
         let mut claimants: Vec<&'a Member<I>> = Vec::with_capacity(members.len());
         let mut claimed = HashSet::with_capacity(members.len());
         for member in members.iter().copied() {
-            let row = member.copy.and_then(|copy| {
-                let is_newest = opened
-                    .get(&copy.key)
-                    .is_some_and(|row| row.r#gen == copy.r#gen);
-                is_newest.then(|| opened.remove(&copy.key)).flatten()
-            });
-            match (row, &member.content) {
-                (Some(row), _) => work.add(member, Some(row)),
-                (None, Content::OutOfRetention(refusal)) => {
+            let row = member
+                .copy
+                .and_then(|copy| Some((copy, opened.get(&copy.key)?)));
+            match (row, &member.forgotten) {
+                (Some((copy, row)), _) if row.r#gen == copy.r#gen => {
+                    work.add(member, Some(row.clone()));
+                }
+                (None, None) if claimed.insert(member.claim.key) => claimants.push(member),
+                (None, Some(refusal)) if member.copy.is_none() => {
                     work.strays
                         .push((member, member.claim.key, refusal.clone()));
                 }
-                (None, _) if claimed.insert(member.claim.key) => claimants.push(member),
-                (None, _) => work.finished += 1,
+                _ => work.finished += 1,
             }
         }
         if claimants.is_empty() {
@@ -155,9 +160,7 @@ impl<'a, I> Work<'a, I> {
             },
         );
         let fate = match &member.content {
-            Content::Dead(refusal) | Content::OutOfRetention(refusal) => {
-                Some(Fate::Dead(refusal.clone()))
-            }
+            Content::Dead(refusal) => Some(Fate::Dead(refusal.clone())),
             Content::Runnable(_) => None,
         };
         self.tasks.push(Task {
@@ -174,13 +177,13 @@ impl<'a, I> Work<'a, I> {
         undecided
             .filter_map(|task| match &task.member.content {
                 Content::Runnable(item) => Some(item),
-                _ => None,
+                Content::Dead(_) => None,
             })
             .collect()
     }
 
     /// Takes what the function says of each of [`Self::items`].
-    pub(crate) fn take_outcomes(&mut self, outcomes: Vec<Outcome>) {
+    pub(crate) fn take_outcomes(&mut self, outcomes: Vec<Outcome>, now: DateTime<Utc>) {
         let undecided = self.tasks.iter_mut().filter(|task| task.fate.is_none());
         for (task, outcome) in undecided.zip(outcomes) {
             task.fate = Some(match outcome {
@@ -188,7 +191,7 @@ impl<'a, I> Work<'a, I> {
                 Outcome::Refused(refusal) => Fate::Dead(refusal),
                 Outcome::Snooze(due) => Fate::Waits(Wait {
                     reason: Reason::Snooze,
-                    due,
+                    due: bounded(due, now),
                     attempt: task.origin.attempt,
                     error: None,
                 }),
@@ -251,7 +254,8 @@ impl<'a, I> Work<'a, I> {
                         due: Some(wait.due),
                         session_id: member.message.session_id.clone(),
                         properties: own_properties(&member.message),
-                        body: member.message.body.clone(),
+                        // The message's own is a part of the whole batch's.
+                        body: Bytes::copy_from_slice(&member.message.body),
                         rescues: 0,
                     };
                     promised.push(copy.promise(id, original));
@@ -355,6 +359,7 @@ fn log_dead<I>(function: &str, member: &Member<I>, key: JobKey, refusal: &Refusa
         job.key = %key,
         message.sequence_number = member.message.sequence_number,
         dead_letter.reason = refusal.reason,
+        dead_letter.description = refusal.description,
         "message is dead"
     );
 }
@@ -368,7 +373,7 @@ fn fate_of(
     random: f64,
 ) -> Fate {
     let failures = u32::try_from(attempt).unwrap_or(0).saturating_add(1);
-    let pause = match failure.disposition {
+    let due = match failure.disposition {
         Disposition::DeadLetter(reason) => {
             return Fate::Dead(Refusal {
                 reason,
@@ -381,21 +386,30 @@ fn fate_of(
                 description: format!("failed {failures} times; last: {}", failure.error),
             });
         }
-        Disposition::RetryAfter(pause) => pause,
-        _ => policy.backoff.pause(failures, random),
+        Disposition::RetryAfter(pause) => bounded(later(now, pause), now),
+        _ => later(now, policy.backoff.pause(failures, random)),
     };
     Fate::Waits(Wait {
         reason: Reason::Retry,
-        due: now + pause,
+        due,
         attempt: attempt.saturating_add(1),
         error: Some(failure.error.clone()),
     })
 }
 
+/// An instant that a function or another system asks for, not so early that the message would go round
+/// without a pause, and not so late that a slip of theirs would hide it for ever.
+fn bounded(due: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    due.clamp(later(now, SHORTEST_WISH), later(now, LONGEST_WISH))
+}
+
+fn later(now: DateTime<Utc>, pause: Duration) -> DateTime<Utc> {
+    let pause = TimeDelta::from_std(pause.min(LONGEST_WISH)).unwrap_or_default();
+    now.checked_add_signed(pause).unwrap_or(now)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn fate(disposition: Disposition, attempt: i32) -> Fate {
@@ -435,6 +449,13 @@ mod tests {
     fn a_pause_that_is_asked_for_wins_and_a_permanent_failure_waits_for_nothing() {
         let asked = Disposition::RetryAfter(Duration::from_mins(7));
         assert_eq!(due_in(&fate(asked, 5)), Some(420_000));
+        for (wish, bound) in [
+            (Duration::ZERO, SHORTEST_WISH),
+            (Duration::MAX, LONGEST_WISH),
+        ] {
+            let due = due_in(&fate(Disposition::RetryAfter(wish), 0)).unwrap();
+            assert_eq!(u128::try_from(due).unwrap(), bound.as_millis());
+        }
         let dead = fate(Disposition::DeadLetter("gone"), 0);
         assert!(matches!(dead, Fate::Dead(refusal) if refusal.reason == "gone"));
     }

@@ -11,4 +11,6 @@ SELECT key, (enqueued_at AT TIME ZONE 'UTC')::date, body_hash, function
 FROM nightshift.dead_letter WHERE reason <> 'out-of-retention'
 ON CONFLICT DO NOTHING;
 
-ALTER TABLE nightshift.dead_letter ADD COLUMN attempt integer NOT NULL DEFAULT 0; -- failed tries
+ALTER TABLE nightshift.dead_letter
+    ADD COLUMN attempt integer NOT NULL DEFAULT 0, -- failed tries
+    ADD COLUMN gen     integer NOT NULL DEFAULT 0; -- the number of its last copy

@@ -6,6 +6,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, greatest($7, clock_timestamp()) + interval '
         $10, $11, $12, $13::text::json, $14, $15)
 ON CONFLICT (key) DO UPDATE
 SET gen = greatest(open_message.gen + 1, excluded.gen),
+    queue = excluded.queue,
     attempt = excluded.attempt,
     reason = excluded.reason,
     due_at = excluded.due_at,

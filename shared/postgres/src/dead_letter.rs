@@ -36,6 +36,8 @@ pub struct DeadLetter<'a> {
     pub body_hash: BodyHash,
     /// Failed tries so far.
     pub attempt: i32,
+    /// The number of the copy that died; 0 for an original.
+    pub r#gen: i32,
 }
 
 /// Stores `letter`, unless its key is dead already.
@@ -55,6 +57,7 @@ pub async fn bury(tx: &mut PgConnection, letter: &DeadLetter<'_>) -> Result<(), 
         letter.body,
         letter.body_hash.0,
         letter.attempt,
+        letter.r#gen,
     )
     .execute(tx)
     .await?;

@@ -7,7 +7,8 @@
 //! most the lock time-out) and then sees that the message is taken care of.
 //!
 //! Promised: a redelivery is recognised as long as its partition exists; a message that a producer
-//! sends twice with one id is recognised for 24 hours, which is why yesterday is looked at too.
+//! sends twice with one id is recognised for 24 hours, which is why the days before and after are
+//! looked at too.
 //! Not promised: two such messages on either side of midnight (UTC) that are processed at the same
 //! instant.
 
@@ -18,6 +19,8 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use nightshift_job::{BodyHash, JobKey};
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::text::storable;
 
 /// For how many days after its enqueueing a message may be run. Longer than any queue's time to
 /// live plus the longest delay; the partitions of these days exist.
@@ -165,7 +168,7 @@ pub async fn note_skipped(
         "UPDATE nightshift.inbox SET skipped = $3 WHERE key = $1 AND enqueued_day = $2",
         claim.key.0,
         claim.day(),
-        why,
+        storable(why),
     )
     .execute(tx)
     .await?;

@@ -15,4 +15,4 @@ mod pool;
 mod text;
 
 pub use migrate::{MIGRATIONS, MigrateFailed, migrate};
-pub use pool::{Lease, PostgresSettings, is_conflict, is_unreachable};
+pub use pool::{Lease, PostgresSettings, is_conflict, is_lost, is_not_in_order, is_unreachable};

@@ -77,23 +77,13 @@ pub struct Opened {
     pub sequence_number: i64,
 }
 
-/// A copy that has come: the key and its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Copy {
-    /// The identity of the work.
-    pub key: JobKey,
-    /// The number.
-    pub r#gen: i32,
-}
-
-/// Locks those of the `copies` that are to run, for the rest of the transaction.
+/// Locks those of `keys` that wait, for the rest of the transaction.
 pub async fn lock(
     tx: &mut PgConnection,
-    copies: &[Copy],
+    keys: &[JobKey],
 ) -> Result<Vec<(JobKey, Opened)>, sqlx::Error> {
-    let keys: Vec<Uuid> = copies.iter().map(|copy| copy.key.0).collect();
-    let gens: Vec<i32> = copies.iter().map(|copy| copy.r#gen).collect();
-    let rows = sqlx::query_file!("sql/lock_copies.sql", &keys, &gens)
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    let rows = sqlx::query_file!("sql/lock_waiting.sql", &keys)
         .fetch_all(tx)
         .await?;
     let opened = rows.into_iter().map(|row| {

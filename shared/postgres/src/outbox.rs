@@ -34,7 +34,8 @@ pub async fn promise(tx: &mut PgConnection, messages: &[Promised]) -> Result<(),
     let ids: Vec<Uuid> = messages.iter().map(|message| message.id).collect();
     let queues: Vec<&str> = messages.iter().map(|m| m.queue.as_str()).collect();
     let message_ids: Vec<&str> = messages.iter().map(|m| m.message_id.as_str()).collect();
-    let sessions: Vec<Option<&str>> = messages.iter().map(|m| m.session_id.as_deref()).collect();
+    let session = |message: &Promised| message.session_id.as_deref().map(storable);
+    let sessions: Vec<Option<String>> = messages.iter().map(session).collect();
     let dues: Vec<Option<DateTime<Utc>>> = messages.iter().map(|message| message.due).collect();
     let properties: Vec<&str> = messages.iter().map(|m| m.properties.as_str()).collect();
     let bodies: Vec<&[u8]> = messages.iter().map(|message| &*message.body).collect();
@@ -44,7 +45,7 @@ pub async fn promise(tx: &mut PgConnection, messages: &[Promised]) -> Result<(),
         &ids,
         &queues as &[&str],
         &message_ids as &[&str],
-        &sessions as &[Option<&str>],
+        &sessions as &[Option<String>],
         &dues as &[Option<DateTime<Utc>>],
         &properties as &[&str],
         &bodies as &[&[u8]],
@@ -77,23 +78,24 @@ pub async fn take(
     Ok(promised.collect())
 }
 
-/// The broker has these messages. Idempotent by id.
+/// The broker has these messages; whatever waits for one is not rescued before that has had time to
+/// come. Idempotent by id.
 pub async fn forget(connection: &mut PgConnection, sent: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query!("DELETE FROM nightshift.outbox WHERE id = ANY($1)", sent)
+    sqlx::query_file!("sql/forget_sent.sql", sent)
         .execute(connection)
         .await?;
     Ok(())
 }
 
-/// Notes why these messages could not be sent. Idempotent by id.
+/// Notes why a message could not be sent. Idempotent by id.
 pub async fn note_failure(
     connection: &mut PgConnection,
-    ids: &[Uuid],
+    id: Uuid,
     error: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE nightshift.outbox SET last_error = $2 WHERE id = ANY($1)",
-        ids,
+        "UPDATE nightshift.outbox SET last_error = $2 WHERE id = $1",
+        id,
         storable(error),
     )
     .execute(connection)

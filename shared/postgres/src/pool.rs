@@ -93,6 +93,32 @@ pub fn is_unreachable(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the connection was lost under a statement, or the server turned read-only: unlike
+/// [`is_unreachable`], nothing that the statement itself may be to blame for, such as a time-out
+/// (57014) or a full disk (53100). `SQLSTATE` class 08, 57P01 to 57P05 and 25006.
+pub fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code == "25006" || code.starts_with("08") || code.starts_with("57P0")
+        }),
+        _ => false,
+    }
+}
+
+/// Whether the database is there but not as this release expects it: a table is missing (class 42,
+/// which a missing privilege is in, too), a schema or the whole database (3F, 3D).
+pub fn is_not_in_order(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| {
+        ["42", "3D", "3F"]
+            .iter()
+            .any(|class| code.starts_with(class))
+    })
+}
+
 /// Whether another transaction was in the way: a lock time-out (55P03), deadlock (40P01) or
 /// serialisation failure (40001).
 pub fn is_conflict(error: &sqlx::Error) -> bool {

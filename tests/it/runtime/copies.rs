@@ -127,3 +127,79 @@ async fn rule_1_a_message_that_is_dead_does_not_come_to_life_by_a_redelivery() {
         world.end().await;
     }
 }
+
+#[tokio::test]
+async fn rule_3_a_copy_that_lost_its_properties_is_dead_and_the_message_waits_on() {
+    let world = World::new(&[("a", &[RETRY])]).await;
+    world.deliver(&[titled("a")]).await.unwrap();
+    let copy = world.copy().await;
+    let mut broken = copy.clone();
+    broken.application_properties.remove("ns-gen");
+    world.deliver(&[broken]).await.unwrap();
+    assert_eq!(world.dead().await, ["a broken-copy 0"]);
+    assert_eq!(world.effects().await, [""; 0]);
+    world.deliver(&[copy]).await.unwrap();
+    assert_eq!(world.effects().await, ["a 2"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_3_a_copy_keeps_session_and_properties_and_goes_to_the_functions_queue() {
+    let world = World::new(&[("a", &[RETRY])]).await;
+    let mut original = message("a", notification(USER, "a"), start_of_time())
+        .with_property("traceparent", "00-1-2-3")
+        .build();
+    original.session_id = Some("chat".to_owned());
+    world.deliver(&[original]).await.unwrap();
+    let queues = world
+        .texts("SELECT format('%s %s', queue, wakes = (SELECT key FROM nightshift.open_message)) FROM nightshift.outbox")
+        .await;
+    assert_eq!(queues, ["scripted t"]);
+    let copy = world.copy().await;
+    assert_eq!(copy.session_id.as_deref(), Some("chat"));
+    assert_eq!(copy.application_properties["traceparent"], "00-1-2-3");
+    world.deliver(&[copy]).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_1_a_copy_of_a_message_that_is_older_than_the_inbox_runs_only_by_its_row() {
+    let world = World::new(&[("a", &[Step::Snooze(after(20 * 86_400))])]).await;
+    world.deliver(&[titled("a")]).await.unwrap();
+    let copy = world.copy().await;
+    world.clock.set(after(20 * 86_400));
+    world.deliver(std::slice::from_ref(&copy)).await.unwrap();
+    assert_eq!(world.effects().await, ["a 1"]);
+    let pool = world.database.pool();
+    pool.execute("DELETE FROM nightshift.inbox").await.unwrap();
+    pool.execute("DELETE FROM effect").await.unwrap();
+    world.deliver(&[copy]).await.unwrap();
+    assert_eq!(world.effects().await, [""; 0]);
+    assert_eq!(world.dead().await, [""; 0]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_1_a_twin_from_the_other_side_of_midnight_is_recognised_in_either_order() {
+    let midnight = start_of_time()
+        .date_naive()
+        .and_hms_opt(0, 0, 0)
+        .unwrap()
+        .and_utc();
+    let at = |seconds: i64| {
+        let enqueued = midnight + TimeDelta::seconds(seconds);
+        message("a", notification(USER, "a"), enqueued).build()
+    };
+    for order in [[-1, 1], [1, -1]] {
+        let world = World::new(&[]).await;
+        for seconds in order {
+            world.deliver(&[at(seconds)]).await.unwrap();
+        }
+        assert_eq!(world.effects().await, ["a 1"]);
+        let claims = world
+            .texts("SELECT enqueued_day::text FROM nightshift.inbox")
+            .await;
+        assert_eq!(claims.len(), 1);
+        world.end().await;
+    }
+}

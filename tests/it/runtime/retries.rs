@@ -183,3 +183,43 @@ async fn rule_4_a_database_that_goes_away_under_the_function_costs_no_try() {
     assert_eq!(world.waiting().await, [""; 0]);
     world.end().await;
 }
+
+#[tokio::test]
+async fn rule_3_a_statement_that_breaks_its_own_limits_costs_a_try_and_not_its_neighbours() {
+    let world = World::new(&[("a", &[Step::TooSlow])]).await;
+    world.deliver(&[titled("a"), titled("b")]).await.unwrap();
+    assert_eq!(world.effects().await, ["b 1"]);
+    assert_eq!(world.waiting().await, ["a retry 1 1"]);
+    let copy = world.copy().await;
+    world.deliver(&[copy]).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_3_messages_that_fail_together_do_not_come_back_together() {
+    let titles: Vec<String> = (0..64).map(|n| n.to_string()).collect();
+    let script: Vec<(&str, &[Step])> = titles
+        .iter()
+        .map(|title| (&**title, &[RETRY][..]))
+        .collect();
+    let world = World::new(&script).await;
+    let messages: Vec<_> = titles.iter().map(|title| titled(title)).collect();
+    world.deliver(&messages).await.unwrap();
+    let copies = world.promised().await;
+    let delays: Vec<i64> = copies
+        .iter()
+        .map(|copy| delay(copy, start_of_time()))
+        .collect();
+    assert!(delays.iter().all(|delay| (0..=8_000).contains(delay)));
+    // 64 draws from 0 to 8 s: one that is not spread over it is not drawn.
+    let quarters = |quarter: i64| {
+        delays
+            .iter()
+            .filter(|delay| **delay / 2_001 == quarter)
+            .count()
+    };
+    assert!((0..4).all(|quarter| quarters(quarter) > 0), "{delays:?}");
+    world.deliver(&copies).await.unwrap();
+    assert_eq!(world.effects().await.len(), 64);
+    world.end().await;
+}
