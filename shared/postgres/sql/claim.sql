@@ -5,7 +5,10 @@ SELECT claim.key, claim.day, claim.body_hash, $4
 FROM unnest($1::uuid[], $2::date[], $3::uuid[]) AS claim (key, day, body_hash)
 WHERE NOT EXISTS (
         SELECT FROM nightshift.inbox AS twin
-        WHERE twin.key = claim.key AND twin.enqueued_day IN (claim.day - 1, claim.day + 1))
+        WHERE twin.key = claim.key AND twin.enqueued_day = claim.day - 1)
+  AND NOT EXISTS (
+        SELECT FROM nightshift.inbox AS twin
+        WHERE twin.key = claim.key AND twin.enqueued_day = claim.day + 1)
 ORDER BY claim.key
 ON CONFLICT DO NOTHING
 RETURNING key
