@@ -2,6 +2,8 @@
 
 use nightshift_bus::Message;
 use nightshift_tests::{Stack, StackOptions, user_id};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sqlx::PgPool;
 
 use super::*;
@@ -128,6 +130,60 @@ async fn rule_10_what_the_broker_cannot_take_stays_and_says_why() {
         "SELECT count(*) FROM nightshift.outbox WHERE last_error LIKE '%no entity `nowhere`%'
         AND tries >= 1";
     until(pool, said, 1).await;
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+/// Lets one message in fifty fail in its first tries, whoever makes them.
+const ONE_IN_FIFTY: &str = "
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.title LIKE '%00' AND nextval('tries') <= 120 THEN RAISE 'not yet'; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER fail BEFORE INSERT ON nightshift.notification FOR EACH ROW EXECUTE FUNCTION fail()";
+
+#[tokio::test]
+async fn rule_3_handler_and_host_killed_while_messages_fail_and_wait() {
+    const COUNT: i64 = 2_000;
+    let database = TestDatabase::create().await;
+    let options = StackOptions {
+        postgres_url: database.url().to_owned(),
+        lock_seconds: 5,
+    };
+    let mut stack = Stack::prepare(options).await.unwrap();
+    let pool = database.pool();
+    pool.execute(ONE_IN_FIFTY).await.unwrap();
+    let (client, sender) = stack.sender().await.unwrap();
+    let messages = (0..COUNT).map(|n| {
+        let title = format!("n{:06}", n * 2);
+        Message::new(notification(&user_id(1), &title)).with_message_id(title)
+    });
+    sender.send_messages(messages.collect()).await.unwrap();
+    client.close().await;
+    stack.start_host().unwrap();
+    let mut handler = None;
+    for round in 0..6 {
+        let pid = stack.handler_pid(handler).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300 + 250 * round)).await;
+        if round % 3 == 2 {
+            stack.kill_host().unwrap();
+            stack.start_host().unwrap();
+        } else {
+            kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+        }
+        handler = Some(pid);
+    }
+    until(pool, ROWS, COUNT).await;
+    nothing_waits(pool).await;
+    let titles = "SELECT count(DISTINCT title) FROM nightshift.notification";
+    until(pool, titles, COUNT).await;
+    let tries: i64 = sqlx::query_scalar("SELECT last_value FROM tries")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert!(tries > 120, "{tries}: too few have failed");
     stack.stop().unwrap();
     database.remove().await;
 }
