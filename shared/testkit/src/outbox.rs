@@ -60,7 +60,7 @@ pub async fn take_overdue(pool: &PgPool, now: DateTime<Utc>) -> Vec<TriggerMessa
         .into_iter()
         .map(|(key, r#gen, attempt, session_id, enqueued, body)| {
             let key = key.simple().to_string();
-            let mut copy = message(&format!("ns:{key}:{}:1", r#gen), body, now)
+            let mut copy = message(&format!("ns:{key}:{gen}:1"), body, now)
                 .with_property("ns-origin", key)
                 .with_property("ns-gen", json!(r#gen))
                 .with_property("ns-attempt", json!(attempt))

@@ -40,7 +40,7 @@ async fn rule_2_of_messages_with_one_unique_key_one_has_an_effect() {
     let unique = Step::Enqueue("same", Some("hourly"));
     let world = World::new(&[
         ("a", std::slice::from_ref(&unique)),
-        ("b", &[unique.clone()]),
+        ("b", std::slice::from_ref(&unique)),
     ])
     .await;
     world.deliver(&[titled("a"), titled("b")]).await.unwrap();

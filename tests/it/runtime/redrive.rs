@@ -58,7 +58,7 @@ async fn rule_11_many_are_redriven_at_a_rate() {
     world.deliver(&["0", "1", "2"].map(titled)).await.unwrap();
     let keys = keys(&world).await;
     let mut connection = world.database.pool().acquire().await.unwrap();
-    let pause = Duration::from_secs(60);
+    let pause = Duration::from_mins(1);
     let risen = dead_letter::redrive(&mut connection, &keys, pause).await;
     assert_eq!(risen.unwrap().len(), 3);
     drop(connection);
