@@ -7,6 +7,7 @@ mod enqueued;
 mod processes;
 mod redrive;
 mod retries;
+mod runs;
 mod sessions;
 mod suspects;
 
@@ -326,14 +327,25 @@ async fn deliver_to(
     function: &'static str,
     messages: &[TriggerMessage],
 ) -> Result<(), InvocationFailed> {
-    let envelope = Envelope {
+    let body = envelope(function).encode_batch(messages).unwrap();
+    invoke(registry, function, &body).await
+}
+
+fn envelope(function: &'static str) -> Envelope<'static> {
+    Envelope {
         function,
         binding: "messages",
         data_type: DataType::Binary,
         now: start_of_time(),
         random: Uuid::nil(),
-    };
-    let body = envelope.encode_batch(messages).unwrap();
+    }
+}
+
+async fn invoke(
+    registry: &Registry,
+    function: &'static str,
+    body: &[u8],
+) -> Result<(), InvocationFailed> {
     let call = Call::new(
         "test".to_owned(),
         Duration::from_secs(10),
@@ -341,7 +353,7 @@ async fn deliver_to(
         start_of_time(),
         CancellationToken::new(),
     );
-    registry.invoke(function, &body, &call).await.unwrap()
+    registry.invoke(function, body, &call).await.unwrap()
 }
 
 /// A message whose id is its title.

@@ -36,6 +36,8 @@ pub(crate) struct Wait {
     /// Another body than before.
     pub(crate) body: Option<Bytes>,
     pub(crate) call: Option<Uuid>,
+    /// For how long the call is this process's.
+    pub(crate) lease: Option<Duration>,
 }
 
 impl Wait {
@@ -47,6 +49,7 @@ impl Wait {
             error: None,
             body: None,
             call: None,
+            lease: None,
         }
     }
 }
@@ -140,12 +143,12 @@ impl Fate {
         Self::Waits(Wait::new(Reason::Parked, now, attempt))
     }
 
-    /// A message for which the call `id` is made now, which is settled by `due` unless something
-    /// happens to the process.
-    pub(crate) fn calling(id: Uuid, due: DateTime<Utc>, attempt: i32) -> Self {
+    /// A message for which the call `id` is made now, which is this process's for `lease`.
+    pub(crate) fn calling(id: Uuid, lease: Duration, attempt: i32, now: DateTime<Utc>) -> Self {
         Self::Waits(Wait {
             call: Some(id),
-            ..Wait::new(Reason::Calling, due, attempt)
+            lease: Some(lease),
+            ..Wait::new(Reason::Calling, now, attempt)
         })
     }
 

@@ -231,11 +231,12 @@ impl<S: Shape> Runner<S> {
         let mut messages = self.decode(body)?;
         let all = messages.len();
         let mut members = Vec::new();
+        let budget = self.budget(call);
+        let deadline = Instant::now() + budget;
         let invocation = Invocation {
             call,
-            until: Instant::now() + call.budget,
+            until: deadline,
         };
-        let deadline = invocation.until;
         let mut wait = HOLD_FIRST;
         let mut last_error = None;
         loop {
@@ -263,12 +264,21 @@ impl<S: Shape> Runner<S> {
                 Ok(Err(PassFailed::Members { failed, first })) => {
                     return Err(InvocationFailed::SomeFailed { failed, all, first });
                 }
-                Err(_elapsed) => return Err(out_of_time(call, last_error)),
+                Err(_elapsed) => return Err(out_of_time(budget, last_error)),
             }
             if timeout_at(deadline, sleep(wait)).await.is_err() {
-                return Err(out_of_time(call, last_error));
+                return Err(out_of_time(budget, last_error));
             }
             wait = (wait * 2).min(HOLD_MAX);
+        }
+    }
+
+    /// How long an invocation may take. The lock of a single message is renewed by the host for as
+    /// long as it runs, so that the function's own wish counts; those of a batch are not.
+    fn budget(&self, call: &Call) -> Duration {
+        match self.trigger.cardinality {
+            Cardinality::Many => call.budget(None),
+            Cardinality::One => call.budget(Some(S::POLICY.timeout + MOST_TO_WRITE)),
         }
     }
 
@@ -481,8 +491,8 @@ impl<S: Shape> Runner<S> {
         } else {
             let prepared = self.run(&work, &mut tx, &cx, attempt.limit).await?;
             let now = self.clock.now();
-            let settled_by = later(now, attempt.limit.saturating_add(CALL_GRACE));
-            calling = work.take_prepared(prepared, &self.ids, now, settled_by)?;
+            let lease = S::LEASE.unwrap_or(attempt.limit.saturating_add(CALL_GRACE));
+            calling = work.take_prepared(prepared, &self.ids, now, lease)?;
         }
         self.commit(tx, &work, &cx, attempt.survived).await?;
         if work.is_busy {
@@ -706,8 +716,8 @@ enum PassFailed {
     Members { failed: usize, first: String },
 }
 
-fn out_of_time(call: &Call, last_error: Option<String>) -> InvocationFailed {
-    let seconds = call.budget.as_secs_f64();
+fn out_of_time(budget: Duration, last_error: Option<String>) -> InvocationFailed {
+    let seconds = budget.as_secs_f64();
     match last_error {
         Some(last_error) => InvocationFailed::Unavailable {
             seconds,

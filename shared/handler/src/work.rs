@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -108,7 +109,7 @@ impl<'a, I> Work<'a, I> {
                 .copy
                 .and_then(|copy| Some((copy, opened.get(&copy.key)?)));
             match (row, &member.forgotten) {
-                (Some((copy, row)), _) if row.r#gen == copy.r#gen && !is_at_work(row, now) => {
+                (Some((copy, row)), _) if row.r#gen == copy.r#gen && !is_at_work(row) => {
                     work.add(member, Some(row.clone()), now);
                 }
                 (None, None) if claimed.insert(member.claim.key) => claimants.push(member),
@@ -234,14 +235,14 @@ impl<'a, I> Work<'a, I> {
         undecided.any(|task| task.is_unknown)
     }
 
-    /// Takes what the function says of each of [`Self::items`]. A call that it wants to make is to be
-    /// settled by `settled_by`.
+    /// Takes what the function says of each of [`Self::items`]. A call that it wants to make is this
+    /// process's for `lease`.
     pub(crate) fn take_prepared<C>(
         &mut self,
         prepared: Vec<Prepared<C>>,
         ids: &SharedIds,
         now: DateTime<Utc>,
-        settled_by: DateTime<Utc>,
+        lease: Duration,
     ) -> Result<Option<Calling<C>>, OutOfOrder> {
         let mut calling = None;
         let undecided = self.tasks.iter_mut().filter(|task| task.fate.is_none());
@@ -252,7 +253,7 @@ impl<'a, I> Work<'a, I> {
                 Prepared::Call(call) => {
                     let id = next_id(ids, now);
                     calling = Some(Calling { id, call });
-                    Fate::calling(id, settled_by, attempt)
+                    Fate::calling(id, lease, attempt, now)
                 }
             });
         }
@@ -479,6 +480,7 @@ impl<I> Task<'_, I> {
             body,
             body_hash,
             call: wait.call,
+            lease: wait.lease,
         }
     }
 
@@ -499,8 +501,8 @@ impl<I> Task<'_, I> {
 
 /// Whether somebody is making the call that a message waits for. What is past its time was left by
 /// a process that is gone.
-fn is_at_work(row: &Opened, now: DateTime<Utc>) -> bool {
-    row.reason == Reason::Calling && row.due > now
+fn is_at_work(row: &Opened) -> bool {
+    row.reason == Reason::Calling && row.is_early
 }
 
 fn session<I>(member: &Member<I>) -> Option<&str> {

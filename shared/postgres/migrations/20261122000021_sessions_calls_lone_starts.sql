@@ -27,3 +27,20 @@ CREATE TABLE nightshift.lone_start (
     starts     integer     NOT NULL DEFAULT 1,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- Long work: who is at it, how far it is, and what came of it. Whoever starts or takes over counts the
+-- epoch up, and every write of a run is guarded by it. The lease is due_at of the row in open_message,
+-- which carries the work.
+CREATE TABLE nightshift.run (
+    key          uuid        PRIMARY KEY,
+    function     text        NOT NULL,
+    epoch        integer     NOT NULL DEFAULT 1,
+    saved        json,                 -- where a take-over goes on
+    progress     json,                 -- for people
+    report       json,                 -- what came of it
+    started_at   timestamptz NOT NULL DEFAULT clock_timestamp(), -- of the first start
+    heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at     timestamptz
+);
+
+CREATE INDEX run_by_function ON nightshift.run (function, started_at);

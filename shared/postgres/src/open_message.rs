@@ -4,6 +4,8 @@
 //! alarm clock. Each copy has a number, and only the newest one runs, so that one that was sent
 //! twice, or comes late, changes nothing.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use nightshift_job::{BodyHash, JobKey};
 use sqlx::PgConnection;
@@ -102,6 +104,8 @@ pub struct Waiting<'a> {
     pub body_hash: BodyHash,
     /// The call that is under way or was last.
     pub call: Option<Uuid>,
+    /// For how long the call that is under way is its process's, instead of `due`.
+    pub lease: Option<Duration>,
 }
 
 /// What is known of a waiting message whose copy has come.
@@ -113,8 +117,8 @@ pub struct Opened {
     pub attempt: i32,
     /// Why it waits.
     pub reason: Reason,
-    /// Until when.
-    pub due: DateTime<Utc>,
+    /// Whether its time has not come yet, by the database's clock.
+    pub is_early: bool,
     /// The call that is under way or was last.
     pub call: Option<Uuid>,
     /// The original's id.
@@ -137,7 +141,7 @@ pub async fn lock(
             r#gen: row.r#gen,
             attempt: row.attempt,
             reason: Reason::of(&row.reason),
-            due: row.due_at,
+            is_early: row.is_early,
             call: row.call_id,
             message_id: row.message_id,
             sequence_number: row.sequence_number,
@@ -194,7 +198,10 @@ pub async fn wait(
     let properties: Vec<&str> = all.clone().map(|row| row.properties.as_str()).collect();
     let bodies: Vec<&[u8]> = all.clone().map(|row| row.body).collect();
     let hashes: Vec<Uuid> = all.clone().map(|row| row.body_hash.0).collect();
-    let calls: Vec<Option<Uuid>> = all.map(|row| row.call).collect();
+    let calls: Vec<Option<Uuid>> = all.clone().map(|row| row.call).collect();
+    let leases: Vec<Option<f64>> = all
+        .map(|row| row.lease.as_ref().map(Duration::as_secs_f64))
+        .collect();
     let rows = sqlx::query_file!(
         "sql/wait.sql",
         &keys,
@@ -213,6 +220,7 @@ pub async fn wait(
         &calls as &[Option<Uuid>],
         function,
         queue,
+        &leases as &[Option<f64>],
     )
     .fetch_all(tx)
     .await?;
