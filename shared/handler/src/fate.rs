@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use nightshift_job::{Disposition, Outcome, Policy, Refusal};
+use nightshift_job::{Children, Disposition, Outcome, Policy, Refusal};
 use nightshift_postgres::open_message::Reason;
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ const CONFLICT_FAILURES: u32 = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     Done,
+    /// Done, and what is to be done now is in other messages.
+    Split(Children),
     Skipped(String),
     Dead(Refusal),
     Waits(Wait),
@@ -90,6 +92,7 @@ impl Fate {
                 body: Some(body),
                 ..Wait::new(Reason::Continue, now, 0)
             }),
+            Outcome::Children(children) => Self::Split(children),
             _ => Self::Done,
         }
     }

@@ -44,3 +44,16 @@ CREATE TABLE nightshift.run (
 );
 
 CREATE INDEX run_by_function ON nightshift.run (function, started_at);
+
+-- Messages that were sent together, and the one that is sent when all of them have ended.
+CREATE TABLE nightshift.fan_out (
+    id          uuid        PRIMARY KEY, -- the children's property ns-parent
+    open        integer     NOT NULL CHECK (open >= 0), -- children that have not ended
+    failed      integer     NOT NULL DEFAULT 0,         -- children that are dead
+    queue       text        NOT NULL,                   -- of the finish message, and so on
+    message_id  text        NOT NULL,
+    session_id  text,
+    properties  json        NOT NULL,
+    body        bytea       NOT NULL,
+    opened_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
