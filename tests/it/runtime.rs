@@ -5,6 +5,7 @@ mod calls;
 mod children;
 mod copies;
 mod enqueued;
+mod pauses;
 mod processes;
 mod redrive;
 mod retries;

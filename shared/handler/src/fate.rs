@@ -146,6 +146,11 @@ impl Fate {
         Self::Waits(Wait::new(Reason::Parked, now, attempt))
     }
 
+    /// A message whose function is paused.
+    pub(crate) fn paused(attempt: i32, now: DateTime<Utc>) -> Self {
+        Self::Waits(Wait::new(Reason::Paused, now, attempt))
+    }
+
     /// A message for which the call `id` is made now, which is this process's for `lease`.
     pub(crate) fn calling(id: Uuid, lease: Duration, attempt: i32, now: DateTime<Utc>) -> Self {
         Self::Waits(Wait {

@@ -34,6 +34,7 @@ use nightshift_bindings::invocation::decode::{DecodeError, decode_batch, decode_
 use nightshift_job::{
     AfterCommit, Cx, Disposition, Item, JobError, JobKey, Outcome, Policy, Prepared, SessionRule,
 };
+use nightshift_postgres::control::Pauses;
 use nightshift_postgres::inbox::{BEGIN, Claim, Partitions};
 use nightshift_postgres::{Lease, is_conflict, is_lost, is_not_in_order, is_unreachable};
 use nightshift_postgres::{lone_start, open_message};
@@ -98,6 +99,7 @@ pub(crate) struct Runner<S> {
     clock: SharedClock,
     ids: SharedIds,
     partitions: Partitions,
+    pauses: Pauses,
     /// Tells its starts from those of processes that are gone.
     process: Uuid,
 }
@@ -222,6 +224,7 @@ impl<S: Shape> Runner<S> {
             clock,
             ids: Mutex::new(ids),
             partitions: Partitions::default(),
+            pauses: Pauses::default(),
             process,
         }
     }
@@ -480,7 +483,13 @@ impl<S: Shape> Runner<S> {
             .ensure(connection, &claims)
             .await
             .map_err(|error| AttemptFailed::Away(causes(&error)))?;
-        let (mut tx, mut work) = self.take(connection, members).await.map_err(|error| {
+        let is_paused = self
+            .pauses
+            .is_paused(connection, S::NAME)
+            .await
+            .map_err(platform_failed)?;
+        let taken = self.take(connection, members, is_paused).await;
+        let (mut tx, mut work) = taken.map_err(|error| {
             self.partitions.forget();
             platform_failed(error)
         })?;
@@ -512,9 +521,17 @@ impl<S: Shape> Runner<S> {
         &'m self,
         connection: &'a mut PgConnection,
         members: &[&'m Member<S::Input>],
+        is_paused: bool,
     ) -> Result<(Transaction<'a, Postgres>, Work<'m, S::Input>), sqlx::Error> {
         let mut tx = connection.begin_with(BEGIN).await?;
-        let work = Work::take(&mut tx, &self.function, members, self.clock.now()).await?;
+        let work = Work::take(
+            &mut tx,
+            &self.function,
+            members,
+            is_paused,
+            self.clock.now(),
+        )
+        .await?;
         Ok((tx, work))
     }
 

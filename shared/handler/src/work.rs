@@ -44,6 +44,8 @@ pub(crate) struct Work<'a, I> {
     finished: usize,
     /// The number of the first message of each session that was not done when the transaction began.
     first_open: HashMap<String, i64>,
+    /// Whether nothing new is to be run.
+    is_paused: bool,
 }
 
 /// One member that this transaction settles.
@@ -81,9 +83,11 @@ impl<'a, I> Work<'a, I> {
         tx: &mut PgConnection,
         function: &'a Definition,
         members: &[&'a Member<I>],
+        is_paused: bool,
         now: DateTime<Utc>,
     ) -> Result<Self, sqlx::Error> {
         let mut work = Self {
+            is_paused,
             function,
             tasks: Vec::with_capacity(members.len()),
             strays: Vec::new(),
@@ -151,6 +155,7 @@ impl<'a, I> Work<'a, I> {
         now: DateTime<Utc>,
     ) -> Result<Option<Self>, sqlx::Error> {
         let mut work = Self {
+            is_paused: false,
             function,
             tasks: Vec::with_capacity(1),
             strays: Vec::new(),
@@ -207,6 +212,10 @@ impl<'a, I> Work<'a, I> {
             Content::Dead(refusal) => Some(Fate::Dead(refusal.clone())),
             Content::Runnable(_) if first.is_some_and(|first| *first < origin.sequence_number) => {
                 Some(Fate::parked(origin.attempt, now))
+            }
+            // What was begun is brought to an end.
+            Content::Runnable(_) if self.is_paused && !is_unknown => {
+                Some(Fate::paused(origin.attempt, now))
             }
             Content::Runnable(_) => None,
         };

@@ -1,11 +1,11 @@
 -- More reasons to wait. `parked`: an earlier message of the session waits, nothing wakes it but that
 -- one's end; `turn`: it has ended; `continue`: the next slice of long work; `calling`: a call to
 -- another system is under way until due_at; `unknown`: nobody knows how a call ended; `redrive`: it
--- was dead and an operator wants it tried again.
+-- was dead and an operator wants it tried again; `paused`: its function is.
 ALTER TABLE nightshift.open_message
     DROP CONSTRAINT open_message_reason_check,
     ADD CONSTRAINT open_message_reason_check CHECK (reason IN
-        ('retry', 'snooze', 'continue', 'parked', 'turn', 'calling', 'unknown', 'redrive')),
+        ('retry', 'snooze', 'continue', 'parked', 'turn', 'calling', 'unknown', 'redrive', 'paused')),
     ADD COLUMN call_id uuid; -- of the last call
 
 CREATE INDEX open_message_by_session ON nightshift.open_message (function, session_id, sequence_number)
@@ -56,4 +56,15 @@ CREATE TABLE nightshift.fan_out (
     properties  json        NOT NULL,
     body        bytea       NOT NULL,
     opened_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE INDEX open_message_by_pause ON nightshift.open_message (function, sequence_number)
+    WHERE reason = 'paused';
+
+-- Functions that an operator has stopped: their messages wait.
+CREATE TABLE nightshift.control (
+    function  text        PRIMARY KEY,
+    paused_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    paused_by text        NOT NULL,
+    why       text        NOT NULL
 );

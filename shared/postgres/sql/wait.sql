@@ -7,7 +7,7 @@ INSERT INTO nightshift.open_message
 SELECT key, $15, $16, gen, attempt, reason,
     coalesce(clock_timestamp() + make_interval(secs => lease), due_at),
     CASE
-        WHEN reason = 'parked' THEN 'infinity'
+        WHEN reason IN ('parked', 'paused') THEN 'infinity'
         WHEN lease IS NOT NULL THEN clock_timestamp() + make_interval(secs => lease)
         ELSE greatest(due_at, clock_timestamp()) + interval '2 minutes'
     END,

@@ -8,6 +8,7 @@
 //! written in the same transaction as a function's own effect. [`lone_start`] is written before it,
 //! and [`run`] is for work that takes longer than a transaction may.
 
+pub mod control;
 pub mod dead_letter;
 pub mod fan_out;
 pub mod inbox;

@@ -32,10 +32,12 @@ pub enum Reason {
     Unknown,
     /// For another try after it was dead.
     Redrive,
+    /// For the end of its function's pause.
+    Paused,
 }
 
 impl Reason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Retry,
         Self::Snooze,
         Self::Continue,
@@ -44,6 +46,7 @@ impl Reason {
         Self::Calling,
         Self::Unknown,
         Self::Redrive,
+        Self::Paused,
     ];
 
     /// The word for it in the table.
@@ -57,6 +60,7 @@ impl Reason {
             Self::Calling => "calling",
             Self::Unknown => "unknown",
             Self::Redrive => "redrive",
+            Self::Paused => "paused",
         }
     }
 
@@ -69,7 +73,7 @@ impl Reason {
 
     /// Whether a copy wakes the message.
     pub fn has_copy(self) -> bool {
-        !matches!(self, Self::Parked | Self::Calling)
+        !matches!(self, Self::Parked | Self::Calling | Self::Paused)
     }
 }
 
