@@ -202,7 +202,7 @@ async fn rule_9_a_function_is_paused_and_resumed_while_messages_come() {
         COUNT / 3,
     )
     .await;
-    let woken = control::resume(&mut connection, function, Duration::ZERO).await;
+    let woken = control::resume(&mut connection, function, Duration::ZERO, "an operator").await;
     assert_eq!(woken.unwrap(), u64::try_from(COUNT / 3).unwrap());
     drop(connection);
     // Some of these meet a handler that has not heard of it.
