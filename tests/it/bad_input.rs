@@ -4,16 +4,13 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Days, Utc};
-use nightshift_bindings::function_json::DataType;
 use nightshift_bindings::invocation::TriggerMessage;
-use nightshift_bindings::invocation::encode::Envelope;
 use nightshift_functions::registry;
 use nightshift_handler::{Call, InvocationFailed, Outbox, Registry};
 use nightshift_testkit::{TestDatabase, USER, message, notification};
 use nightshift_time::{SharedClock, TestClock};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 const FUNCTION: &str = "notifications-dispatch";
 
@@ -31,22 +28,7 @@ async fn start() -> (TestDatabase, Registry) {
 }
 
 async fn deliver(registry: &Registry, messages: &[TriggerMessage]) -> Result<(), InvocationFailed> {
-    let envelope = Envelope {
-        function: FUNCTION,
-        binding: "messages",
-        data_type: DataType::Binary,
-        now: now(),
-        random: Uuid::nil(),
-    };
-    let body = envelope.encode_batch(messages).unwrap();
-    let call = Call::new(
-        "test".to_owned(),
-        Duration::from_secs(10),
-        None,
-        now(),
-        CancellationToken::new(),
-    );
-    registry.invoke(FUNCTION, &body, &call).await.unwrap()
+    nightshift_testkit::deliver(registry, FUNCTION, messages, now()).await
 }
 
 async fn titles(database: &TestDatabase) -> Vec<String> {

@@ -13,17 +13,16 @@ mod retries;
 mod runs;
 mod sessions;
 mod suspects;
+mod workbench;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use nightshift_bindings::function_json::DataType;
 use nightshift_bindings::invocation::TriggerMessage;
-use nightshift_bindings::invocation::encode::Envelope;
 use nightshift_contract::NotificationRequested;
-use nightshift_handler::{Call, InvocationFailed, Outbox, Registry};
+use nightshift_handler::{InvocationFailed, Outbox, Registry};
 use nightshift_job::{
     Backoff, BatchFunction, Children, Classify, Cx, Disposition, Enqueue, EnqueueError, Item,
     JobError, Outcome, Policy, SessionRule,
@@ -31,7 +30,6 @@ use nightshift_job::{
 use nightshift_testkit::{TestDatabase, USER, message, notification, take_overdue, take_promised};
 use nightshift_time::{Clock, SharedClock, TestClock};
 use sqlx::{Executor, PgConnection};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// What the function does with a message in one of its tries.
@@ -350,33 +348,7 @@ async fn deliver_to(
     function: &'static str,
     messages: &[TriggerMessage],
 ) -> Result<(), InvocationFailed> {
-    let body = envelope(function).encode_batch(messages).unwrap();
-    invoke(registry, function, &body).await
-}
-
-fn envelope(function: &'static str) -> Envelope<'static> {
-    Envelope {
-        function,
-        binding: "messages",
-        data_type: DataType::Binary,
-        now: start_of_time(),
-        random: Uuid::nil(),
-    }
-}
-
-async fn invoke(
-    registry: &Registry,
-    function: &'static str,
-    body: &[u8],
-) -> Result<(), InvocationFailed> {
-    let call = Call::new(
-        "test".to_owned(),
-        Duration::from_secs(10),
-        None,
-        start_of_time(),
-        CancellationToken::new(),
-    );
-    registry.invoke(function, body, &call).await.unwrap()
+    nightshift_testkit::deliver(registry, function, messages, start_of_time()).await
 }
 
 /// A message whose id is its title.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
-use nightshift_bindings::function_json::{DataType, EntityPath, FunctionJson};
+use nightshift_bindings::function_json::{DataType, EntityPath, FunctionJson, ServiceBusTrigger};
 use nightshift_bindings::problem::ConfigProblems;
 use nightshift_job::{BatchFunction, ExternalFunction, TransactionalFunction};
 use nightshift_postgres::run::LongFunction;
@@ -29,6 +29,9 @@ pub(crate) trait Invocable: Send + Sync {
     /// Where its messages come from.
     fn queue(&self) -> &str;
 
+    /// How its messages come.
+    fn trigger(&self) -> &ServiceBusTrigger;
+
     /// Takes back messages that the broker has given up.
     fn take_back(&self, given_up: Vec<GivenUp>) -> BoxFuture<'_, Result<(), String>>;
 }
@@ -44,6 +47,10 @@ impl<S: Shape> Invocable for Runner<S> {
 
     fn queue(&self) -> &str {
         Runner::queue(self)
+    }
+
+    fn trigger(&self) -> &ServiceBusTrigger {
+        Runner::trigger(self)
     }
 
     fn take_back(&self, given_up: Vec<GivenUp>) -> BoxFuture<'_, Result<(), String>> {
@@ -200,6 +207,11 @@ impl Registry {
         call: &Call,
     ) -> Option<Result<(), InvocationFailed>> {
         Some(self.entries.get(name)?.invocable.invoke(body, call).await)
+    }
+
+    /// How the messages of the function `name` come; `None` when there is no such function.
+    pub fn trigger(&self, name: &str) -> Option<&ServiceBusTrigger> {
+        Some(self.entries.get(name)?.invocable.trigger())
     }
 
     /// The queues that messages come from.

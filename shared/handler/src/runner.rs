@@ -282,6 +282,11 @@ impl<S: Shape> Runner<S> {
         &self.function.queue
     }
 
+    /// How the function's messages come.
+    pub(crate) fn trigger(&self) -> &ServiceBusTrigger {
+        &self.trigger
+    }
+
     /// Writes of messages that the broker has given up what that means for them, unless they are done.
     pub(crate) async fn take_back(&self, given_up: Vec<GivenUp>) -> Result<(), String> {
         for GivenUp { message, failure } in given_up {

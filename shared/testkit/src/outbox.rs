@@ -9,13 +9,23 @@ use uuid::Uuid;
 
 use crate::message::message;
 
+/// A message that was promised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sent {
+    /// Where it goes.
+    pub queue: String,
+    /// As it is delivered there; enqueued when it is due.
+    pub message: TriggerMessage,
+}
+
 /// Takes everything out of the outbox, the first written first. Each message is enqueued when it is
 /// due, or at `now`.
 ///
 /// # Panics
 /// When the database fails: a test cannot go on then.
-pub async fn take_promised(pool: &PgPool, now: DateTime<Utc>) -> Vec<TriggerMessage> {
+pub async fn take_sent(pool: &PgPool, now: DateTime<Utc>) -> Vec<Sent> {
     type Row = (
+        String,
         String,
         Option<String>,
         Option<DateTime<Utc>>,
@@ -24,20 +34,30 @@ pub async fn take_promised(pool: &PgPool, now: DateTime<Utc>) -> Vec<TriggerMess
     );
     let rows: Result<Vec<Row>, sqlx::Error> = sqlx::query_as(
         "WITH gone AS (DELETE FROM nightshift.outbox RETURNING *)
-         SELECT message_id, session_id, due_at, properties::text, body FROM gone ORDER BY id",
+         SELECT queue, message_id, session_id, due_at, properties::text, body
+         FROM gone ORDER BY id",
     )
     .fetch_all(pool)
     .await;
     let rows = rows.unwrap_or_else(|error| panic!("the outbox cannot be read: {error}"));
-    let messages = rows
+    let sent = rows
         .into_iter()
-        .map(|(id, session_id, due, properties, body)| {
-            let mut promised = message(&id, Bytes::from(body), due.unwrap_or(now)).build();
-            promised.session_id = session_id;
-            promised.application_properties = serde_json::from_str(&properties).unwrap_or_default();
-            promised
+        .map(|(queue, id, session_id, due, properties, body)| {
+            let mut message = message(&id, Bytes::from(body), due.unwrap_or(now)).build();
+            message.session_id = session_id;
+            message.application_properties = serde_json::from_str(&properties).unwrap_or_default();
+            Sent { queue, message }
         });
-    messages.collect()
+    sent.collect()
+}
+
+/// The messages of [`take_sent`], wherever they go.
+///
+/// # Panics
+/// When the database fails: a test cannot go on then.
+pub async fn take_promised(pool: &PgPool, now: DateTime<Utc>) -> Vec<TriggerMessage> {
+    let sent = take_sent(pool, now).await.into_iter();
+    sent.map(|sent| sent.message).collect()
 }
 
 /// Takes the messages that wait and whose copy should have come, and returns another copy of each,

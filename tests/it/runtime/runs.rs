@@ -102,8 +102,7 @@ impl Stepping {
 }
 
 async fn step(registry: &Registry, messages: &[TriggerMessage]) -> Result<(), InvocationFailed> {
-    let body = envelope(Stepper::NAME).encode_single(&messages[0]);
-    invoke(registry, Stepper::NAME, &body).await
+    deliver_to(registry, Stepper::NAME, messages).await
 }
 
 async fn cut_off(registry: &Registry, messages: &[TriggerMessage]) {
