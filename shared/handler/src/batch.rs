@@ -23,6 +23,7 @@ use futures_util::FutureExt;
 use nightshift_bindings::function_json::{Cardinality, ServiceBusTrigger};
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::decode::{DecodeError, decode_batch, decode_single};
+use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{BatchFunction, Cx, Disposition, Item, JobError, Outcome};
 use nightshift_postgres::inbox::{BEGIN, Claim, Partitions};
 use nightshift_postgres::{Lease, is_conflict, is_lost, is_not_in_order, is_unreachable};
@@ -232,6 +233,7 @@ impl<F: BatchFunction> BatchRunner<F> {
             .ensure(connection, &claims)
             .await
             .map_err(|error| AttemptFailed::Away(causes(&error)))?;
+        CrashPoint::BeforeClaim.reach().await;
         let (mut tx, mut work) = self.take(connection, members).await.map_err(|error| {
             self.partitions.forget();
             platform_failed(error)
@@ -294,6 +296,7 @@ impl<F: BatchFunction> BatchRunner<F> {
                 ))
             })?
             .map_err(function_failed)?;
+        CrashPoint::AfterEffect.reach().await;
         if outcomes.len() == items.len() {
             return Ok(outcomes);
         }
