@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         until(|| point.is_held(folder).then_some(()))
             .await
             .with_context(|| format!("nobody has come to {}", point.name()))?;
-        self.kill(victim, 0)?;
+        self.kill(victim, 0).await?;
         point.release(self.folder.path())?;
         tokio::time::sleep(ABSENCE).await;
         self.revive(victim, 0).await
@@ -181,10 +181,7 @@ impl<'a> Run<'a> {
             tokio::time::sleep(Duration::from_millis(random.random_range(LIVES_MS))).await;
             let victim = Victim::draw(&mut random);
             let host = random.random_range(0..self.hosts.len());
-            if victim == Victim::Handler {
-                until(|| self.hosts[host].handler()).await?;
-            }
-            self.kill(victim, host)?;
+            self.kill(victim, host).await?;
             self.revive(victim, host).await?;
             told(n, victim);
         }
@@ -231,11 +228,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn kill(&mut self, victim: Victim, host: usize) -> anyhow::Result<()> {
+    async fn kill(&mut self, victim: Victim, host: usize) -> anyhow::Result<()> {
         self.kills += 1;
         match victim {
             Victim::Handler => {
-                let pid = self.hosts[host].handler().context("there is no handler")?;
+                // The last one may just have died.
+                let handler = until(|| self.hosts[host].handler()).await;
+                let pid = handler.context("there is no handler")?;
                 kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL)?;
             }
             Victim::Host => self.hosts[host].kill()?,
