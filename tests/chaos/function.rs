@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{BatchFunction, Classify, Cx, Disposition, Item, JobError, Outcome, Policy};
 use sqlx::PgConnection;
 
@@ -111,6 +112,7 @@ impl BatchFunction for Work {
         for item in items {
             outcomes.push(outcome(item, cx.now())?);
         }
+        CrashPoint::BeforeEffect.reach().await;
         let done = items.iter().zip(&outcomes);
         let done = done.filter(|(_, outcome)| **outcome == Outcome::Completed);
         let (ids, attempts): (Vec<&str>, Vec<i32>) = done

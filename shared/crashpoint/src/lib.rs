@@ -43,6 +43,8 @@ macro_rules! crash_points {
 crash_points! {
     /// Handler: the transaction is about to begin; nothing is claimed.
     BeforeClaim = "before-claim",
+    /// Function of the tests: everything is claimed, and the effect about to be written.
+    BeforeEffect = "before-effect",
     /// Handler: the function has written its effect, nothing is committed.
     AfterEffect = "after-effect",
     /// Handler: committed, and nothing of what that has promised is sent.
