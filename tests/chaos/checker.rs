@@ -133,19 +133,21 @@ struct Trace<'a> {
 impl Evidence {
     /// Everything that is wrong.
     pub(crate) fn check(&self) -> Report {
+        let orders = self.orders.iter();
+        let orders = orders.flat_map(|order| [Some(order.clone()), order.follow_up()]);
+        let orders: Vec<Order> = orders.flatten().collect();
         let mut report = Report {
-            messages: self.orders.len(),
+            messages: orders.len(),
             waits: self.waits.len(),
             ..Report::default()
         };
         let mut traces = self.traces(&mut report);
-        for order in &self.orders {
-            let trace = traces.remove(&order.key()).unwrap_or_default();
+        for order in &orders {
+            let trace = traces.remove(order.id.as_str()).unwrap_or_default();
             trace.check(order, &mut report);
         }
-        for (key, _) in traces {
-            let what = format!("{key} was never ordered");
-            report.add(Fault::LeftOver, what);
+        for (id, trace) in traces {
+            report.add(Fault::LeftOver, format!("{id} was never ordered: {trace}"));
         }
         for what in &self.left {
             report.add(Fault::LeftOver, what.clone());
@@ -153,35 +155,39 @@ impl Evidence {
         report
     }
 
-    fn traces(&self, report: &mut Report) -> HashMap<JobKey, Trace<'_>> {
-        let keys = self
+    /// What is known, by the ids of orders. A key of which nobody knows an order goes to the report.
+    fn traces<'a>(&'a self, report: &mut Report) -> HashMap<&'a str, Trace<'a>> {
+        let ordered = self
             .orders
             .iter()
-            .map(|order| (order.id.as_str(), order.key()));
-        let keys: HashMap<&str, JobKey> = keys.collect();
-        let mut traces: HashMap<JobKey, Trace<'_>> = HashMap::with_capacity(keys.len());
+            .map(|order| (order.key(), order.id.as_str()));
+        let tried = self
+            .tries
+            .iter()
+            .map(|tried| (tried.key, tried.id.as_str()));
+        let ids: HashMap<JobKey, &str> = ordered.chain(tried).collect();
+        let mut traces: HashMap<&str, Trace<'a>> = HashMap::with_capacity(ids.len());
         for (id, attempt) in &self.effects {
-            match keys.get(id.as_str()) {
-                Some(key) => traces.entry(*key).or_default().effects.push(*attempt),
-                None => report.add(Fault::LeftOver, format!("an effect of {id}, never ordered")),
-            }
+            traces.entry(id).or_default().effects.push(*attempt);
         }
         for tried in &self.tries {
-            if let Some(key) = keys.get(tried.id.as_str()) {
-                traces.entry(*key).or_default().tries.push(tried.at);
-            }
+            traces.entry(&tried.id).or_default().tries.push(tried.at);
         }
+        let mut of = |key: JobKey, note: &dyn Fn(&mut Trace<'a>)| match ids.get(&key) {
+            Some(id) => note(traces.entry(id).or_default()),
+            None => report.add(Fault::LeftOver, format!("{key} was never ordered")),
+        };
         for wait in &self.waits {
-            traces.entry(wait.key).or_default().waits.push(wait);
+            of(wait.key, &|trace| trace.waits.push(wait));
         }
         for key in &self.claims {
-            traces.entry(*key).or_default().claims += 1;
+            of(*key, &|trace| trace.claims += 1);
         }
         for key in &self.dead {
-            traces.entry(*key).or_default().is_dead = true;
+            of(*key, &|trace| trace.is_dead = true);
         }
         for key in &self.open {
-            traces.entry(*key).or_default().is_open = true;
+            of(*key, &|trace| trace.is_open = true);
         }
         for trace in traces.values_mut() {
             trace.tries.sort();
@@ -288,13 +294,17 @@ mod tests {
     }
 
     fn order(n: usize) -> Order {
-        Order::nth("t", n)
+        Order {
+            is_followed: false,
+            ..Order::nth("t", n)
+        }
     }
 
     fn tried(order: &Order, attempt: u32, ms: i64) -> Try {
         let id = order.id.clone();
         Try {
             id,
+            key: order.key(),
             attempt,
             at: at(ms),
         }
@@ -362,6 +372,31 @@ mod tests {
     fn an_effect_that_is_there_twice_is_doubled() {
         let twice = |e: &mut Evidence| e.effects.push(e.effects[0].clone());
         assert_eq!(found(twice), [(Fault::Doubled, 1)]);
+    }
+
+    #[test]
+    fn a_message_that_was_promised_is_ordered_too() {
+        let next = Order {
+            is_followed: true,
+            ..order(1)
+        };
+        let next = next.follow_up().unwrap();
+        let promise = |e: &mut Evidence| e.orders[0].is_followed = true;
+        assert_eq!(found(promise), [(Fault::Lost, 1)]);
+        let sent_twice = |e: &mut Evidence| {
+            promise(e);
+            for id in ["once", "twice"] {
+                let key = JobKey::of_message_id("f", id);
+                e.tries.push(Try {
+                    key,
+                    ..tried(&next, 1, 9)
+                });
+                e.claims.push(key);
+                e.effects.push((next.id.clone(), 1));
+            }
+        };
+        let faults = [(Fault::Doubled, 1), (Fault::Unclaimed, 1)];
+        assert_eq!(found(sent_twice), faults);
     }
 
     #[test]

@@ -104,11 +104,14 @@ async fn waits(pool: &PgPool) -> Result<Vec<Wait>, sqlx::Error> {
     Ok(waits.collect())
 }
 
-/// What is in the outbox, in the queue, and among the broker's own dead letters.
+/// What is in the outbox, marked as started, in the queue, and among the broker's own dead letters.
 async fn left(pool: &PgPool, client: &ServiceBusClient) -> anyhow::Result<Vec<String>> {
     let promised =
         "SELECT format('in the outbox: %s to %s', message_id, queue) FROM nightshift.outbox";
     let mut left: Vec<String> = sqlx::query_scalar(promised).fetch_all(pool).await?;
+    let started = "SELECT format('a lone start of %s', key) FROM nightshift.lone_start";
+    let started: Vec<String> = sqlx::query_scalar(started).fetch_all(pool).await?;
+    left.extend(started);
     for entity in [QUEUE.to_owned(), format!("{QUEUE}/$DeadLetterQueue")] {
         for message in client.peek_messages(&entity, 0, LOOK).await? {
             let id = message.message.message_id.unwrap_or_default();

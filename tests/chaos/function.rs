@@ -7,10 +7,12 @@ use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_crashpoint::CrashPoint;
-use nightshift_job::{BatchFunction, Classify, Cx, Disposition, Item, JobError, Outcome, Policy};
+use nightshift_job::{
+    BatchFunction, Classify, Cx, Disposition, Enqueue, Item, JobError, JobKey, Outcome, Policy,
+};
 use sqlx::PgConnection;
 
-use super::order::{BACKOFF, BUSY, FUNCTION, Mishap, Order, REST};
+use super::order::{BACKOFF, BUSY, FUNCTION, Mishap, Order, QUEUE, REST};
 
 /// The setting with the file of tries.
 pub const TRIES: &str = "NIGHTSHIFT_TEST_TRIES";
@@ -35,7 +37,7 @@ impl Work {
         let now = now.timestamp_micros();
         let lines = items.iter().map(|item| {
             let Order { id, .. } = &item.input;
-            format!("\n{id} {} {now} {END}", item.attempt)
+            format!("\n{id} {} {} {now} {END}", item.key, item.attempt)
         });
         let lines: String = lines.collect();
         (&self.tries)
@@ -48,6 +50,7 @@ impl Work {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Try {
     pub(crate) id: String,
+    pub(crate) key: JobKey,
     /// From 1.
     pub(crate) attempt: u32,
     pub(crate) at: DateTime<Utc>,
@@ -66,6 +69,7 @@ impl Try {
         let mut words = rest.split(' ');
         Some(Self {
             id: words.next()?.to_owned(),
+            key: JobKey(words.next()?.parse().ok()?),
             attempt: words.next()?.parse().ok()?,
             at: DateTime::from_timestamp_micros(words.next()?.parse().ok()?)?,
         })
@@ -110,7 +114,13 @@ impl BatchFunction for Work {
         self.note(items, cx.now())?;
         let mut outcomes = Vec::with_capacity(items.len());
         for item in items {
-            outcomes.push(outcome(item, cx.now())?);
+            let outcome = outcome(item, cx.now())?;
+            if outcome == Outcome::Completed
+                && let Some(next) = item.input.follow_up()
+            {
+                cx.enqueue(item, Enqueue::to(QUEUE, &next)?);
+            }
+            outcomes.push(outcome);
         }
         CrashPoint::BeforeEffect.reach().await;
         let done = items.iter().zip(&outcomes);
@@ -147,10 +157,14 @@ mod tests {
 
     #[test]
     fn tries_are_read_back_and_a_line_that_was_cut_off_is_left_out() {
-        let text = "\na-1 1 1763776800000001 end\na-2 3 17637\na-3 2 1763776800000002 end";
-        let tries = Try::all(text);
+        let key = JobKey::of_message_id(FUNCTION, "a");
+        let text = format!(
+            "\na-1 {key} 1 1763776800000001 end\na-2 {key} 3 17637\na-3 {key} 2 1763776800000002 end"
+        );
+        let tries = Try::all(&text);
         let ids: Vec<_> = tries.iter().map(|t| (t.id.as_str(), t.attempt)).collect();
         assert_eq!(ids, [("a-1", 1), ("a-3", 2)]);
+        assert_eq!(tries[1].key, key);
         assert_eq!(tries[1].at.timestamp_micros(), 1_763_776_800_000_002);
     }
 }

@@ -11,16 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::order::{Order, QUEUE};
 
-/// How many are sent together, and how often: a hundred a second, about a fifth of what a debug build
-/// can do on one processor.
+/// How many are sent together, and how often: fifty a second, and as many follow from them. A debug build
+/// can do some five times of that on one processor.
 const TOGETHER: usize = 5;
-const PERIOD: Duration = Duration::from_millis(50);
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// While more than this wait to be done the load pauses: they must all be done at the end.
 const BACKLOG: i64 = 1_000;
 
 /// How often that is looked at, in batches.
-const LOOK: usize = 20;
+const LOOK: usize = 10;
 
 /// A load that goes on.
 #[derive(Debug)]
@@ -80,16 +80,17 @@ async fn send(
     Ok(orders)
 }
 
-/// Waits until most of `orders` are done, or it is enough.
+/// Waits until most of `orders` and of what follows from them are taken care of, or it is enough.
 async fn keep_up(orders: &[Order], pool: &PgPool, enough: &CancellationToken) {
+    let follow = orders.iter().filter_map(Order::follow_up).count();
+    let ordered = i64::try_from(orders.len() + follow).unwrap_or(i64::MAX);
     loop {
         // While the database is away nothing is done.
-        let done: Result<i64, sqlx::Error> =
-            sqlx::query_scalar("SELECT count(*) FROM chaos.effect")
+        let claimed: Result<i64, sqlx::Error> =
+            sqlx::query_scalar("SELECT count(*) FROM nightshift.inbox")
                 .fetch_one(pool)
                 .await;
-        let sent = i64::try_from(orders.len()).unwrap_or(i64::MAX);
-        if done.is_ok_and(|done| sent - done < BACKLOG) || enough.is_cancelled() {
+        if claimed.is_ok_and(|claimed| ordered - claimed < BACKLOG) || enough.is_cancelled() {
             return;
         }
         tokio::time::sleep(PERIOD).await;

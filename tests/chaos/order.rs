@@ -25,16 +25,18 @@ pub(crate) const BUSY: Duration = Duration::from_secs(1);
 /// How long a message that rests is put off, from its arrival.
 pub(crate) const REST: Duration = Duration::from_millis(1_500);
 
-/// One message: one effect, and what is to go wrong before it.
+/// One message: one effect, what is to go wrong before it, and another message that follows from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    schema_version: u32,
-    /// Its `MessageId`, too.
+    pub(crate) schema_version: u32,
+    /// The `MessageId`, too, of one that does not follow from another.
     pub(crate) id: String,
     /// What its first tries come to; the one after them succeeds.
     pub(crate) mishaps: Vec<Mishap>,
     /// Whether it is put off at first.
     pub(crate) rests: bool,
+    /// Whether its commit is to promise another order.
+    pub(crate) is_followed: bool,
 }
 
 /// How a try fails.
@@ -70,9 +72,23 @@ impl Order {
             id: format!("{load}-{n:06}"),
             mishaps: mishaps.to_vec(),
             rests: n % 20 == 10 && mishaps.is_empty() || n % 100 == 60,
+            is_followed: true,
         }
     }
 
+    /// What its effect promises: an order that nothing befalls.
+    pub(crate) fn follow_up(&self) -> Option<Self> {
+        let is_followed = self.is_followed && !self.dies();
+        is_followed.then(|| Self {
+            id: format!("{}-next", self.id),
+            mishaps: Vec::new(),
+            rests: false,
+            is_followed: false,
+            ..*self
+        })
+    }
+
+    /// The key of one that does not follow from another; the id of one that does is not known before.
     pub(crate) fn key(&self) -> JobKey {
         JobKey::of_message_id(FUNCTION, &self.id)
     }

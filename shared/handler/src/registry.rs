@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use futures_util::future::BoxFuture;
 use nightshift_bindings::function_json::{DataType, EntityPath, FunctionJson};
 use nightshift_bindings::problem::ConfigProblems;
-use nightshift_job::BatchFunction;
+use nightshift_job::{BatchFunction, ExternalFunction, TransactionalFunction};
 use nightshift_time::SharedClock;
 use sqlx::PgPool;
 
-use crate::batch::BatchRunner;
 use crate::call::{Call, InvocationFailed};
 use crate::outbox::Outbox;
+use crate::runner::Runner;
 use crate::settings::CONNECTION;
+use crate::shape::{Batch, External, Shape, Transactional};
 
 /// Something that answers invocations.
 pub(crate) trait Invocable: Send + Sync {
@@ -24,13 +25,13 @@ pub(crate) trait Invocable: Send + Sync {
     ) -> BoxFuture<'a, Result<(), InvocationFailed>>;
 }
 
-impl<F: BatchFunction> Invocable for BatchRunner<F> {
+impl<S: Shape> Invocable for Runner<S> {
     fn invoke<'a>(
         &'a self,
         body: &'a [u8],
         call: &'a Call,
     ) -> BoxFuture<'a, Result<(), InvocationFailed>> {
-        Box::pin(BatchRunner::invoke(self, body, call))
+        Box::pin(Runner::invoke(self, body, call))
     }
 }
 
@@ -110,11 +111,28 @@ impl Registry {
     }
 
     /// Adds a batch function.
-    pub fn with_batch<F: BatchFunction>(mut self, function: F) -> Result<Self, RegistryError> {
-        let file = Path::new(F::NAME).join("function.json");
+    pub fn with_batch<F: BatchFunction>(self, function: F) -> Result<Self, RegistryError> {
+        self.with(Batch(function))
+    }
+
+    /// Adds a transactional function.
+    pub fn with_transactional<F: TransactionalFunction>(
+        self,
+        function: F,
+    ) -> Result<Self, RegistryError> {
+        self.with(Transactional(function))
+    }
+
+    /// Adds an external function.
+    pub fn with_external<F: ExternalFunction>(self, function: F) -> Result<Self, RegistryError> {
+        self.with(External(function))
+    }
+
+    fn with<S: Shape>(mut self, shape: S) -> Result<Self, RegistryError> {
+        let file = Path::new(S::NAME).join("function.json");
         let config =
-            FunctionJson::parse(&file, F::CONFIG).map_err(|problems| RegistryError::Config {
-                name: F::NAME,
+            FunctionJson::parse(&file, S::CONFIG).map_err(|problems| RegistryError::Config {
+                name: S::NAME,
                 problems,
             })?;
         let trigger = config
@@ -122,14 +140,14 @@ impl Registry {
             .filter(|trigger| {
                 trigger.data_type == DataType::Binary && trigger.connection == CONNECTION
             })
-            .ok_or(RegistryError::Trigger(F::NAME))?
+            .ok_or(RegistryError::Trigger(S::NAME))?
             .clone();
         let queue = match &trigger.entity {
             EntityPath::Queue(queue) if !queue.contains(['%', '/']) => queue.clone(),
-            _ => return Err(RegistryError::Trigger(F::NAME)),
+            _ => return Err(RegistryError::Trigger(S::NAME)),
         };
-        let runner = BatchRunner::new(
-            function,
+        let runner = Runner::new(
+            shape,
             trigger,
             queue,
             self.pool.clone(),
@@ -137,11 +155,11 @@ impl Registry {
             self.clock.clone(),
         );
         let entry = Entry {
-            config: F::CONFIG,
+            config: S::CONFIG,
             invocable: Box::new(runner),
         };
-        if self.entries.insert(F::NAME, entry).is_some() {
-            return Err(RegistryError::Twice(F::NAME));
+        if self.entries.insert(S::NAME, entry).is_some() {
+            return Err(RegistryError::Twice(S::NAME));
         }
         Ok(self)
     }
