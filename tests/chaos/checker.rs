@@ -17,10 +17,15 @@ use super::order::{BACKOFF, BUSY, Mishap, Order};
 /// How far the broker's clock reading, in milliseconds, may be before the instant that it was given.
 const GRAIN: TimeDelta = TimeDelta::milliseconds(1);
 
-/// How late a message may be tried again when whoever should have sent, fetched or run it was killed:
-/// the sweeper waits for 10 s and looks every 5 s, a lock lasts 5 s, and the next one may be killed,
-/// too. Well before the two minutes after which a lost copy would be replaced: none may be lost.
-const LATEST: TimeDelta = TimeDelta::seconds(60);
+/// How late a message may be tried again when whoever should have sent, fetched or run it was killed: what
+/// a dead process has promised is sent after 10 s, or 30 or 70 if those who do so are killed, too; and a
+/// lock lasts 5 s. Before the two minutes after which a lost copy would be replaced: none may be lost.
+const LATEST: TimeDelta = TimeDelta::seconds(100);
+
+/// Why a message is dead that is taken for what ends its processes: it was delivered three times or more,
+/// and two have ended when they ran it by itself. Kills at any moment make that of an innocent one, too, if
+/// it meets five of them in a row.
+const SUSPECT: &str = "kills-the-process";
 
 /// How many examples of each fault are told.
 const EXAMPLES: usize = 5;
@@ -36,12 +41,19 @@ pub(crate) struct Evidence {
     pub(crate) waits: Vec<Wait>,
     /// The keys in the inbox.
     pub(crate) claims: Vec<JobKey>,
-    /// The keys in the dead letters.
-    pub(crate) dead: Vec<JobKey>,
+    pub(crate) dead: Vec<Dead>,
     /// The keys of messages that wait.
     pub(crate) open: Vec<JobKey>,
     /// Whatever else is still somewhere, in words.
     pub(crate) left: Vec<String>,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dead {
+    pub(crate) id: String,
+    pub(crate) key: JobKey,
+    pub(crate) reason: String,
 }
 
 /// A message that was made to wait.
@@ -85,6 +97,8 @@ pub struct Report {
     pub messages: usize,
     /// How often one of them waited for another try.
     pub waits: usize,
+    /// How many are dead because they were in flight whenever somebody was killed.
+    pub suspects: usize,
     faults: BTreeMap<Fault, Vec<String>>,
 }
 
@@ -106,7 +120,13 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} messages, {} waits", self.messages, self.waits)?;
+        let Self {
+            messages,
+            waits,
+            suspects,
+            ..
+        } = self;
+        write!(f, "{messages} messages, {waits} waits, {suspects} suspects")?;
         for (fault, found) in &self.faults {
             write!(f, "\n{fault:?}: {}", found.len())?;
             for what in found.iter().take(EXAMPLES) {
@@ -126,25 +146,35 @@ struct Trace<'a> {
     tries: Vec<DateTime<Utc>>,
     waits: Vec<&'a Wait>,
     claims: usize,
-    is_dead: bool,
+    /// The reason of its dead letter.
+    dead: Option<&'a str>,
     is_open: bool,
 }
 
 impl Evidence {
     /// Everything that is wrong.
     pub(crate) fn check(&self) -> Report {
-        let orders = self.orders.iter();
-        let orders = orders.flat_map(|order| [Some(order.clone()), order.follow_up()]);
-        let orders: Vec<Order> = orders.flatten().collect();
         let mut report = Report {
-            messages: orders.len(),
             waits: self.waits.len(),
             ..Report::default()
         };
         let mut traces = self.traces(&mut report);
-        for order in &orders {
+        let mut check = |order: &Order| {
             let trace = traces.remove(order.id.as_str()).unwrap_or_default();
-            trace.check(order, &mut report);
+            report.messages += 1;
+            if trace.is_suspect() {
+                report.suspects += 1;
+            } else {
+                trace.check(order, &mut report);
+            }
+            !trace.is_suspect()
+        };
+        for order in &self.orders {
+            if check(order)
+                && let Some(next) = order.follow_up()
+            {
+                check(&next);
+            }
         }
         for (id, trace) in traces {
             report.add(Fault::LeftOver, format!("{id} was never ordered: {trace}"));
@@ -165,7 +195,8 @@ impl Evidence {
             .tries
             .iter()
             .map(|tried| (tried.key, tried.id.as_str()));
-        let ids: HashMap<JobKey, &str> = ordered.chain(tried).collect();
+        let dead = self.dead.iter().map(|dead| (dead.key, dead.id.as_str()));
+        let ids: HashMap<JobKey, &str> = ordered.chain(tried).chain(dead).collect();
         let mut traces: HashMap<&str, Trace<'a>> = HashMap::with_capacity(ids.len());
         for (id, attempt) in &self.effects {
             traces.entry(id).or_default().effects.push(*attempt);
@@ -183,8 +214,8 @@ impl Evidence {
         for key in &self.claims {
             of(*key, &|trace| trace.claims += 1);
         }
-        for key in &self.dead {
-            of(*key, &|trace| trace.is_dead = true);
+        for dead in &self.dead {
+            of(dead.key, &|trace| trace.dead = Some(&dead.reason));
         }
         for key in &self.open {
             of(*key, &|trace| trace.is_open = true);
@@ -198,17 +229,21 @@ impl Evidence {
 }
 
 impl Trace<'_> {
+    fn is_suspect(&self) -> bool {
+        self.dead == Some(SUSPECT) && self.effects.is_empty()
+    }
+
     fn check(&self, order: &Order, report: &mut Report) {
         let mut add = |fault, what: &str| report.add(fault, format!("{} {what}: {self}", order.id));
         let count = self.effects.len();
         if count > 1 {
             add(Fault::Doubled, &format!("has {count} effects"));
         }
-        if count == 0 && !self.is_dead {
+        if count == 0 && self.dead.is_none() {
             add(Fault::Lost, "has no effect");
             return;
         }
-        if self.is_dead != order.dies() || self.is_dead && count > 0 {
+        if self.dead.is_some() != order.dies() || self.dead.is_some() && count > 0 {
             add(Fault::WrongEnd, "ended against its order");
         }
         if self.claims != 1 {
@@ -274,8 +309,8 @@ impl fmt::Display for Trace<'_> {
         }
         write!(
             f,
-            ", effects by the tries {:?}, claims {}, dead {}, waiting {}",
-            self.effects, self.claims, self.is_dead, self.is_open
+            ", effects by the tries {:?}, claims {}, dead {:?}, waiting {}",
+            self.effects, self.claims, self.dead, self.is_open
         )
     }
 }
@@ -320,6 +355,14 @@ mod tests {
         }
     }
 
+    fn dead(order: &Order, reason: &str) -> Dead {
+        Dead {
+            id: order.id.clone(),
+            key: order.key(),
+            reason: reason.to_owned(),
+        }
+    }
+
     /// One that succeeds, one that fails once, one that is busy once, one that dies.
     fn fine() -> Evidence {
         let orders: Vec<Order> = [1, 0, 40, 50].map(order).into();
@@ -340,7 +383,7 @@ mod tests {
             ],
             waits: vec![wait(failing, 1, 5, 120), wait(busy, 1, 5, 1_002)],
             claims: orders.iter().map(Order::key).collect(),
-            dead: vec![refused.key()],
+            dead: vec![dead(refused, "as-ordered")],
             open: Vec::new(),
             left: Vec::new(),
             orders,
@@ -408,15 +451,29 @@ mod tests {
     #[test]
     fn death_must_be_as_ordered() {
         let dies = |e: &mut Evidence| {
-            e.dead.push(e.orders[0].key());
+            e.effects.remove(0);
+            e.dead.push(dead(&e.orders[0], "unknown"));
         };
         assert_eq!(found(dies), [(Fault::WrongEnd, 1)]);
+        let also_lives = |e: &mut Evidence| e.dead.push(dead(&e.orders[0], SUSPECT));
+        assert_eq!(found(also_lives), [(Fault::WrongEnd, 1)]);
         let lives = |e: &mut Evidence| {
             e.effects.push((e.orders[3].id.clone(), 2));
             e.dead.clear();
         };
         assert_eq!(found(lives), [(Fault::WrongEnd, 1)]);
         assert_eq!(found(|e| e.dead.clear()), [(Fault::Lost, 1)]);
+    }
+
+    #[test]
+    fn one_that_is_taken_for_a_killer_is_counted_and_not_waited_for() {
+        let mut evidence = fine();
+        evidence.orders[0].is_followed = true;
+        evidence.effects.remove(0);
+        evidence.dead.push(dead(&evidence.orders[0], SUSPECT));
+        let report = evidence.check();
+        assert!(report.is_clean(), "{report}");
+        assert_eq!(report.suspects, 1);
     }
 
     #[test]
@@ -442,7 +499,7 @@ mod tests {
 
     #[test]
     fn a_try_long_after_the_end_of_the_pause_is_late() {
-        let at_last = |e: &mut Evidence| e.tries[2].at = at(60_121);
+        let at_last = |e: &mut Evidence| e.tries[2].at = at(100_121);
         assert_eq!(found(at_last), [(Fault::Late, 1)]);
     }
 
@@ -477,9 +534,9 @@ mod tests {
         let text = evidence.check().to_string();
         assert_eq!(
             text,
-            "4 messages, 2 waits\nDoubled: 1\n  t-000000 has 2 effects: tried at [02:00:00.000, \
+            "4 messages, 2 waits, 0 suspects\nDoubled: 1\n  t-000000 has 2 effects: tried at [02:00:00.000, \
              02:00:00.150], at 02:00:00.005 put off to 02:00:00.120 after 1 failures, effects by the \
-             tries [2, 2], claims 1, dead false, waiting false"
+             tries [2, 2], claims 1, dead None, waiting false"
         );
     }
 }

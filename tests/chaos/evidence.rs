@@ -9,12 +9,12 @@ use nightshift_job::JobKey;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::checker::{Evidence, Wait};
+use super::checker::{Dead, Evidence, Wait};
 use super::function::Try;
 use super::order::{Order, QUEUE};
 
 /// How many messages of a queue are looked at.
-const LOOK: usize = 100;
+pub(super) const PEEK: usize = 100;
 
 /// How far the messages are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) struct Progress {
     effects: i64,
     waits: i64,
     promised: i64,
+    /// Of the promised ones, those that nobody may try to send yet, but later.
+    put_off: i64,
     queued: usize,
     /// The least number in the queue, which rises while others are behind.
     first: i64,
@@ -30,21 +32,29 @@ pub(super) struct Progress {
 impl Progress {
     /// Reads it.
     pub(super) async fn read(pool: &PgPool, client: &ServiceBusClient) -> anyhow::Result<Self> {
-        let (effects, waits, promised) = sqlx::query_as(
+        let (effects, waits, promised, put_off) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM chaos.effect),
                     (SELECT count(*) FROM nightshift.open_message),
-                    (SELECT count(*) FROM nightshift.outbox)",
+                    (SELECT count(*) FROM nightshift.outbox),
+                    (SELECT count(*) FROM nightshift.outbox
+                     WHERE next_try_at > clock_timestamp() AND next_try_at < 'infinity')",
         )
         .fetch_one(pool)
         .await?;
-        let queued = client.peek_messages(QUEUE, 0, LOOK).await?;
+        let queued = client.peek_messages(QUEUE, 0, PEEK).await?;
         Ok(Self {
             effects,
             waits,
             promised,
+            put_off,
             queued: queued.len(),
             first: queued.first().map_or(0, |message| message.sequence_number),
         })
+    }
+
+    /// Whether something is going to happen, although nothing does now.
+    pub(super) fn is_put_off(self) -> bool {
+        self.put_off > 0
     }
 
     /// Whether nothing is left to be done.
@@ -74,7 +84,7 @@ impl Evidence {
             tries: Try::all(&tries),
             waits: waits(pool).await?,
             claims: keys(pool, "SELECT key FROM nightshift.inbox").await?,
-            dead: keys(pool, "SELECT key FROM nightshift.dead_letter").await?,
+            dead: dead(pool).await?,
             open: keys(pool, "SELECT key FROM nightshift.open_message").await?,
             left: left(pool, client).await?,
         })
@@ -84,6 +94,21 @@ impl Evidence {
 async fn keys(pool: &PgPool, sql: &'static str) -> Result<Vec<JobKey>, sqlx::Error> {
     let keys: Vec<Uuid> = sqlx::query_scalar(sql).fetch_all(pool).await?;
     Ok(keys.into_iter().map(JobKey).collect())
+}
+
+async fn dead(pool: &PgPool) -> Result<Vec<Dead>, sqlx::Error> {
+    let rows: Vec<(String, Uuid, String)> = sqlx::query_as(
+        "SELECT convert_from(body, 'UTF8')::json ->> 'id', key, reason FROM nightshift.dead_letter",
+    )
+    .fetch_all(pool)
+    .await?;
+    let dead = rows.into_iter();
+    let dead = dead.map(|(id, key, reason)| Dead {
+        id,
+        key: JobKey(key),
+        reason,
+    });
+    Ok(dead.collect())
 }
 
 async fn waits(pool: &PgPool) -> Result<Vec<Wait>, sqlx::Error> {
@@ -113,7 +138,7 @@ async fn left(pool: &PgPool, client: &ServiceBusClient) -> anyhow::Result<Vec<St
     let started: Vec<String> = sqlx::query_scalar(started).fetch_all(pool).await?;
     left.extend(started);
     for entity in [QUEUE.to_owned(), format!("{QUEUE}/$DeadLetterQueue")] {
-        for message in client.peek_messages(&entity, 0, LOOK).await? {
+        for message in client.peek_messages(&entity, 0, PEEK).await? {
             let id = message.message.message_id.unwrap_or_default();
             left.push(format!("in {entity}: {id}"));
         }

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use nightshift_bus::{ClientOptions, ServiceBusClient};
 use nightshift_cli::servers::{Postgres, PostgresOptions};
 use nightshift_crashpoint::{CrashPoint, FOLDER};
+use nightshift_time::{Clock, SystemClock};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::rngs::StdRng;
@@ -17,7 +18,7 @@ use sqlx::{Executor, PgPool};
 use tempfile::TempDir;
 
 use super::checker::{Evidence, Report};
-use super::evidence::Progress;
+use super::evidence::{PEEK, Progress};
 use super::function::TRIES;
 use super::load::Load;
 use super::order::{Order, QUEUE};
@@ -30,9 +31,9 @@ const LOCK_SECONDS: u64 = 5;
 /// How long it may take until somebody comes to a crash point, and until a process is there again.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long nothing may have moved until the run is over, although something is left: longer than the
-/// sweeper leaves alone what somebody else has promised, which is 10 s and up to 5 s more.
-const STILL: Duration = Duration::from_secs(25);
+/// How long nothing may have moved until the run is over, although something is left: longer than it takes
+/// a host to start its handler again (up to 10 s), and the handler to look for what others have left (5 s).
+const STILL: Duration = Duration::from_secs(20);
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -157,6 +158,9 @@ impl<'a> Run<'a> {
     /// Holds the next one who comes to `point`, kills `victim` meanwhile, lets go, and starts the victim
     /// again. In a run with one host, whoever is held at a point of the handler or the host is the one
     /// that dies.
+    ///
+    /// After the death of a handler its messages are done before this returns. They come again at once, and
+    /// would be in the next handler's hands when that is killed, and be taken for the cause.
     pub async fn strike(&mut self, point: CrashPoint, victim: Victim) -> anyhow::Result<()> {
         let folder = self.folder.path();
         point.arm(folder)?;
@@ -166,7 +170,35 @@ impl<'a> Run<'a> {
         self.kill(victim, 0).await?;
         point.release(self.folder.path())?;
         tokio::time::sleep(ABSENCE).await;
-        self.revive(victim, 0).await
+        self.revive(victim, 0).await?;
+        if victim == Victim::Handler {
+            self.catch_up().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is done that is in the queue by now, whoever holds it.
+    async fn catch_up(&self) -> anyhow::Result<()> {
+        let client = self.client().await?;
+        let now = SystemClock.now();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let queued = client.peek_messages(QUEUE, 0, PEEK).await?;
+            if queued.iter().all(|message| message.enqueued_time > now) {
+                break;
+            }
+            if Instant::now() > deadline {
+                bail!("waited for {PATIENCE:?} until what was in the queue was done");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        client.close().await;
+        Ok(())
+    }
+
+    async fn client(&self) -> anyhow::Result<ServiceBusClient> {
+        let connection = self.stack.connection_string().parse()?;
+        Ok(ServiceBusClient::connect(&connection, ClientOptions::default()).await?)
     }
 
     /// Kills `kills` times whoever is drawn, at moments that are drawn, both from `seed`.
@@ -193,17 +225,19 @@ impl<'a> Run<'a> {
         if let Some(load) = self.load.take() {
             self.orders = load.stop().await?;
         }
-        let connection = self.stack.connection_string().parse()?;
-        let client = ServiceBusClient::connect(&connection, ClientOptions::default()).await?;
+        let client = self.client().await?;
         let mut last = None;
         let mut since = Instant::now();
         loop {
             let progress = Progress::read(&self.pool, &client).await?;
-            if progress.is_over() || last == Some(progress) && since.elapsed() > STILL {
+            if progress.is_over() {
                 break;
             }
-            if last.replace(progress) != Some(progress) {
+            if last.replace(progress) != Some(progress) || progress.is_put_off() {
                 since = Instant::now();
+            }
+            if since.elapsed() > STILL {
+                break;
             }
             tokio::time::sleep(LOOK).await;
         }

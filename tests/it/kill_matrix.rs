@@ -32,7 +32,9 @@ async fn whoever_is_killed_at_any_crash_point_nothing_is_lost_or_doubled() {
             run.strike(*point, victim).await.unwrap();
         }
     }
-    assert_clean(&run.settle().await.unwrap());
+    let report = run.settle().await.unwrap();
+    assert_clean(&report);
+    assert_eq!(report.suspects, 0, "{report}");
     run.stop().await.unwrap();
     postgres.stop().await;
 }
