@@ -230,14 +230,13 @@ impl<'a> Run<'a> {
         let mut since = Instant::now();
         loop {
             let progress = Progress::read(&self.pool, &client).await?;
-            if progress.is_over() {
+            let has_moved = last.replace(progress) != Some(progress);
+            // What moves while it is read may be seen nowhere once, but not twice.
+            if progress.is_over() && !has_moved || since.elapsed() > STILL {
                 break;
             }
-            if last.replace(progress) != Some(progress) || progress.is_put_off() {
+            if has_moved || progress.is_put_off() {
                 since = Instant::now();
-            }
-            if since.elapsed() > STILL {
-                break;
             }
             tokio::time::sleep(LOOK).await;
         }
