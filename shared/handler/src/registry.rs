@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use nightshift_bindings::function_json::{DataType, EntityPath, FunctionJson};
 use nightshift_bindings::problem::ConfigProblems;
 use nightshift_job::{BatchFunction, ExternalFunction, TransactionalFunction};
+use nightshift_postgres::run::LongFunction;
 use nightshift_time::SharedClock;
 use sqlx::PgPool;
 
@@ -14,7 +15,7 @@ use crate::call::{Call, InvocationFailed};
 use crate::outbox::Outbox;
 use crate::runner::Runner;
 use crate::settings::CONNECTION;
-use crate::shape::{Batch, External, Shape, Transactional};
+use crate::shape::{Batch, External, Long, Shape, Transactional};
 
 /// Something that answers invocations.
 pub(crate) trait Invocable: Send + Sync {
@@ -126,6 +127,12 @@ impl Registry {
     /// Adds an external function.
     pub fn with_external<F: ExternalFunction>(self, function: F) -> Result<Self, RegistryError> {
         self.with(External(function))
+    }
+
+    /// Adds a function whose work takes longer than a transaction may.
+    pub fn with_long<F: LongFunction>(self, function: F) -> Result<Self, RegistryError> {
+        let pool = self.pool.clone();
+        self.with(Long { function, pool })
     }
 
     fn with<S: Shape>(mut self, shape: S) -> Result<Self, RegistryError> {

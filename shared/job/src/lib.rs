@@ -23,4 +23,4 @@ pub use function::{
     BatchFunction, ExternalFunction, Item, Policy, Prepared, SessionRule, TransactionalFunction,
 };
 pub use key::{BodyHash, JobKey};
-pub use outcome::{Outcome, Refusal};
+pub use outcome::{Children, Outcome, Refusal};
