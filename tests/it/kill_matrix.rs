@@ -47,8 +47,15 @@ async fn whoever_is_killed_at_any_moment_nothing_is_lost_or_doubled() {
     println!("the seed is {seed}");
     let (_folder, mut postgres) = postgres().await;
     let mut run = Run::start("moments", &mut postgres, 2).await.unwrap();
-    run.kill_at_random(kills, seed, |_, _| {}).await.unwrap();
-    assert_clean(&run.settle().await.unwrap());
+    let told = |n: usize, _| {
+        if n.is_multiple_of(100) {
+            println!("{n} of {kills}");
+        }
+    };
+    run.kill_at_random(kills, seed, told).await.unwrap();
+    let report = run.settle().await.unwrap();
+    println!("{report}");
+    assert_clean(&report);
     run.stop().await.unwrap();
     postgres.stop().await;
 }
