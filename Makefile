@@ -1,5 +1,5 @@
 # Every line here only calls cargo or our own command, `nightshift`; the work is done there.
-.PHONY: help run test soak bench check
+.PHONY: help run test chaos soak bench check
 .DEFAULT_GOAL := help
 # Statements are checked against the committed `.sqlx`, not against a database of yours.
 export SQLX_OFFLINE := true
@@ -16,7 +16,11 @@ test:   ## Run every test, with private servers.
 	cargo build --workspace --bins
 	$(TARGET)/debug/nightshift servers exec -- cargo test --workspace
 
-soak:   ## The long forms of the tests: fuzzing in a million rounds, every zone and day. Takes some twenty minutes.
+chaos:  ## Kill every process at every crash point, then at any moment. KILLS=1000: more of these; SEED: the same again.
+	cargo build --workspace --bins
+	$(TARGET)/debug/nightshift servers exec --with postgres -- $(TARGET)/debug/chaos $(KILLS) $(SEED)
+
+soak:   ## The long forms of the tests: fuzzing in a million rounds, a thousand kills, every zone and day. Takes some forty minutes.
 	cargo build --workspace --bins
 	NIGHTSHIFT_TEST_SOAK=1 NIGHTSHIFT_TEST_FUZZ_ROUNDS=1000000 $(TARGET)/debug/nightshift servers exec -- cargo test --workspace
 

@@ -1,7 +1,8 @@
 //! What the integration tests and the benchmark share: the whole product as real processes.
 
+pub mod chaos;
 mod probe;
 mod stack;
 
 pub use probe::{Usage, children_named, resident_bytes, usage};
-pub use stack::{Stack, StackOptions, program, user_id};
+pub use stack::{App, Stack, StackOptions, program, user_id};

@@ -1,7 +1,9 @@
 //! Broker, host and handler as a user runs them, against a database that the caller names.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +20,9 @@ use crate::probe::children_named;
 /// How long anything local may take until it counts as broken.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Failed deliveries after which the broker gives a message up, as for our queues on Azure.
+const MAX_DELIVERY_COUNT: &str = "100";
+
 /// How the stack is set up.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
@@ -27,10 +32,39 @@ pub struct StackOptions {
     pub lock_seconds: u64,
 }
 
+/// What runs in the stack.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The folder with `host.json` and the folder `functions` of jobs.
+    pub source: PathBuf,
+    /// The name of the handler's program.
+    pub handler: &'static str,
+    /// The queue that the broker serves.
+    pub queue: &'static str,
+    /// Set for the host, and so for the handler.
+    pub environment: Vec<(&'static str, OsString)>,
+    /// The folder in which the broker keeps its messages; without one it loses them when it ends.
+    pub broker_data: Option<PathBuf>,
+}
+
+impl App {
+    /// The application of this checkout.
+    pub fn of_checkout() -> Self {
+        Self {
+            source: Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
+            handler: "handler",
+            queue: "notifications",
+            environment: Vec::new(),
+            broker_data: None,
+        }
+    }
+}
+
 /// The running processes. Dropping it kills them.
 #[derive(Debug)]
 pub struct Stack {
     options: StackOptions,
+    app: App,
     app_root: PathBuf,
     folder: TempDir,
     broker: Child,
@@ -68,6 +102,11 @@ pub fn user_id(n: usize) -> String {
 impl Stack {
     /// Prepares the database and starts the broker; [`Stack::start_host`] does the rest.
     pub async fn prepare(options: StackOptions) -> anyhow::Result<Self> {
+        Self::prepare_app(options, App::of_checkout()).await
+    }
+
+    /// Like [`Stack::prepare`], for another application.
+    pub async fn prepare_app(options: StackOptions, app: App) -> anyhow::Result<Self> {
         let mut connection = PgConnection::connect(&options.postgres_url).await?;
         nightshift_postgres::migrate(&mut connection).await?;
         connection
@@ -75,47 +114,46 @@ impl Stack {
             .await?;
         connection.close().await?;
         let folder = tempfile::tempdir()?;
-        let checkout = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("the checkout")?;
-        let staged = nightshift_cli::stage::stage(
-            checkout,
-            &program("handler"),
-            &folder.path().join("app"),
-        )?;
-        let lock = options.lock_seconds.to_string();
-        let mut broker = Command::new(program("nightshift"))
-            .args([
-                "--json",
-                "broker",
-                "--listen",
-                "127.0.0.1:0",
-                "--queue",
-                "notifications",
-            ])
-            .args(["--max-delivery-count", "100", "--lock-seconds", &lock])
-            .stdout(Stdio::piped())
-            .stderr(File::create(folder.path().join("broker.err"))?)
-            .spawn()?;
-        let mut output = BufReader::new(broker.stdout.take().context("the broker's output")?);
-        let mut line = String::new();
-        output.read_line(&mut line)?;
-        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-        let announced: serde_json::Value =
-            serde_json::from_str(&line).with_context(|| format!("the broker said {line:?}"))?;
-        let connection_string = announced["connection_string"]
-            .as_str()
-            .context("no connection string")?
-            .to_owned();
-        let app_root = staged.root;
+        let root = folder.path().join("app");
+        let staged = nightshift_cli::stage::stage(&app.source, &program(app.handler), &root)?;
+        let log = folder.path().join("broker.err");
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (broker, connection_string) = start_broker(&options, &app, any_port, &log)?;
         Ok(Self {
             options,
-            app_root,
+            app,
+            app_root: staged.root,
             folder,
             broker,
             host: None,
             connection_string,
         })
+    }
+
+    /// Kills the broker with SIGKILL.
+    pub fn kill_broker(&mut self) -> anyhow::Result<()> {
+        self.broker.kill()?;
+        self.broker.wait()?;
+        Ok(())
+    }
+
+    /// Starts the broker again, after [`Stack::kill_broker`], where it was.
+    pub async fn restart_broker(&mut self) -> anyhow::Result<()> {
+        let connection: ConnectionString = self.connection_string.parse()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, connection.port()));
+        let log = self.folder.path().join("broker.err");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match start_broker(&self.options, &self.app, address, &log) {
+                Ok((broker, _)) => {
+                    self.broker = broker;
+                    return Ok(());
+                }
+                // Another test's server may have drawn the port in between.
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
     }
 
     /// Starts the host, which starts the handler.
@@ -132,6 +170,7 @@ impl Stack {
             .arg(&self.app_root)
             .env("ServiceBusConnection", &self.connection_string)
             .env("NIGHTSHIFT_POSTGRES_URL", &self.options.postgres_url)
+            .envs(self.app.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -180,11 +219,11 @@ impl Stack {
         }
     }
 
-    /// A connection to the broker with a sender to the queue `notifications`.
+    /// A connection to the broker with a sender to the queue.
     pub async fn sender(&self) -> anyhow::Result<(ServiceBusClient, Sender)> {
         let connection: ConnectionString = self.connection_string.parse()?;
         let client = ServiceBusClient::connect(&connection, ClientOptions::default()).await?;
-        let sender = client.create_sender("notifications").await?;
+        let sender = client.create_sender(self.app.queue).await?;
         Ok((client, sender))
     }
 
@@ -215,6 +254,46 @@ impl Stack {
         }
         Ok(code)
     }
+}
+
+/// Starts a broker and returns how clients reach it.
+fn start_broker(
+    options: &StackOptions,
+    app: &App,
+    listen: SocketAddr,
+    log: &Path,
+) -> anyhow::Result<(Child, String)> {
+    let mut command = Command::new(program("nightshift"));
+    command
+        .args(["--json", "broker", "--listen", &listen.to_string()])
+        .args(["--queue", app.queue])
+        .args(["--lock-seconds", &options.lock_seconds.to_string()])
+        .args(["--max-delivery-count", MAX_DELIVERY_COUNT]);
+    if let Some(data) = &app.broker_data {
+        command.arg("--data").arg(data);
+    }
+    let log = File::options().create(true).append(true).open(log)?;
+    let mut broker = command.stdout(Stdio::piped()).stderr(log).spawn()?;
+    let announced = announced(&mut broker);
+    if announced.is_err() {
+        broker.kill()?;
+        broker.wait()?;
+    }
+    Ok((broker, announced?))
+}
+
+/// How clients reach `broker`, which says so once it listens.
+fn announced(broker: &mut Child) -> anyhow::Result<String> {
+    let mut output = BufReader::new(broker.stdout.take().context("the broker's output")?);
+    let mut line = String::new();
+    output.read_line(&mut line)?;
+    std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+    let announced: serde_json::Value =
+        serde_json::from_str(&line).with_context(|| format!("the broker said {line:?}"))?;
+    let connection_string = announced["connection_string"].as_str();
+    Ok(connection_string
+        .context("no connection string")?
+        .to_owned())
 }
 
 fn end(mut process: Child) -> anyhow::Result<Option<i32>> {

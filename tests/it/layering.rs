@@ -19,13 +19,17 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("time", vec![]),
         ("telemetry", vec!["settings"]),
         ("amqp", vec![]),
+        ("crashpoint", vec![]),
         ("fuzz", vec![]),
         ("job", with(&[])),
         ("bus", with(&["amqp"])),
         ("identity", with(&["bus"])),
         ("connection", with(&["bus", "identity"])),
         ("postgres", with(&["job"])),
-        ("handler", with(&["bus", "connection", "job", "postgres"])),
+        (
+            "handler",
+            with(&["bus", "connection", "crashpoint", "job", "postgres"]),
+        ),
         ("testkit", with(&["job", "postgres", "handler"])),
         ("notifications", with(&["job", "postgres", "handler"])),
         (
@@ -33,7 +37,10 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             with(&["job", "postgres", "handler", "notifications"]),
         ),
         ("broker", with(&["amqp"])),
-        ("runtime", with(&["amqp", "bus", "connection"])),
+        (
+            "runtime",
+            with(&["amqp", "bus", "connection", "crashpoint"]),
+        ),
         (
             "cli",
             with(&["amqp", "bus", "notifications", "postgres", "runtime"]),
@@ -45,6 +52,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "broker",
                 "bus",
                 "cli",
+                "crashpoint",
                 "functions",
                 "fuzz",
                 "handler",

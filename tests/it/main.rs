@@ -19,6 +19,7 @@ mod contract;
 mod crash;
 mod host;
 mod journal;
+mod kill_matrix;
 mod layering;
 mod outage;
 mod runtime;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue, ServiceBusClient};
 use nightshift_connection::{Connection, Connections};
+use nightshift_crashpoint::CrashPoint;
 use nightshift_job::Refusal;
 use nightshift_postgres::Lease;
 use nightshift_postgres::outbox::{self, Promised};
@@ -124,6 +125,7 @@ impl Outbox {
         }
         let inner = Arc::clone(&self.0);
         self.0.flushes.spawn(async move {
+            CrashPoint::BeforeFlush.reach().await;
             let why = match timeout(OWNED, inner.send(promised)).await {
                 Ok(Ok(Sent { unsent: None, .. })) => return,
                 Ok(Ok(Sent {
@@ -268,6 +270,7 @@ impl Inner {
                 Err(error) => unsent.push((id, error)),
             }
         }
+        CrashPoint::InFlush.reach().await;
         let mut lease = Lease::take(&self.pool).await?;
         if !sent.is_empty() {
             outbox::forget(lease.connection(), &sent).await?;

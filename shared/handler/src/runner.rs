@@ -31,6 +31,7 @@ use futures_util::FutureExt;
 use nightshift_bindings::function_json::{Cardinality, ServiceBusTrigger};
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::decode::{DecodeError, decode_batch, decode_single};
+use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{
     AfterCommit, Cx, Disposition, Item, JobError, JobKey, Outcome, Policy, Prepared, SessionRule,
 };
@@ -515,6 +516,7 @@ impl<S: Shape> Runner<S> {
             .is_paused(connection, S::NAME)
             .await
             .map_err(platform_failed)?;
+        CrashPoint::BeforeClaim.reach().await;
         let taken = self.take(connection, members, is_paused).await;
         let (mut tx, mut work) = taken.map_err(|error| {
             self.partitions.forget();
@@ -576,6 +578,7 @@ impl<S: Shape> Runner<S> {
         }
         let run = self.shape.run(&items, work.is_unknown(), tx, cx);
         let prepared = guard(limit, run).await?;
+        CrashPoint::AfterEffect.reach().await;
         if prepared.len() == items.len() {
             return Ok(prepared);
         }

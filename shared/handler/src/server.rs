@@ -8,6 +8,7 @@ use bytes::{Buf, BytesMut};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{Stream, StreamExt, pin_mut};
 use nightshift_bindings::invocation::response::{CONTENT_TYPE, SUCCESS};
+use nightshift_crashpoint::CrashPoint;
 use nightshift_telemetry::causes;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -132,7 +133,10 @@ impl Handler {
         );
         let started = Instant::now();
         match self.registry.invoke(name, &body, &call).await {
-            Some(Ok(())) => json(StatusCode::OK, SUCCESS.to_owned()),
+            Some(Ok(())) => {
+                CrashPoint::BeforeAnswer.reach().await;
+                json(StatusCode::OK, SUCCESS.to_owned())
+            }
             None => {
                 let known = self.registry.names().join(", ");
                 let what = format!("{name} is not a function of this handler; it knows {known}");

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::account::Account;
 use super::roster::{Entry, Stop, family_of, kill_all};
 use super::{ServerError, Supervisor, process_table};
@@ -174,6 +176,10 @@ impl ServerProcess {
 
     /// Kills the server and everything it started, at once and without warning (SIGKILL).
     pub fn kill(&mut self) {
+        if self.exit_status().is_none() {
+            // Whoever it started while its family is counted would be left behind.
+            process_table::send(self.pid(), Signal::SIGSTOP);
+        }
         let family = family_of(self.pid());
         self.finish(&family);
     }
@@ -232,8 +238,6 @@ pub(crate) fn last_lines(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::signal::Signal;
-
     use super::*;
 
     fn shell(folder: &Path, script: &str) -> Launch {

@@ -29,6 +29,7 @@ use nightshift_bindings::function_json::Cardinality;
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bus::{BusError, ReceivedMessage, Receiver, ReceiverOptions, ServiceBusClient};
 use nightshift_connection::{has_bindable_body, into_trigger_message};
+use nightshift_crashpoint::CrashPoint;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -363,6 +364,7 @@ impl Listener {
             .await;
         let (settlement, progress) = match result {
             Ok(()) => {
+                CrashPoint::BeforeSettle.reach().await;
                 self.failures().reset();
                 self.refusals.forget(&batch);
                 if !self.function.auto_complete {

@@ -12,7 +12,7 @@ mod cluster;
 mod programs;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nightshift_settings::Environment;
 use nix::sys::signal::Signal;
@@ -32,6 +32,13 @@ const USER: &str = "nightshift";
 
 /// How long a start may take: crash recovery of a cluster under load takes a few seconds.
 const START: Duration = Duration::from_mins(1);
+
+/// For how long a cluster that is to come back on its port is started again when it ends early: somebody
+/// else may have drawn the port in between, and what was killed may hold its memory for a moment.
+const COME_BACK: Duration = Duration::from_secs(20);
+
+/// The pause before it is started again.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// How long the cluster is asked to end before it is killed.
 const GRACE: Duration = Duration::from_secs(20);
@@ -145,8 +152,18 @@ impl Postgres {
             self.process.stop().await;
         }
         self.cluster.end_leftover();
-        self.process = launch_on(&self.cluster, self.port, &self.supervisor).await?;
-        Ok(())
+        let deadline = Instant::now() + COME_BACK;
+        loop {
+            match launch_on(&self.cluster, self.port, &self.supervisor).await {
+                Err(ServerError::Exited { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(BREATH).await;
+                }
+                launched => {
+                    self.process = launched?;
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// How the postmaster ended, if it did.

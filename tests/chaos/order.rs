@@ -1,0 +1,106 @@
+//! What the messages of the chaos tests ask for.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use nightshift_contract::Payload;
+use nightshift_job::{Backoff, JobKey};
+use serde::{Deserialize, Serialize};
+
+/// The function.
+pub(crate) const FUNCTION: &str = "chaos-work";
+
+/// The queue that it listens to, as its `function.json` says.
+pub(crate) const QUEUE: &str = "chaos";
+
+/// Pauses short enough for a test that waits them out.
+pub(crate) const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    cap: Duration::from_secs(1),
+};
+
+/// The pause that [`Mishap::Busy`] asks for: the shortest that is granted.
+pub(crate) const BUSY: Duration = Duration::from_secs(1);
+
+/// How long a message that rests is put off, from its arrival.
+pub(crate) const REST: Duration = Duration::from_millis(1_500);
+
+/// One message: one effect, what is to go wrong before it, and another message that follows from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    pub(crate) schema_version: u32,
+    /// The `MessageId`, too, of one that does not follow from another.
+    pub(crate) id: String,
+    /// What its first tries come to; the one after them succeeds.
+    pub(crate) mishaps: Vec<Mishap>,
+    /// Whether it is put off at first.
+    pub(crate) rests: bool,
+    /// Whether its commit is to promise another order.
+    pub(crate) is_followed: bool,
+}
+
+/// How a try fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mishap {
+    Error,
+    Panic,
+    /// With a pause that is asked for.
+    Busy,
+    /// For good.
+    Refusal,
+}
+
+impl Payload for Order {
+    const VERSIONS: RangeInclusive<u32> = 1..=1;
+}
+
+impl Order {
+    /// The `n`-th order of the load `load`: 5 % fail at first, 5 % rest, 1 % die.
+    pub(crate) fn nth(load: &str, n: usize) -> Self {
+        let mishaps: &[Mishap] = match n % 100 {
+            0 => &[Mishap::Error],
+            20 => &[Mishap::Panic],
+            40 => &[Mishap::Busy],
+            60 => &[Mishap::Error, Mishap::Panic],
+            80 => &[Mishap::Busy, Mishap::Error, Mishap::Error],
+            50 => &[Mishap::Refusal],
+            _ => &[],
+        };
+        Self {
+            schema_version: 1,
+            id: format!("{load}-{n:06}"),
+            mishaps: mishaps.to_vec(),
+            rests: n % 20 == 10 && mishaps.is_empty() || n % 100 == 60,
+            is_followed: true,
+        }
+    }
+
+    /// What its effect promises: an order that nothing befalls.
+    pub(crate) fn follow_up(&self) -> Option<Self> {
+        let is_followed = self.is_followed && !self.dies();
+        is_followed.then(|| Self {
+            id: format!("{}-next", self.id),
+            mishaps: Vec::new(),
+            rests: false,
+            is_followed: false,
+            ..*self
+        })
+    }
+
+    /// The key of one that does not follow from another; the id of one that does is not known before.
+    pub(crate) fn key(&self) -> JobKey {
+        JobKey::of_message_id(FUNCTION, &self.id)
+    }
+
+    /// What the `attempt`-th try comes to, from 1.
+    pub(crate) fn mishap(&self, attempt: u32) -> Option<Mishap> {
+        let index = usize::try_from(attempt.checked_sub(1)?).ok()?;
+        self.mishaps.get(index).copied()
+    }
+
+    /// Whether it is to become a dead letter.
+    pub(crate) fn dies(&self) -> bool {
+        self.mishaps.contains(&Mishap::Refusal)
+    }
+}

@@ -1,0 +1,28 @@
+CREATE SCHEMA chaos;
+
+-- Effects. Nothing keeps one from being written twice: that is what is looked for.
+CREATE TABLE chaos.effect (
+    id      text    NOT NULL,
+    attempt integer NOT NULL -- the try that wrote it
+);
+
+-- Every wait that was committed: the platform itself keeps only the last one of each message.
+CREATE TABLE chaos.wait (
+    key        uuid        NOT NULL,
+    attempt    integer     NOT NULL, -- failed tries by then
+    reason     text        NOT NULL,
+    due_at     timestamptz NOT NULL,
+    written_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE FUNCTION chaos.note_wait() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' OR NEW.gen <> OLD.gen THEN
+        INSERT INTO chaos.wait (key, attempt, reason, due_at)
+        VALUES (NEW.key, NEW.attempt, NEW.reason, NEW.due_at);
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER note_wait AFTER INSERT OR UPDATE ON nightshift.open_message
+    FOR EACH ROW EXECUTE FUNCTION chaos.note_wait();

@@ -1,0 +1,118 @@
+//! Somebody killed at every named point, and at any moment: each effect once, each retry in its time.
+//!
+//! `make chaos` does the same at length, each point and victim by itself.
+
+use nightshift_cli::servers::Postgres;
+use nightshift_crashpoint::CrashPoint;
+use nightshift_tests::chaos::{Fault, Report, Run, Victim, start_postgres};
+use sqlx::Executor;
+use tempfile::TempDir;
+
+/// How many are killed at random: in every test run, and in the long one.
+const KILLS: usize = 20;
+const SOAK_KILLS: usize = 1_000;
+
+async fn postgres() -> (TempDir, Postgres) {
+    let folder = tempfile::tempdir().unwrap();
+    let postgres = start_postgres(folder.path()).await.unwrap();
+    (folder, postgres)
+}
+
+fn assert_clean(report: &Report) {
+    assert!(report.is_clean(), "{report}");
+    assert!(report.waits > 0, "nothing has waited: {report}");
+}
+
+#[tokio::test]
+async fn whoever_is_killed_at_any_crash_point_nothing_is_lost_or_doubled() {
+    let (_folder, mut postgres) = postgres().await;
+    let mut run = Run::start("points", &mut postgres, 1).await.unwrap();
+    for point in CrashPoint::ALL {
+        for victim in Victim::ALL {
+            run.strike(*point, victim).await.unwrap();
+        }
+    }
+    let report = run.settle().await.unwrap();
+    assert_clean(&report);
+    assert_eq!(report.suspects, 0, "{report}");
+    run.stop().await.unwrap();
+    postgres.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_is_killed_at_any_moment_nothing_is_lost_or_doubled() {
+    let is_long = std::env::var_os("NIGHTSHIFT_TEST_SOAK").is_some();
+    let kills = if is_long { SOAK_KILLS } else { KILLS };
+    let seed = rand::random();
+    println!("the seed is {seed}");
+    let (_folder, mut postgres) = postgres().await;
+    let mut run = Run::start("moments", &mut postgres, 2).await.unwrap();
+    let told = |n: usize, _| {
+        if n.is_multiple_of(100) {
+            println!("{n} of {kills}");
+        }
+    };
+    run.kill_at_random(kills, seed, told).await.unwrap();
+    let report = run.settle().await.unwrap();
+    println!("{report}");
+    assert_clean(&report);
+    run.stop().await.unwrap();
+    postgres.stop().await;
+}
+
+/// Has the inbox forget what it was told.
+const FORGETFUL: &str = "
+    CREATE FUNCTION chaos.forget() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.key := gen_random_uuid();
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER forget BEFORE INSERT ON nightshift.inbox
+        FOR EACH ROW EXECUTE FUNCTION chaos.forget()";
+
+#[tokio::test]
+async fn the_checker_sees_what_is_doubled_when_the_inbox_forgets() {
+    let (_folder, mut postgres) = postgres().await;
+    let mut run = Run::start("forgetful", &mut postgres, 1).await.unwrap();
+    run.pool().execute(FORGETFUL).await.unwrap();
+    run.strike(CrashPoint::BeforeAnswer, Victim::Handler)
+        .await
+        .unwrap();
+    let report = run.settle().await.unwrap();
+    assert!(report.count(Fault::Doubled) > 0, "{report}");
+    assert_eq!(report.count(Fault::Lost), 0, "{report}");
+    run.stop().await.unwrap();
+    postgres.stop().await;
+}
+
+/// Has the sweeper find nothing: neither what was promised nor whose copy has not come.
+const UNSWEPT: &str = "
+    CREATE FUNCTION chaos.never_sweep() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.next_try_at := 'infinity';
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER never_sweep BEFORE INSERT ON nightshift.outbox
+        FOR EACH ROW EXECUTE FUNCTION chaos.never_sweep();
+    CREATE FUNCTION chaos.never_rescue() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.rescue_at := 'infinity';
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER never_rescue BEFORE INSERT OR UPDATE ON nightshift.open_message
+        FOR EACH ROW EXECUTE FUNCTION chaos.never_rescue()";
+
+#[tokio::test]
+async fn the_checker_sees_what_is_lost_when_nobody_sweeps() {
+    let (_folder, mut postgres) = postgres().await;
+    let mut run = Run::start("unswept", &mut postgres, 1).await.unwrap();
+    run.pool().execute(UNSWEPT).await.unwrap();
+    run.strike(CrashPoint::BeforeFlush, Victim::Handler)
+        .await
+        .unwrap();
+    let report = run.settle().await.unwrap();
+    assert!(report.count(Fault::Lost) > 0, "{report}");
+    assert_eq!(report.count(Fault::Doubled), 0, "{report}");
+    run.stop().await.unwrap();
+    postgres.stop().await;
+}
