@@ -3,7 +3,8 @@
 //! A function is a type with constants and one async method, see [`BatchFunction`]. It gets typed
 //! input, the open transaction in which everything it does must happen, and a [`Cx`]; it says with
 //! an [`Outcome`] or a [`JobError`] how it went. Whether an error is worth another try is decided
-//! once, by [`Classify`], so that functions use plain `?`.
+//! once, by [`Classify`], so that functions use plain `?`. A [`ScheduledFunction`] is the clock's door to
+//! another function: its [`Schedule`] says when that one gets a message.
 
 mod backoff;
 mod classify;
@@ -11,6 +12,8 @@ mod cx;
 mod function;
 mod key;
 mod outcome;
+mod schedule;
+mod scheduled;
 
 pub use backoff::Backoff;
 pub use classify::{Classify, Disposition, JobError};
@@ -18,3 +21,8 @@ pub use cx::Cx;
 pub use function::{BatchFunction, Item, Policy};
 pub use key::{BodyHash, JobKey};
 pub use outcome::{Outcome, Refusal};
+pub use schedule::{
+    BadRequestId, BadSchedule, Due, GRACE, MAX_CATCH_UP, MAX_NAME_LENGTH, Missed, Overlap, Plan,
+    RequestId, Schedule, Skipped, Tick, TickId, TickKind, Timetable, WhySkipped,
+};
+pub use scheduled::ScheduledFunction;
