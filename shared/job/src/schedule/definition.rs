@@ -13,7 +13,8 @@ use super::{BadSchedule, Missed, Overlap, Schedule};
 const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// A [`Schedule`] that has been read and can be asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Definition", into = "Definition")]
 pub struct Timetable {
     crontab: Crontab,
     zone: Tz,
@@ -36,7 +37,7 @@ struct Definition {
 
 impl Timetable {
     pub(super) fn new(schedule: &Schedule) -> Result<Self, BadSchedule> {
-        Self::of(&Definition {
+        Self::try_from(Definition {
             cron: schedule.cron.to_owned(),
             zone: schedule.zone.to_owned(),
             overlap: schedule.overlap,
@@ -46,55 +47,16 @@ impl Timetable {
         })
     }
 
-    fn of(definition: &Definition) -> Result<Self, BadSchedule> {
-        let expression = &definition.cron;
-        if expression.split_whitespace().count() != 6 {
-            return Err(BadSchedule::Fields(expression.clone()));
-        }
-        let crontab = expression.parse().map_err(|source| BadSchedule::Cron {
-            expression: expression.clone(),
-            source,
-        })?;
-        let catch_up = Duration::from_secs(definition.catch_up_seconds);
-        let jitter = Duration::from_secs(definition.jitter_seconds);
-        if catch_up > LONGEST || jitter > LONGEST {
-            return Err(BadSchedule::Span(
-                "catch_up and jitter must be at most 366 days",
-            ));
-        }
-        if definition.missed == (Missed::All { max: 0 }) {
-            return Err(BadSchedule::Span(
-                "missed: all needs a max of at least 1; none is for not catching up",
-            ));
-        }
-        Ok(Self {
-            crontab,
-            zone: zone(&definition.zone)?,
-            overlap: definition.overlap,
-            missed: definition.missed,
-            catch_up,
-            jitter,
-        })
-    }
-
     /// Reads what [`Self::to_json`] has written.
     pub fn from_json(text: &str) -> Result<Self, BadSchedule> {
-        let definition = serde_json::from_str(text);
-        Self::of(&definition.map_err(|error| BadSchedule::Stored(error.to_string()))?)
+        let definition = serde_json::from_str::<Definition>(text);
+        Self::try_from(definition.map_err(|error| BadSchedule::Stored(error.to_string()))?)
     }
 
     /// The timetable as one line of JSON, the same for schedules that mean the same.
     pub fn to_json(&self) -> String {
-        let definition = Definition {
-            cron: self.crontab.to_string(),
-            zone: self.zone.name().to_owned(),
-            overlap: self.overlap,
-            missed: self.missed,
-            catch_up_seconds: self.catch_up.as_secs(),
-            jitter_seconds: self.jitter.as_secs(),
-        };
         // Texts and numbers can always be written.
-        serde_json::to_string(&definition).unwrap_or_default()
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// The expression, in its canonical form.
@@ -146,5 +108,53 @@ impl Timetable {
         let mut random = [0; 8];
         random.copy_from_slice(&hash.finalize()[..8]);
         Duration::from_millis(u64::from_be_bytes(random) % jitter)
+    }
+}
+
+impl TryFrom<Definition> for Timetable {
+    type Error = BadSchedule;
+
+    fn try_from(definition: Definition) -> Result<Self, BadSchedule> {
+        let expression = &definition.cron;
+        if expression.split_whitespace().count() != 6 {
+            return Err(BadSchedule::Fields(expression.clone()));
+        }
+        let crontab = expression.parse().map_err(|source| BadSchedule::Cron {
+            expression: expression.clone(),
+            source,
+        })?;
+        let catch_up = Duration::from_secs(definition.catch_up_seconds);
+        let jitter = Duration::from_secs(definition.jitter_seconds);
+        if catch_up > LONGEST || jitter > LONGEST {
+            return Err(BadSchedule::Span(
+                "catch_up and jitter must be at most 366 days",
+            ));
+        }
+        if definition.missed == (Missed::All { max: 0 }) {
+            return Err(BadSchedule::Span(
+                "missed: all needs a max of at least 1; none is for not catching up",
+            ));
+        }
+        Ok(Self {
+            crontab,
+            zone: zone(&definition.zone)?,
+            overlap: definition.overlap,
+            missed: definition.missed,
+            catch_up,
+            jitter,
+        })
+    }
+}
+
+impl From<Timetable> for Definition {
+    fn from(timetable: Timetable) -> Self {
+        Self {
+            cron: timetable.crontab.to_string(),
+            zone: timetable.zone.name().to_owned(),
+            overlap: timetable.overlap,
+            missed: timetable.missed,
+            catch_up_seconds: timetable.catch_up.as_secs(),
+            jitter_seconds: timetable.jitter.as_secs(),
+        }
     }
 }

@@ -133,3 +133,17 @@ pub enum BadSchedule {
     #[error("the stored schedule cannot be read: {0}")]
     Stored(String),
 }
+
+/// A scheduled function as a handler lists it (`handler schedules`), for those who only want to know when
+/// it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The function.
+    pub function: String,
+    /// Where the messages of its ticks go.
+    pub queue: String,
+    /// The `schedule` of its `function.json`.
+    pub wake_up: String,
+    /// When it runs.
+    pub schedule: Timetable,
+}
