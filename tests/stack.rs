@@ -92,6 +92,8 @@ impl Stack {
                 "127.0.0.1:0",
                 "--queue",
                 "notifications",
+                "--queue",
+                "housekeeping",
             ])
             .args(["--max-delivery-count", "100", "--lock-seconds", &lock])
             .stdout(Stdio::piped())

@@ -27,16 +27,23 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("postgres", with(&["job"])),
         ("handler", with(&["bus", "connection", "job", "postgres"])),
         ("testkit", with(&["job", "postgres", "handler"])),
+        ("housekeeping", with(&["job", "postgres", "handler"])),
         ("notifications", with(&["job", "postgres", "handler"])),
         (
             "functions",
-            with(&["job", "postgres", "handler", "notifications"]),
+            with(&[
+                "job",
+                "postgres",
+                "handler",
+                "housekeeping",
+                "notifications",
+            ]),
         ),
         ("broker", with(&["amqp"])),
         ("runtime", with(&["amqp", "bus", "connection"])),
         (
             "cli",
-            with(&["amqp", "bus", "notifications", "postgres", "runtime"]),
+            with(&["amqp", "bus", "job", "notifications", "postgres", "runtime"]),
         ),
         (
             "tests",

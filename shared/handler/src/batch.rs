@@ -267,7 +267,8 @@ impl<F: BatchFunction> BatchRunner<F> {
         members: &[&'m Member<F::Input>],
     ) -> Result<(Transaction<'a, Postgres>, Work<'m, F::Input>), sqlx::Error> {
         let mut tx = connection.begin_with(BEGIN).await?;
-        let work = Work::take(&mut tx, F::NAME, members).await?;
+        let mut work = Work::take(&mut tx, F::NAME, members).await?;
+        work.skip_cancelled(&mut tx).await?;
         Ok((tx, work))
     }
 

@@ -5,7 +5,7 @@
 //! must. A request becomes messages ([`nightshift_bindings::invocation`]), messages become
 //! members with a key and a decoded payload (`member`), and a batch of members becomes one
 //! transaction that holds claim, effect and outcome (`batch`, `work`). What waits for another try comes
-//! back as a copy (`copy`), which the outbox sends after the commit (`outbox`). The answer says "fine" only after
+//! back as a copy (`copy`), which the outbox sends after the commit (`outbox`). A timer's invocation is a look at what its schedule says (`schedule`). The answer says "fine" only after
 //! the commit; whatever happens before, the broker delivers again and the claim sorts it out.
 //!
 //! The process is crash-only: hosts end it with SIGKILL, so nothing depends on its last words. It
@@ -17,6 +17,7 @@ mod copy;
 mod member;
 mod outbox;
 mod registry;
+mod schedule;
 mod server;
 mod settings;
 mod shutdown;

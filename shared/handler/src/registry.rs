@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use futures_util::future::BoxFuture;
-use nightshift_bindings::function_json::{DataType, EntityPath, FunctionJson};
+use chrono::{DateTime, Utc};
+use futures_util::future::{BoxFuture, join_all};
+use nightshift_bindings::function_json::{
+    Binding, DataType, EntityPath, FunctionJson, ServiceBusTrigger,
+};
 use nightshift_bindings::problem::ConfigProblems;
-use nightshift_job::BatchFunction;
+use nightshift_job::{BadSchedule, BatchFunction, Listed, MAX_NAME_LENGTH, ScheduledFunction};
 use nightshift_time::SharedClock;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::batch::BatchRunner;
 use crate::call::{Call, InvocationFailed};
 use crate::outbox::Outbox;
+use crate::schedule::{self, Timed, Timer};
 use crate::settings::CONNECTION;
 
 /// Something that answers invocations.
@@ -36,7 +41,15 @@ impl<F: BatchFunction> Invocable for BatchRunner<F> {
 
 struct Entry {
     config: &'static str,
-    invocable: Box<dyn Invocable>,
+    shape: Shape,
+}
+
+/// What calls a function.
+enum Shape {
+    /// Messages.
+    Messages(Box<dyn Invocable>),
+    /// The clock.
+    Clock(Box<dyn Timed>),
 }
 
 /// The functions of one process.
@@ -44,6 +57,7 @@ pub struct Registry {
     pool: PgPool,
     outbox: Outbox,
     clock: SharedClock,
+    release: DateTime<Utc>,
     entries: BTreeMap<&'static str, Entry>,
 }
 
@@ -73,6 +87,35 @@ pub enum RegistryError {
         "{0} takes Service Bus messages, so its function.json needs a serviceBusTrigger of a queue by its plain name, with \"dataType\": \"binary\" and the connection {CONNECTION}"
     )]
     Trigger(&'static str),
+    /// The schedule of a function cannot be read.
+    #[error("the schedule of {name}: {source}")]
+    Schedule {
+        /// The function.
+        name: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: BadSchedule,
+    },
+    /// The embedded `function.json` of a scheduled function has no timer.
+    #[error("{0} runs by the clock, so its function.json needs a timerTrigger")]
+    TimerTrigger(&'static str),
+    /// The timer of a scheduled function does not wake it when its schedule asks for that.
+    #[error(
+        "the function.json of {name} says \"schedule\": {found:?}; its SCHEDULE, in UTC, needs \"schedule\": {wake_up:?}"
+    )]
+    WakeUp {
+        /// The function.
+        name: &'static str,
+        /// What stands there.
+        found: String,
+        /// What has to stand there.
+        wake_up: String,
+    },
+    /// The name of a scheduled function leaves no room for the names of its ticks.
+    #[error(
+        "{0} is too long for the name of a scheduled function, at most {MAX_NAME_LENGTH} characters"
+    )]
+    LongName(&'static str),
     /// Two functions have one name.
     #[error("there are two functions named {0}")]
     Twice(&'static str),
@@ -104,30 +147,22 @@ impl Registry {
         Self {
             pool,
             outbox,
+            release: clock.now(),
             clock,
             entries: BTreeMap::new(),
         }
     }
 
+    /// Which release this is, if it is not that of the moment: when it was deployed. Of two with different
+    /// schedules for one function the newer one's counts.
+    #[must_use]
+    pub fn released_at(self, release: DateTime<Utc>) -> Self {
+        Self { release, ..self }
+    }
+
     /// Adds a batch function.
-    pub fn with_batch<F: BatchFunction>(mut self, function: F) -> Result<Self, RegistryError> {
-        let file = Path::new(F::NAME).join("function.json");
-        let config =
-            FunctionJson::parse(&file, F::CONFIG).map_err(|problems| RegistryError::Config {
-                name: F::NAME,
-                problems,
-            })?;
-        let trigger = config
-            .service_bus_trigger()
-            .filter(|trigger| {
-                trigger.data_type == DataType::Binary && trigger.connection == CONNECTION
-            })
-            .ok_or(RegistryError::Trigger(F::NAME))?
-            .clone();
-        let queue = match &trigger.entity {
-            EntityPath::Queue(queue) if !queue.contains(['%', '/']) => queue.clone(),
-            _ => return Err(RegistryError::Trigger(F::NAME)),
-        };
+    pub fn with_batch<F: BatchFunction>(self, function: F) -> Result<Self, RegistryError> {
+        let (trigger, queue) = queue_of::<F>()?;
         let runner = BatchRunner::new(
             function,
             trigger,
@@ -136,12 +171,48 @@ impl Registry {
             self.outbox.clone(),
             self.clock.clone(),
         );
-        let entry = Entry {
-            config: F::CONFIG,
-            invocable: Box::new(runner),
+        self.with(F::NAME, F::CONFIG, Shape::Messages(Box::new(runner)))
+    }
+
+    /// Adds a function that the clock calls. The `schedule` of its `function.json` must be the wake-up
+    /// that its schedule asks for.
+    pub fn with_schedule<S: ScheduledFunction>(self, function: S) -> Result<Self, RegistryError> {
+        if S::NAME.len() > MAX_NAME_LENGTH {
+            return Err(RegistryError::LongName(S::NAME));
+        }
+        let timetable = S::SCHEDULE
+            .read()
+            .map_err(|source| RegistryError::Schedule {
+                name: S::NAME,
+                source,
+            })?;
+        let config = parse(S::NAME, S::CONFIG)?;
+        let Some(Binding::TimerTrigger(trigger)) = config.trigger() else {
+            return Err(RegistryError::TimerTrigger(S::NAME));
         };
-        if self.entries.insert(F::NAME, entry).is_some() {
-            return Err(RegistryError::Twice(F::NAME));
+        let wake_up = timetable.wake_up();
+        if trigger.schedule != wake_up {
+            return Err(RegistryError::WakeUp {
+                name: S::NAME,
+                found: trigger.schedule.clone(),
+                wake_up,
+            });
+        }
+        let (_, queue) = queue_of::<S::Work>()?;
+        let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
+        let timer = Timer::new(function, queue, timetable, pool, outbox);
+        self.with(S::NAME, S::CONFIG, Shape::Clock(Box::new(timer)))
+    }
+
+    fn with(
+        mut self,
+        name: &'static str,
+        config: &'static str,
+        shape: Shape,
+    ) -> Result<Self, RegistryError> {
+        let entry = Entry { config, shape };
+        if self.entries.insert(name, entry).is_some() {
+            return Err(RegistryError::Twice(name));
         }
         Ok(self)
     }
@@ -159,7 +230,32 @@ impl Registry {
         body: &[u8],
         call: &Call,
     ) -> Option<Result<(), InvocationFailed>> {
-        Some(self.entries.get(name)?.invocable.invoke(body, call).await)
+        Some(match &self.entries.get(name)?.shape {
+            Shape::Messages(invocable) => invocable.invoke(body, call).await,
+            Shape::Clock(timer) => schedule::invoke(timer.as_ref(), self.release, call).await,
+        })
+    }
+
+    /// The functions that the clock calls, in order.
+    pub fn schedules(&self) -> Vec<Listed> {
+        self.timers().map(Timed::listed).collect()
+    }
+
+    /// Looks at every schedule for the first time, each as soon as the database lets it, until `stop`.
+    pub(crate) async fn start_schedules(&self, stop: &CancellationToken) {
+        let starts = self
+            .timers()
+            .map(|timer| schedule::start(timer, self.release, stop));
+        join_all(starts).await;
+    }
+
+    fn timers(&self) -> impl Iterator<Item = &dyn Timed> {
+        self.entries
+            .values()
+            .filter_map(|entry| match &entry.shape {
+                Shape::Clock(timer) => Some(timer.as_ref()),
+                Shape::Messages(_) => None,
+            })
     }
 
     pub(crate) fn outbox(&self) -> &Outbox {
@@ -203,5 +299,25 @@ impl Registry {
             }
         }
         Ok(())
+    }
+}
+
+fn parse(name: &'static str, text: &str) -> Result<FunctionJson, RegistryError> {
+    let file = Path::new(name).join("function.json");
+    FunctionJson::parse(&file, text).map_err(|problems| RegistryError::Config { name, problems })
+}
+
+/// The trigger of `F` and the queue that it names.
+fn queue_of<F: BatchFunction>() -> Result<(ServiceBusTrigger, String), RegistryError> {
+    let config = parse(F::NAME, F::CONFIG)?;
+    let trigger = config
+        .service_bus_trigger()
+        .filter(|trigger| trigger.data_type == DataType::Binary && trigger.connection == CONNECTION)
+        .ok_or(RegistryError::Trigger(F::NAME))?;
+    match &trigger.entity {
+        EntityPath::Queue(queue) if !queue.contains(['%', '/']) => {
+            Ok((trigger.clone(), queue.clone()))
+        }
+        _ => Err(RegistryError::Trigger(F::NAME)),
     }
 }

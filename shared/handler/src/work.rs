@@ -1,5 +1,7 @@
 //! The members of one transaction: what stands in its way, how each ends, and how that is written.
 
+mod ticks;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -271,6 +273,7 @@ impl<'a, I> Work<'a, I> {
             let letter = member.letter(place.function, *key, &origin, refusal);
             dead_letter::bury(tx, &letter).await?;
         }
+        promised.extend(self.finish_ticks(tx).await?);
         if !promised.is_empty() {
             outbox::promise(tx, &promised).await?;
         }

@@ -1,0 +1,31 @@
+//! `housekeeping-schedule`: each minute, one message to the queue `housekeeping`.
+//!
+//! Nothing is caught up with: one run tidies up whatever several have left.
+
+use nightshift_contract::HousekeepingDue;
+use nightshift_job::{Missed, Overlap, ScheduledFunction, Tick};
+
+use crate::Work;
+
+/// The function.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Schedule;
+
+impl ScheduledFunction for Schedule {
+    const NAME: &'static str = "housekeeping-schedule";
+    const CONFIG: &'static str = include_str!("../schedule/function.json");
+    const SCHEDULE: nightshift_job::Schedule = nightshift_job::Schedule {
+        cron: "0 * * * * *",
+        overlap: Overlap::Skip,
+        missed: Missed::None,
+        ..nightshift_job::Schedule::DEFAULT
+    };
+    type Work = Work;
+
+    fn payload(&self, tick: &Tick) -> HousekeepingDue {
+        HousekeepingDue {
+            schema_version: 1,
+            due: tick.due,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Members that are the messages of ticks: whether they still run, and who is told when they end.
+
+use nightshift_job::TickId;
+use nightshift_postgres::outbox::Promised;
+use nightshift_postgres::schedule::{self, Ended};
+use sqlx::PgConnection;
+
+use super::{Fate, Task, Work};
+
+/// What a message says that is not run any more.
+const CANCELLED: &str = "a later tick of its schedule has taken its place";
+
+impl<I> Work<'_, I> {
+    /// Settles those that a later tick has taken the place of: they are not run.
+    pub(crate) async fn skip_cancelled(
+        &mut self,
+        tx: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        let undecided = self.tasks.iter().filter(|task| task.fate.is_none());
+        let ticks: Vec<TickId> = undecided.filter_map(Task::tick).collect();
+        if ticks.is_empty() {
+            return Ok(());
+        }
+        let cancelled = schedule::cancelled(tx, &ticks).await?;
+        for task in self.tasks.iter_mut().filter(|task| task.fate.is_none()) {
+            let tick = task.tick();
+            if tick.is_some_and(|tick| cancelled.contains(tick.as_str())) {
+                task.fate = Some(Fate::Skipped(CANCELLED.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the schedules of those that end, and returns what goes next, which is to be promised.
+    pub(super) async fn finish_ticks(
+        &self,
+        tx: &mut PgConnection,
+    ) -> Result<Vec<Promised>, sqlx::Error> {
+        let mut ends: Vec<(TickId, Ended)> = self.tasks.iter().filter_map(Task::end).collect();
+        let strays = self
+            .strays
+            .iter()
+            .filter(|(member, _, _)| member.forgotten.is_some());
+        ends.extend(strays.filter_map(|(member, _, refusal)| {
+            let tick = TickId::of_message(member.message.message_id.as_deref()?)?;
+            Some((tick, Ended::Failed(refusal.description.clone())))
+        }));
+        // In the order in which everybody locks schedules.
+        ends.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+        let mut promised = Vec::new();
+        for (tick, ended) in &ends {
+            promised.extend(schedule::finish(tx, tick, ended).await?);
+        }
+        Ok(promised)
+    }
+}
+
+impl<I> Task<'_, I> {
+    /// The tick whose message this is, or is a copy of.
+    fn tick(&self) -> Option<TickId> {
+        TickId::of_message(self.origin.message_id.as_deref()?)
+    }
+
+    fn end(&self) -> Option<(TickId, Ended)> {
+        let tick = self.tick()?;
+        let ended = match &self.fate {
+            None | Some(Fate::Done) => Ended::Done,
+            Some(Fate::Skipped(why)) => Ended::Skipped(why.clone()),
+            Some(Fate::Dead(refusal)) => {
+                Ended::Failed(format!("{}: {}", refusal.reason, refusal.description))
+            }
+            Some(Fate::Waits(_)) => return None,
+        };
+        Some((tick, ended))
+    }
+}
