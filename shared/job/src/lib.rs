@@ -22,7 +22,8 @@ pub use function::{BatchFunction, Item, Policy};
 pub use key::{BodyHash, JobKey};
 pub use outcome::{Outcome, Refusal};
 pub use schedule::{
-    BadRequestId, BadSchedule, Due, GRACE, Listed, MAX_CATCH_UP, MAX_NAME_LENGTH, Missed, Overlap,
-    Plan, RequestId, Schedule, Skipped, Tick, TickId, TickKind, Timetable, WhySkipped,
+    BadRequestId, BadSchedule, Decision, Due, GRACE, Listed, MAX_CATCH_UP, MAX_NAME_LENGTH, Missed,
+    OpenTicks, Overlap, Plan, REPLACED, RequestId, Schedule, Skipped, Tick, TickId, TickKind,
+    Timetable, WhySkipped,
 };
 pub use scheduled::ScheduledFunction;

@@ -7,7 +7,8 @@ use sqlx::PgConnection;
 
 use super::*;
 
-const PARTITIONS: &str = "SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+const PARTITIONS: &str =
+    "SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
      WHERE inhparent = 'nightshift.inbox'::regclass ORDER BY 1";
 
 async fn ensure_partitions(connection: &mut PgConnection, first: NaiveDate) {

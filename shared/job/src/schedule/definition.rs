@@ -18,9 +18,9 @@ const LONGEST: Duration = Duration::from_hours(366 * 24);
 pub struct Timetable {
     crontab: Crontab,
     zone: Tz,
-    pub(super) overlap: Overlap,
-    pub(super) missed: Missed,
-    pub(super) catch_up: Duration,
+    overlap: Overlap,
+    missed: Missed,
+    catch_up: Duration,
     jitter: Duration,
 }
 
@@ -72,6 +72,27 @@ impl Timetable {
     /// What happens to ticks that overlap.
     pub fn overlap(&self) -> Overlap {
         self.overlap
+    }
+
+    /// Which missed ticks are run.
+    pub fn missed(&self) -> Missed {
+        self.missed
+    }
+
+    /// How long after its due time a missed tick may still be run.
+    pub fn catch_up(&self) -> Duration {
+        self.catch_up
+    }
+
+    /// Over how much time after their due time ticks are spread.
+    pub fn jitter(&self) -> Duration {
+        self.jitter
+    }
+
+    /// Whether the expression names intervals, which go on through an hour that comes twice, rather than
+    /// points in time.
+    pub fn is_interval(&self) -> bool {
+        self.crontab.is_interval()
     }
 
     /// The `schedule` of the timer that wakes the function, which is NCRONTAB in UTC: each tick is at a

@@ -10,6 +10,7 @@
 //! - At a change of the clocks every wall time comes once ([`nightshift_time::ncrontab`]).
 
 mod definition;
+mod overlap;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use nightshift_time::ncrontab::{ParseError, UnknownZone};
 use serde::{Deserialize, Serialize};
 
 pub use definition::Timetable;
+pub use overlap::{Decision, OpenTicks, Overlap, REPLACED};
 pub use plan::{Due, GRACE, MAX_CATCH_UP, Plan, Skipped, WhySkipped};
 pub use tick::{BadRequestId, MAX_NAME_LENGTH, RequestId, Tick, TickId, TickKind};
 
@@ -70,23 +72,6 @@ impl Schedule {
     pub fn read(&self) -> Result<Timetable, BadSchedule> {
         Timetable::new(self)
     }
-}
-
-/// What happens to a tick that is due while an earlier one of the function is not yet ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Overlap {
-    /// It is skipped.
-    Skip,
-    /// It waits for the earlier one's end. While one waits already, it is skipped.
-    BufferOne,
-    /// It waits for the end of all earlier ones.
-    BufferAll,
-    /// It takes the earlier one's place: what has not begun, or waits for another try, is not run
-    /// any more. A transaction that is under way at that moment is not torn out of its work.
-    CancelRunning,
-    /// It runs beside the earlier one.
-    Allow,
 }
 
 /// Which of the missed ticks are run. What runs is subject to [`Overlap`], as if all of them came at

@@ -98,7 +98,7 @@ impl Timetable {
                 is_missed: false,
             })
             .collect();
-        let (kept, why) = match self.missed {
+        let (kept, why) = match self.missed() {
             Missed::None => (0, WhySkipped::Missed),
             Missed::Last => (usize::from(on_time.is_empty()), WhySkipped::NotTheLast),
             Missed::All { max } => {
@@ -108,7 +108,7 @@ impl Timetable {
             }
         };
         // Before the first of these, a missed tick is too old.
-        let window = before(now, self.catch_up).clamp(cursor, on_time_after);
+        let window = before(now, self.catch_up()).clamp(cursor, on_time_after);
         let missed = self.newest(window, on_time_after, kept);
         let policy_until = missed
             .front()

@@ -5,18 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use nightshift_job::{Due, Overlap, Plan, Skipped, Tick, TickKind, Timetable, WhySkipped};
+use nightshift_job::{
+    Decision, Due, OpenTicks, Overlap, Plan, REPLACED, Skipped, Tick, TickKind, Timetable,
+    WhySkipped,
+};
 use nightshift_time::Ids;
 use sqlx::PgConnection;
 
-use super::{Bodies, Decided, MOST_BUFFERED, ScheduleError, Scheduled};
+use super::{Bodies, Decided, ScheduleError, Scheduled};
 use crate::outbox::{self, Promised};
-
-/// What a tick is told that another one's end would have to be waited for.
-const OVERLAPS: &str = "the tick before has not ended";
-const ONE_WAITS: &str = "the tick before has not ended, and another one waits for that already";
-const TOO_MANY_WAIT: &str = "the tick before has not ended, and 1000 others wait for that already";
-const REPLACED: &str = "a later tick has taken its place";
 
 /// A row of `nightshift.schedule`.
 #[derive(Debug, Clone)]
@@ -101,26 +98,11 @@ pub(super) struct Ledger<'t, 'b> {
     ids: Ids,
 }
 
-/// How many ticks have not ended.
-struct Open {
-    enqueued: i64,
-    buffered: i64,
-}
-
-/// What is decided of a tick that is due.
-enum Decision {
-    Enqueue,
-    Buffer,
-    Skip(&'static str),
-}
-
-impl Decision {
-    fn state(&self) -> &'static str {
-        match self {
-            Self::Enqueue => "enqueued",
-            Self::Buffer => "buffered",
-            Self::Skip(_) => "skipped",
-        }
+fn state(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Enqueue => "enqueued",
+        Decision::Buffer => "buffered",
+        Decision::Skip(_) => "skipped",
     }
 }
 
@@ -176,19 +158,13 @@ impl<'t, 'b> Ledger<'t, 'b> {
             kind: TickKind::Scheduled,
         });
         let ticks = self.unknown(ticks.collect()).await?;
-        let mut open = self.open_ticks().await?;
-        let last = ticks.len().saturating_sub(1);
-        for (index, tick) in ticks.into_iter().enumerate() {
-            let decision = match timetable.overlap() {
-                Overlap::CancelRunning if index < last => Decision::Skip(REPLACED),
-                Overlap::CancelRunning => {
-                    self.cancel_enqueued().await?;
-                    Decision::Enqueue
-                }
-                overlap => decide(overlap, &open),
-            };
-            open.count(&decision);
-            rows.push(self.tick_row(timetable, tick, &decision)?);
+        let open = self.open_ticks().await?;
+        if timetable.overlap() == Overlap::CancelRunning && !ticks.is_empty() {
+            self.cancel_enqueued().await?;
+        }
+        let decisions = timetable.overlap().decide(ticks.len(), open);
+        for (tick, decision) in ticks.into_iter().zip(decisions) {
+            rows.push(self.tick_row(timetable, tick, decision)?);
         }
         self.write(row, rows).await
     }
@@ -205,14 +181,13 @@ impl<'t, 'b> Ledger<'t, 'b> {
         let mut open = self.open_ticks().await?;
         let mut rows = Vec::with_capacity(ticks.len());
         for tick in ticks {
-            let is_free = open.enqueued == 0 && open.buffered == 0;
-            let decision = if is_free || timetable.overlap() == Overlap::Allow {
+            let decision = if open.is_none() || timetable.overlap() == Overlap::Allow {
                 Decision::Enqueue
             } else {
                 Decision::Buffer
             };
-            open.count(&decision);
-            rows.push(self.tick_row(timetable, tick, &decision)?);
+            open.count(decision);
+            rows.push(self.tick_row(timetable, tick, decision)?);
         }
         self.write(row, rows).await
     }
@@ -237,13 +212,14 @@ impl<'t, 'b> Ledger<'t, 'b> {
         Ok(unknown.map(|(tick, _)| tick).collect())
     }
 
-    async fn open_ticks(&mut self) -> Result<Open, sqlx::Error> {
+    async fn open_ticks(&mut self) -> Result<OpenTicks, sqlx::Error> {
         let open = sqlx::query_file!("sql/count_open_ticks.sql", self.function)
             .fetch_one(&mut *self.tx)
             .await?;
-        Ok(Open {
-            enqueued: open.enqueued,
-            buffered: open.buffered,
+        let number = |count: i64| u64::try_from(count).unwrap_or(0);
+        Ok(OpenTicks {
+            enqueued: number(open.enqueued),
+            buffered: number(open.buffered),
         })
     }
 
@@ -264,10 +240,10 @@ impl<'t, 'b> Ledger<'t, 'b> {
         &self,
         timetable: &Timetable,
         tick: Tick,
-        decision: &Decision,
+        decision: Decision,
     ) -> Result<TickRow, serde_json::Error> {
         let (why, body) = match decision {
-            Decision::Skip(why) => (Some((*why).to_owned()), None),
+            Decision::Skip(why) => (Some(why.to_owned()), None),
             Decision::Enqueue | Decision::Buffer => (None, Some((self.bodies)(&tick)?)),
         };
         let delay = match tick.kind {
@@ -279,7 +255,7 @@ impl<'t, 'b> Ledger<'t, 'b> {
             last: tick.due,
             tick,
             count: Some(1),
-            state: decision.state(),
+            state: state(decision),
             why,
             run_at,
             body,
@@ -420,28 +396,6 @@ fn promised(
         properties: "{}".to_owned(),
         body,
         wakes: None,
-    }
-}
-
-fn decide(overlap: Overlap, open: &Open) -> Decision {
-    let is_free = open.enqueued == 0 && open.buffered == 0;
-    match overlap {
-        Overlap::Allow | Overlap::CancelRunning => Decision::Enqueue,
-        _ if is_free => Decision::Enqueue,
-        Overlap::Skip => Decision::Skip(OVERLAPS),
-        Overlap::BufferOne if open.buffered > 0 => Decision::Skip(ONE_WAITS),
-        Overlap::BufferAll if open.buffered >= MOST_BUFFERED => Decision::Skip(TOO_MANY_WAIT),
-        Overlap::BufferOne | Overlap::BufferAll => Decision::Buffer,
-    }
-}
-
-impl Open {
-    fn count(&mut self, decision: &Decision) {
-        match decision {
-            Decision::Enqueue => self.enqueued += 1,
-            Decision::Buffer => self.buffered += 1,
-            Decision::Skip(_) => {}
-        }
     }
 }
 

@@ -29,9 +29,6 @@ pub use work::{Ended, cancelled, finish};
 /// Opens a transaction about schedules: one that somebody else decides on is waited for briefly.
 pub const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '5s'";
 
-/// How many ticks may wait for an earlier one's end. What comes then is skipped.
-const MOST_BUFFERED: i64 = 1000;
-
 /// How many ticks one backfill may ask for.
 pub const MOST_BACKFILLED: usize = 1000;
 
