@@ -268,7 +268,7 @@ impl<F: BatchFunction> BatchRunner<F> {
     ) -> Result<(Transaction<'a, Postgres>, Work<'m, F::Input>), sqlx::Error> {
         let mut tx = connection.begin_with(BEGIN).await?;
         let mut work = Work::take(&mut tx, F::NAME, members).await?;
-        work.skip_cancelled(&mut tx).await?;
+        work.skip_ended_ticks(&mut tx).await?;
         Ok((tx, work))
     }
 

@@ -167,6 +167,45 @@ async fn a_message_that_is_lost_is_sent_again_under_its_id() {
     world.end().await;
 }
 
+/// Claims recognise an id for a day; the ledger does for as long as it has the tick.
+#[tokio::test]
+async fn a_message_that_is_sent_again_days_later_is_not_run_twice() {
+    let world = World::new(HOURLY).await;
+    world.wake("10:00:00").await;
+    let first = world.message().await;
+    world.deliver(&first, Mode::Fail).await;
+    let copy = world.message().await;
+    world.wake("2026-03-05T10:00:00Z").await;
+    let messages = world.messages().await;
+    let same_id = |message: &&TriggerMessage| message.message_id == first.message_id;
+    let again = messages.iter().find(same_id).unwrap();
+    world.deliver(again, Mode::Complete).await;
+    world.deliver(&copy, Mode::Complete).await;
+    world.deliver(again, Mode::Complete).await;
+    assert_eq!(world.ran(), ["10:00"]);
+    let waiting = world
+        .texts("SELECT function FROM nightshift.open_message")
+        .await;
+    assert_eq!(waiting, [""; 0]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn two_messages_of_one_tick_at_the_same_time_run_once() {
+    let world = World::new(HOURLY).await;
+    world.wake("10:00:00").await;
+    let first = world.message().await;
+    let mut second = first.clone();
+    second.enqueued_time = first.enqueued_time + TimeDelta::days(3);
+    world.set_clock(second.enqueued_time).await;
+    tokio::join!(
+        world.deliver(&first, Mode::Complete),
+        world.deliver(&second, Mode::Complete),
+    );
+    assert_eq!(world.ran(), ["10:00"]);
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_wake_up_waits_for_a_database_that_is_not_in_order() {
     let world = World::new(HOURLY).await;

@@ -7,12 +7,9 @@ use sqlx::PgConnection;
 
 use super::{Fate, Task, Work};
 
-/// What a message says that is not run any more.
-const CANCELLED: &str = "a later tick of its schedule has taken its place";
-
 impl<I> Work<'_, I> {
-    /// Settles those that a later tick has taken the place of: they are not run.
-    pub(crate) async fn skip_cancelled(
+    /// Settles those whose tick is over: they are not run.
+    pub(crate) async fn skip_ended_ticks(
         &mut self,
         tx: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
@@ -21,11 +18,10 @@ impl<I> Work<'_, I> {
         if ticks.is_empty() {
             return Ok(());
         }
-        let cancelled = schedule::cancelled(tx, &ticks).await?;
+        let over = schedule::over(tx, &ticks).await?;
         for task in self.tasks.iter_mut().filter(|task| task.fate.is_none()) {
-            let tick = task.tick();
-            if tick.is_some_and(|tick| cancelled.contains(tick.as_str())) {
-                task.fate = Some(Fate::Skipped(CANCELLED.to_owned()));
+            if let Some(why) = task.tick().and_then(|tick| over.get(tick.as_str())) {
+                task.fate = Some(Fate::Skipped((*why).to_owned()));
             }
         }
         Ok(())

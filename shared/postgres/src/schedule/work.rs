@@ -1,13 +1,16 @@
 //! What the transactions do that work on the messages of ticks.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use nightshift_job::TickId;
+use nightshift_job::{REPLACED, TickId};
 use sqlx::PgConnection;
 
 use super::ledger::{Row, now, release_next};
 use crate::outbox::Promised;
 use crate::text::storable;
+
+/// Why a tick's message is not run that comes when the tick has ended.
+const ENDED: &str = "its tick has ended already";
 
 /// How the work for a tick ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,17 +46,24 @@ pub async fn finish(
     release_next(tx, tick.function(), &row, now).await
 }
 
-/// Those of `ticks` whose place a later tick has taken: they are not to be run.
-pub async fn cancelled(
+/// Why those of `ticks` are not to be run that are over: another message of the same tick has ended it,
+/// or a later tick has taken its place. Until the transaction ends nobody else runs one of them.
+pub async fn over(
     tx: &mut PgConnection,
     ticks: &[TickId],
-) -> Result<HashSet<String>, sqlx::Error> {
+) -> Result<HashMap<String, &'static str>, sqlx::Error> {
     let ids: Vec<&str> = ticks.iter().map(TickId::as_str).collect();
-    let cancelled = sqlx::query_scalar!(
-        "SELECT id FROM nightshift.schedule_tick WHERE id = ANY($1) AND state = 'cancelled'",
+    sqlx::query_file!("sql/lock_ticks.sql", &ids as &[&str])
+        .execute(&mut *tx)
+        .await?;
+    let over = sqlx::query!(
+        r#"SELECT id, state = 'cancelled' AS "is_cancelled!" FROM nightshift.schedule_tick
+           WHERE id = ANY($1) AND state IN ('done', 'skipped', 'cancelled')"#,
         &ids as &[&str]
     )
     .fetch_all(tx)
     .await?;
-    Ok(cancelled.into_iter().collect())
+    let why = |is_cancelled| if is_cancelled { REPLACED } else { ENDED };
+    let over = over.into_iter().map(|row| (row.id, why(row.is_cancelled)));
+    Ok(over.collect())
 }
