@@ -1,9 +1,14 @@
 //! The rules by which messages are run, waited with and given up: the handler's own code against a
 //! real database, with a function that fails as it is told to and a clock that a test moves.
 
+mod calls;
 mod copies;
+mod enqueued;
 mod processes;
+mod redrive;
 mod retries;
+mod sessions;
+mod suspects;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,9 +21,10 @@ use nightshift_bindings::invocation::encode::Envelope;
 use nightshift_contract::NotificationRequested;
 use nightshift_handler::{Call, InvocationFailed, Outbox, Registry};
 use nightshift_job::{
-    Backoff, BatchFunction, Classify, Cx, Disposition, Item, JobError, Outcome, Policy,
+    Backoff, BatchFunction, Classify, Cx, Disposition, Enqueue, EnqueueError, Item, JobError,
+    Outcome, Policy, SessionRule,
 };
-use nightshift_testkit::{TestDatabase, USER, message, notification, take_promised};
+use nightshift_testkit::{TestDatabase, USER, message, notification, take_overdue, take_promised};
 use nightshift_time::{Clock, SharedClock, TestClock};
 use sqlx::{Executor, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +44,14 @@ enum Step {
     CutOnce,
     /// A statement takes longer than it may.
     TooSlow,
+    /// The function does not come to an end.
+    Hang,
+    /// Another message is sent: its title, and its unique key if it has one.
+    Enqueue(&'static str, Option<&'static str>),
+    /// As another message is sent, then fails.
+    EnqueueAndFail,
+    /// The work goes on with another title.
+    Continue(&'static str),
 }
 
 /// Does what a test wants, by the message's title and the number of the try. Without a wish it
@@ -55,6 +69,12 @@ impl Classify for Told {
     }
 }
 
+fn follow_up(title: &str, unique: Option<&str>) -> Result<Enqueue, EnqueueError> {
+    let payload: serde_json::Value = serde_json::from_str(&notification(USER, title)).unwrap();
+    let message = Enqueue::to("elsewhere", &payload)?.delayed_by(Duration::from_secs(90));
+    unique.map_or(Ok(message.clone()), |key| message.unique(key))
+}
+
 impl BatchFunction for Scripted {
     const NAME: &'static str = "scripted";
     const CONFIG: &'static str = r#"{"bindings": [{"type": "serviceBusTrigger", "direction": "in",
@@ -66,6 +86,7 @@ impl BatchFunction for Scripted {
             first: Duration::from_secs(8),
             cap: Duration::from_secs(20),
         },
+        timeout: Duration::from_millis(1_500),
         ..Policy::DEFAULT
     };
     type Input = NotificationRequested;
@@ -99,6 +120,24 @@ impl BatchFunction for Scripted {
                         .await?;
                     Outcome::Completed
                 }
+                Some(Step::Hang) => std::future::pending().await,
+                Some(Step::Enqueue(title, unique)) => {
+                    cx.enqueue(item, follow_up(title, *unique)?);
+                    Outcome::Completed
+                }
+                Some(Step::EnqueueAndFail) => {
+                    cx.enqueue(item, follow_up("never", None)?);
+                    return Err(Told(Disposition::Retry).into());
+                }
+                Some(Step::Continue(title)) => {
+                    sqlx::query("DELETE FROM effect WHERE key = $1")
+                        .bind(item.key.0)
+                        .execute(&mut *tx)
+                        .await?;
+                    let mut next = item.input.clone();
+                    next.title = serde_json::from_value((*title).into()).unwrap();
+                    Outcome::go_on_with(&next)?
+                }
                 Some(Step::CutOnce) => {
                     self.0.lock().unwrap().remove(item.input.title.as_str());
                     sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -124,6 +163,35 @@ impl BatchFunction for Scripted {
     }
 }
 
+/// The same function on a queue with sessions.
+#[derive(Debug, Clone)]
+struct InSessions<const HOLD: bool>(Scripted);
+
+impl<const HOLD: bool> BatchFunction for InSessions<HOLD> {
+    const NAME: &'static str = if HOLD { "holding" } else { "ordered" };
+    const CONFIG: &'static str = r#"{"bindings": [{"type": "serviceBusTrigger", "direction": "in",
+        "name": "messages", "queueName": "ordered", "connection": "ServiceBusConnection",
+        "cardinality": "many", "dataType": "binary", "isSessionsEnabled": true}]}"#;
+    const POLICY: Policy = Policy {
+        session: if HOLD {
+            SessionRule::Hold
+        } else {
+            SessionRule::Continue
+        },
+        ..Scripted::POLICY
+    };
+    type Input = NotificationRequested;
+
+    async fn run(
+        &self,
+        items: &[&Item<NotificationRequested>],
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> Result<Vec<Outcome>, JobError> {
+        self.0.run(items, tx, cx).await
+    }
+}
+
 /// The function in a handler, its database and its clock.
 struct World {
     database: TestDatabase,
@@ -145,7 +213,10 @@ impl World {
         let database = TestDatabase::create().await;
         database
             .pool()
-            .execute("CREATE TABLE effect (key uuid PRIMARY KEY, title text, attempt integer)")
+            .execute(
+                "CREATE TABLE effect (
+                    key uuid PRIMARY KEY, title text, attempt integer, n integer GENERATED ALWAYS AS IDENTITY)",
+            )
             .await
             .unwrap();
         let own = |(title, steps): &(&str, &[Step])| ((*title).to_owned(), steps.to_vec());
@@ -170,6 +241,14 @@ impl World {
 
     async fn deliver(&self, messages: &[TriggerMessage]) -> Result<(), InvocationFailed> {
         deliver(&self.registry, messages).await
+    }
+
+    async fn deliver_to(
+        &self,
+        function: &'static str,
+        messages: &[TriggerMessage],
+    ) -> Result<(), InvocationFailed> {
+        deliver_to(&self.registry, function, messages).await
     }
 
     /// What was promised since the last time, and nothing else.
@@ -228,12 +307,27 @@ fn registry(database: &TestDatabase, clock: &TestClock, script: &Scripted) -> Re
     let clock: SharedClock = Arc::new(clock.clone());
     let outbox = Outbox::left_to_others(pool.clone(), clock.clone());
     let registry = Registry::new(pool, outbox, clock);
-    registry.with_batch(script.clone()).unwrap()
+    let registry = registry.with_batch(script.clone()).unwrap();
+    let ordered = InSessions::<false>(script.clone());
+    let holding = InSessions::<true>(script.clone());
+    registry
+        .with_batch(ordered)
+        .unwrap()
+        .with_batch(holding)
+        .unwrap()
 }
 
 async fn deliver(registry: &Registry, messages: &[TriggerMessage]) -> Result<(), InvocationFailed> {
+    deliver_to(registry, Scripted::NAME, messages).await
+}
+
+async fn deliver_to(
+    registry: &Registry,
+    function: &'static str,
+    messages: &[TriggerMessage],
+) -> Result<(), InvocationFailed> {
     let envelope = Envelope {
-        function: Scripted::NAME,
+        function,
         binding: "messages",
         data_type: DataType::Binary,
         now: start_of_time(),
@@ -247,7 +341,7 @@ async fn deliver(registry: &Registry, messages: &[TriggerMessage]) -> Result<(),
         start_of_time(),
         CancellationToken::new(),
     );
-    registry.invoke(Scripted::NAME, &body, &call).await.unwrap()
+    registry.invoke(function, &body, &call).await.unwrap()
 }
 
 /// A message whose id is its title.

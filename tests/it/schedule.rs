@@ -47,7 +47,8 @@ impl ScheduledFunction for Clocked {
     const CONFIG: &'static str =
         r#"{"bindings": [{"type": "timerTrigger", "name": "t", "schedule": "0 0 * * * *"}]}"#;
     const SCHEDULE: Schedule = HOURLY;
-    type Work = Work;
+    const WORK: &'static str = Work::CONFIG;
+    type Payload = HousekeepingDue;
 
     fn payload(&self, tick: &Tick) -> HousekeepingDue {
         payload(tick)

@@ -3,7 +3,7 @@
 //! Nothing is caught up with: one run tidies up whatever several have left.
 
 use nightshift_contract::HousekeepingDue;
-use nightshift_job::{Missed, Overlap, ScheduledFunction, Tick};
+use nightshift_job::{BatchFunction, Missed, Overlap, ScheduledFunction, Tick};
 
 use crate::Work;
 
@@ -20,7 +20,8 @@ impl ScheduledFunction for Schedule {
         missed: Missed::None,
         ..nightshift_job::Schedule::DEFAULT
     };
-    type Work = Work;
+    const WORK: &'static str = Work::CONFIG;
+    type Payload = <Work as BatchFunction>::Input;
 
     fn payload(&self, tick: &Tick) -> HousekeepingDue {
         HousekeepingDue {

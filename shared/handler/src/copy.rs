@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_job::{JobKey, Refusal};
+use nightshift_postgres::open_message::ToWake;
 use nightshift_postgres::outbox::Promised;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -21,8 +22,14 @@ const ATTEMPT: &str = "ns-attempt";
 /// When the broker accepted the original, RFC 3339.
 const ENQUEUED: &str = "ns-enqueued";
 
-/// What such names begin with; producers have no use for them.
-const PREFIX: &str = "ns-";
+/// That the body is not here but in the database, because with the other properties it would not fit.
+const STORED: &str = "ns-stored";
+
+/// The names that a copy adds.
+const ADDED: [&str; 5] = [ORIGIN, GEN, ATTEMPT, ENQUEUED, STORED];
+
+/// The longest body that a copy carries, in bytes: three quarters of a message of the Standard tier.
+const MAX_CARRIED_BYTES: usize = 192 * 1024;
 
 /// What the id of every copy begins with.
 const ID_PREFIX: &str = "ns:";
@@ -87,6 +94,11 @@ impl CopyOf {
         ] {
             properties.insert(name.to_owned(), value);
         }
+        let mut body = original.body;
+        if body.len() > MAX_CARRIED_BYTES {
+            properties.insert(STORED.to_owned(), json!(true));
+            body = Bytes::new();
+        }
         let mut message_id = format!("{ID_PREFIX}{}:{}", self.key, self.r#gen);
         if original.rescues > 0 {
             message_id = format!("{message_id}:{}", original.rescues);
@@ -98,7 +110,7 @@ impl CopyOf {
             session_id: original.session_id,
             due: original.due,
             properties: Value::Object(properties).to_string(),
-            body: original.body,
+            body,
             wakes: Some(self.key),
         }
     }
@@ -119,10 +131,38 @@ pub(crate) struct Original {
     pub(crate) rescues: i32,
 }
 
-/// The producer's own properties.
+/// The copy of a message that waits, as a row of the outbox with the id `id`.
+pub(crate) fn copy_of(waiting: ToWake, id: Uuid) -> Promised {
+    let copy = CopyOf {
+        key: waiting.key,
+        r#gen: waiting.r#gen,
+        attempt: waiting.attempt,
+        enqueued: waiting.enqueued,
+    };
+    let original = Original {
+        queue: waiting.queue,
+        due: None,
+        session_id: waiting.session_id,
+        // What we have written ourselves is an object.
+        properties: serde_json::from_str(&waiting.properties).unwrap_or_default(),
+        body: waiting.body.into(),
+        rescues: waiting.rescues,
+    };
+    copy.promise(id, original)
+}
+
+/// Whose copy a message is that has its body in the database; `None` for others.
+pub(crate) fn stored(message: &TriggerMessage) -> Option<JobKey> {
+    let is_stored = message.application_properties.get(STORED)?.as_bool()?;
+    CopyOf::read(message)
+        .filter(|_| is_stored)
+        .map(|copy| copy.key)
+}
+
+/// The properties that are not those of a copy.
 pub(crate) fn own_properties(message: &TriggerMessage) -> Map<String, Value> {
     let all = message.application_properties.iter();
-    all.filter(|(name, _)| !name.starts_with(PREFIX))
+    all.filter(|(name, _)| !ADDED.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
@@ -180,5 +220,35 @@ mod tests {
         assert_eq!(number(GEN, json!(0)), None);
         assert_eq!(number(ATTEMPT, json!(-1)), None);
         assert_eq!(number(ATTEMPT, json!(1_u64 << 40)), None);
+    }
+
+    #[test]
+    fn a_copy_that_would_not_fit_says_where_its_body_is() {
+        let now = DateTime::UNIX_EPOCH;
+        let copy = CopyOf {
+            key: JobKey::of_message_id("f", "m"),
+            r#gen: 1,
+            attempt: 1,
+            enqueued: now,
+        };
+        let original = |length: usize| Original {
+            queue: "q".to_owned(),
+            due: None,
+            session_id: None,
+            properties: Map::new(),
+            body: vec![b'x'; length].into(),
+            rescues: 0,
+        };
+        let delivered = |promised: Promised| {
+            let mut copy = message("c", promised.body, now).build();
+            copy.application_properties = serde_json::from_str(&promised.properties).unwrap();
+            copy
+        };
+        let small = delivered(copy.promise(Uuid::nil(), original(MAX_CARRIED_BYTES)));
+        assert_eq!(stored(&small), None);
+        let large = delivered(copy.promise(Uuid::nil(), original(MAX_CARRIED_BYTES + 1)));
+        assert_eq!(large.body.len(), 0);
+        assert_eq!(stored(&large), Some(copy.key));
+        assert_eq!(own_properties(&large), Map::new());
     }
 }

@@ -3,23 +3,27 @@
 //! The host starts this process, waits until it answers on `127.0.0.1` and then posts one request
 //! per invocation to `/<function name>`. [`Handler::serve`] binds at once and connects to nothing until it
 //! must. A request becomes messages ([`nightshift_bindings::invocation`]), messages become
-//! members with a key and a decoded payload (`member`), and a batch of members becomes one
-//! transaction that holds claim, effect and outcome (`batch`, `work`). What waits for another try comes
-//! back as a copy (`copy`), which the outbox sends after the commit (`outbox`). A timer's invocation is a look at what its schedule says (`schedule`). The answer says "fine" only after
+//! members with a key and a decoded payload (`member`), and members become transactions that hold claim,
+//! effect and outcome (`runner`, `work`), whatever the function's shape (`shape`). How each ends is
+//! decided in `fate`. What waits for another try comes
+//! back as a copy (`copy`), which the outbox sends after the commit (`outbox`). A timer's invocation is a
+//! look at what its schedule says (`schedule`). The answer says "fine" only after
 //! the commit; whatever happens before, the broker delivers again and the claim sorts it out.
 //!
 //! The process is crash-only: hosts end it with SIGKILL, so nothing depends on its last words. It
 //! never exits with code 0, which the real host takes for "done, do not restart".
 
-mod batch;
 mod call;
 mod copy;
+mod fate;
 mod member;
 mod outbox;
 mod registry;
+mod runner;
 mod schedule;
 mod server;
 mod settings;
+mod shape;
 mod shutdown;
 mod work;
 

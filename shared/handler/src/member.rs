@@ -4,14 +4,20 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use nightshift_bindings::invocation::TriggerMessage;
-use nightshift_job::{BatchFunction, BodyHash, Item, JobKey, Refusal};
+use nightshift_contract::Payload;
+use nightshift_job::{BodyHash, Item, JobKey, Policy, Refusal};
 use nightshift_postgres::dead_letter::DeadLetter;
 use nightshift_postgres::inbox::{Claim, RETENTION_DAYS, is_within_retention};
 
 use serde_json::Value;
 
 use crate::copy::{self, CopyOf, own_properties};
+use crate::runner::Definition;
 use crate::work::Origin;
+
+/// From which delivery on a message is a suspect: those before may have ended with somebody else's
+/// fault, or that of its company.
+const SUSPECT_DELIVERIES: u32 = 3;
 
 /// One message of a batch.
 #[derive(Debug)]
@@ -36,12 +42,13 @@ pub(crate) enum Content<I> {
     Dead(Refusal),
 }
 
-/// Reads `messages` for the function `F`. Of several copies of one message only the first remains;
+/// Reads `messages` for a function. Of several copies of one message only the first remains;
 /// a message that has another one's id but a body of its own stays, as dead.
-pub(crate) fn read_members<F: BatchFunction>(
+pub(crate) fn read_members<I: Payload>(
+    function: &Definition,
     messages: Vec<TriggerMessage>,
     now: DateTime<Utc>,
-) -> Vec<Member<F::Input>> {
+) -> Vec<Member<I>> {
     let mut seen: HashMap<JobKey, BodyHash> = HashMap::with_capacity(messages.len());
     let mut copies = HashSet::new();
     let mut members = Vec::with_capacity(messages.len());
@@ -55,7 +62,7 @@ pub(crate) fn read_members<F: BatchFunction>(
                     enqueued: copy.enqueued,
                 };
                 let tries = u32::try_from(copy.attempt).unwrap_or(0);
-                let content = read_content::<F>(&message, claim, tries);
+                let content = read_content(&function.policy, &message, claim, tries);
                 members.push(Member {
                     message,
                     copy: Some(copy),
@@ -66,7 +73,7 @@ pub(crate) fn read_members<F: BatchFunction>(
             }
             continue;
         }
-        let key = key_of(F::NAME, &message);
+        let key = key_of(function.name, &message);
         let claim = Claim {
             key,
             body_hash,
@@ -77,7 +84,7 @@ pub(crate) fn read_members<F: BatchFunction>(
                 let content = if copy::is_copys_id(&message) {
                     Content::Dead(copy::broken())
                 } else {
-                    read_content::<F>(&message, claim, 0)
+                    read_content(&function.policy, &message, claim, 0)
                 };
                 members.push(Member {
                     message,
@@ -117,17 +124,25 @@ fn key_of(function: &str, message: &TriggerMessage) -> JobKey {
     }
 }
 
-fn read_content<F: BatchFunction>(
+/// The application properties in which producers hand on a W3C trace context: the one of the
+/// specification for AMQP, and the one of the Azure SDKs.
+const TRACE_CONTEXT: [&str; 2] = ["traceparent", "Diagnostic-Id"];
+
+fn read_content<I: Payload>(
+    policy: &Policy,
     message: &TriggerMessage,
     claim: Claim,
     failures: u32,
-) -> Content<F::Input> {
-    match nightshift_contract::decode::<F::Input>(&message.body, F::POLICY.max_body_bytes) {
+) -> Content<I> {
+    let property = |name| message.application_properties.get(name);
+    let traceparent = TRACE_CONTEXT.into_iter().find_map(property);
+    match nightshift_contract::decode::<I>(&message.body, policy.max_body_bytes) {
         Ok(input) => Content::Runnable(Item {
             input,
             key: claim.key,
             enqueued: claim.enqueued,
             attempt: failures.saturating_add(1),
+            traceparent: traceparent.and_then(Value::as_str).map(str::to_owned),
         }),
         Err(error) => Content::Dead(Refusal {
             reason: error.reason(),
@@ -164,10 +179,15 @@ impl<I> Member<I> {
         self.copy.map_or(0, |copy| copy.r#gen)
     }
 
+    /// Whether it was delivered so often without an outcome that it may be what ends its processes.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.message.delivery_count >= SUSPECT_DELIVERIES
+    }
+
     /// The dead letter of this message under `key`, for `refusal`.
     pub(crate) fn letter<'a>(
         &'a self,
-        function: &'a str,
+        function: &'a Definition,
         key: JobKey,
         origin: &'a Origin,
         refusal: &'a Refusal,
@@ -175,7 +195,8 @@ impl<I> Member<I> {
         let message = &self.message;
         DeadLetter {
             key,
-            function,
+            function: function.name,
+            queue: &function.queue,
             refusal,
             message_id: origin.message_id.as_deref(),
             session_id: message.session_id.as_deref(),
@@ -187,6 +208,7 @@ impl<I> Member<I> {
             body_hash: self.claim.body_hash,
             attempt: origin.attempt,
             r#gen: self.r#gen(),
+            holds_session: function.holds_sessions(),
         }
     }
 }

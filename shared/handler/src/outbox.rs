@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue};
 use nightshift_connection::{Connection, Connections};
+use nightshift_job::Refusal;
 use nightshift_postgres::Lease;
 use nightshift_postgres::open_message;
 use nightshift_postgres::outbox::{self, Promised};
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::copy::{CopyOf, Original};
+use crate::copy::copy_of;
 
 /// How often the sweeper looks.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -225,22 +226,7 @@ impl Inner {
                 job.rescues = row.rescues,
                 "the copy of a message that waits has not come; sending another"
             );
-            let copy = CopyOf {
-                key: row.key,
-                r#gen: row.r#gen,
-                attempt: row.attempt,
-                enqueued: row.enqueued,
-            };
-            let original = Original {
-                queue: row.queue,
-                due: None,
-                session_id: row.session_id,
-                // What we have written ourselves is an object.
-                properties: serde_json::from_str(&row.properties).unwrap_or_default(),
-                body: row.body.into(),
-                rescues: row.rescues,
-            };
-            copy.promise(ids.next(now), original)
+            copy_of(row, ids.next(now))
         });
         let promised: Vec<Promised> = promised.collect();
         outbox::promise(&mut tx, &promised).await?;
@@ -274,7 +260,16 @@ impl Inner {
             outbox::forget(lease.connection(), &sent).await?;
         }
         for (id, error) in &unsent {
-            outbox::note_failure(lease.connection(), *id, &causes(error)).await?;
+            if is_about_message(error) {
+                tracing::error!(outbox.id = %id, error = causes(error), "the broker refuses a promised message, which is a dead letter now");
+                let refusal = Refusal {
+                    reason: "cannot-be-sent",
+                    description: causes(error),
+                };
+                outbox::bury(lease.connection(), *id, &refusal).await?;
+            } else {
+                outbox::note_failure(lease.connection(), *id, &causes(error)).await?;
+            }
         }
         lease.end();
         Ok(Sent {
@@ -303,6 +298,16 @@ impl Inner {
         let outcomes = join_all(sends).await;
         ids.into_iter().zip(outcomes).collect()
     }
+}
+
+/// Whether the broker refuses the message for what it is. Other refusals (no such queue, no right to
+/// send to it, a full queue) end when somebody does something about them.
+fn is_about_message(error: &BusError) -> bool {
+    let is_about_message = matches!(
+        error,
+        BusError::MessageTooLarge { .. } | BusError::Refused { .. } | BusError::InvalidArgument(_)
+    );
+    is_about_message && !error.is_transient()
 }
 
 fn as_sent(promised: Promised) -> Message {

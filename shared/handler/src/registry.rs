@@ -9,16 +9,20 @@ use nightshift_bindings::function_json::{
     Binding, DataType, EntityPath, FunctionJson, ServiceBusTrigger,
 };
 use nightshift_bindings::problem::ConfigProblems;
-use nightshift_job::{BadSchedule, BatchFunction, Listed, MAX_NAME_LENGTH, ScheduledFunction};
+use nightshift_job::{
+    BadSchedule, BatchFunction, ExternalFunction, Listed, MAX_NAME_LENGTH, ScheduledFunction,
+    TransactionalFunction,
+};
 use nightshift_time::SharedClock;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::BatchRunner;
 use crate::call::{Call, InvocationFailed};
 use crate::outbox::Outbox;
+use crate::runner::Runner;
 use crate::schedule::{self, Timed, Timer};
 use crate::settings::CONNECTION;
+use crate::shape::{Batch, External, Shape, Transactional};
 
 /// Something that answers invocations.
 pub(crate) trait Invocable: Send + Sync {
@@ -29,23 +33,23 @@ pub(crate) trait Invocable: Send + Sync {
     ) -> BoxFuture<'a, Result<(), InvocationFailed>>;
 }
 
-impl<F: BatchFunction> Invocable for BatchRunner<F> {
+impl<S: Shape> Invocable for Runner<S> {
     fn invoke<'a>(
         &'a self,
         body: &'a [u8],
         call: &'a Call,
     ) -> BoxFuture<'a, Result<(), InvocationFailed>> {
-        Box::pin(BatchRunner::invoke(self, body, call))
+        Box::pin(Runner::invoke(self, body, call))
     }
 }
 
 struct Entry {
     config: &'static str,
-    shape: Shape,
+    caller: Caller,
 }
 
-/// What calls a function.
-enum Shape {
+/// Who calls a function.
+enum Caller {
     /// Messages.
     Messages(Box<dyn Invocable>),
     /// The clock.
@@ -162,16 +166,33 @@ impl Registry {
 
     /// Adds a batch function.
     pub fn with_batch<F: BatchFunction>(self, function: F) -> Result<Self, RegistryError> {
-        let (trigger, queue) = queue_of::<F>()?;
-        let runner = BatchRunner::new(
-            function,
+        self.with_shape(Batch(function))
+    }
+
+    /// Adds a transactional function.
+    pub fn with_transactional<F: TransactionalFunction>(
+        self,
+        function: F,
+    ) -> Result<Self, RegistryError> {
+        self.with_shape(Transactional(function))
+    }
+
+    /// Adds an external function.
+    pub fn with_external<F: ExternalFunction>(self, function: F) -> Result<Self, RegistryError> {
+        self.with_shape(External(function))
+    }
+
+    fn with_shape<S: Shape>(self, shape: S) -> Result<Self, RegistryError> {
+        let (trigger, queue) = queue_of(S::NAME, S::CONFIG)?;
+        let runner = Runner::new(
+            shape,
             trigger,
             queue,
             self.pool.clone(),
             self.outbox.clone(),
             self.clock.clone(),
         );
-        self.with(F::NAME, F::CONFIG, Shape::Messages(Box::new(runner)))
+        self.with(S::NAME, S::CONFIG, Caller::Messages(Box::new(runner)))
     }
 
     /// Adds a function that the clock calls. The `schedule` of its `function.json` must be the wake-up
@@ -198,19 +219,19 @@ impl Registry {
                 wake_up,
             });
         }
-        let (_, queue) = queue_of::<S::Work>()?;
+        let (_, queue) = queue_of(S::NAME, S::WORK)?;
         let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
         let timer = Timer::new(function, queue, timetable, pool, outbox);
-        self.with(S::NAME, S::CONFIG, Shape::Clock(Box::new(timer)))
+        self.with(S::NAME, S::CONFIG, Caller::Clock(Box::new(timer)))
     }
 
     fn with(
         mut self,
         name: &'static str,
         config: &'static str,
-        shape: Shape,
+        caller: Caller,
     ) -> Result<Self, RegistryError> {
-        let entry = Entry { config, shape };
+        let entry = Entry { config, caller };
         if self.entries.insert(name, entry).is_some() {
             return Err(RegistryError::Twice(name));
         }
@@ -230,9 +251,9 @@ impl Registry {
         body: &[u8],
         call: &Call,
     ) -> Option<Result<(), InvocationFailed>> {
-        Some(match &self.entries.get(name)?.shape {
-            Shape::Messages(invocable) => invocable.invoke(body, call).await,
-            Shape::Clock(timer) => schedule::invoke(timer.as_ref(), self.release, call).await,
+        Some(match &self.entries.get(name)?.caller {
+            Caller::Messages(invocable) => invocable.invoke(body, call).await,
+            Caller::Clock(timer) => schedule::invoke(timer.as_ref(), self.release, call).await,
         })
     }
 
@@ -252,9 +273,9 @@ impl Registry {
     fn timers(&self) -> impl Iterator<Item = &dyn Timed> {
         self.entries
             .values()
-            .filter_map(|entry| match &entry.shape {
-                Shape::Clock(timer) => Some(timer.as_ref()),
-                Shape::Messages(_) => None,
+            .filter_map(|entry| match &entry.caller {
+                Caller::Clock(timer) => Some(timer.as_ref()),
+                Caller::Messages(_) => None,
             })
     }
 
@@ -307,17 +328,20 @@ fn parse(name: &'static str, text: &str) -> Result<FunctionJson, RegistryError> 
     FunctionJson::parse(&file, text).map_err(|problems| RegistryError::Config { name, problems })
 }
 
-/// The trigger of `F` and the queue that it names.
-fn queue_of<F: BatchFunction>() -> Result<(ServiceBusTrigger, String), RegistryError> {
-    let config = parse(F::NAME, F::CONFIG)?;
+/// The trigger in the `function.json` in `config`, for `name`, and the queue that it names.
+fn queue_of(
+    name: &'static str,
+    config: &str,
+) -> Result<(ServiceBusTrigger, String), RegistryError> {
+    let config = parse(name, config)?;
     let trigger = config
         .service_bus_trigger()
         .filter(|trigger| trigger.data_type == DataType::Binary && trigger.connection == CONNECTION)
-        .ok_or(RegistryError::Trigger(F::NAME))?;
+        .ok_or(RegistryError::Trigger(name))?;
     match &trigger.entity {
         EntityPath::Queue(queue) if !queue.contains(['%', '/']) => {
             Ok((trigger.clone(), queue.clone()))
         }
-        _ => Err(RegistryError::Trigger(F::NAME)),
+        _ => Err(RegistryError::Trigger(name)),
     }
 }

@@ -1,28 +1,27 @@
-//! The members of one transaction: what stands in its way, how each ends, and how that is written.
+//! The members of one transaction: what stands in the way of each, how it ends, and how that is
+//! written.
 
 mod ticks;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
-use nightshift_job::{Disposition, Item, JobKey, Outcome, Policy, Refusal};
-use nightshift_postgres::dead_letter;
+use chrono::{DateTime, Utc};
+use nightshift_job::{BodyHash, Enqueue, Item, JobKey, Outcome, Prepared, Refusal};
 use nightshift_postgres::inbox::{self, Claim, Claimed};
 use nightshift_postgres::open_message::{self, Opened, Reason, Waiting};
 use nightshift_postgres::outbox::{self, Promised};
+use nightshift_postgres::{dead_letter, lone_start};
 use nightshift_time::Ids;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::copy::{CopyOf, Original, own_properties};
+use crate::copy::{CopyOf, Original, copy_of, own_properties};
+use crate::fate::{Failure, Fate, Wait};
 use crate::member::{Content, Member, id_reused};
-
-/// The nearest and the farthest time to which a message is put off by request.
-const SHORTEST_WISH: Duration = Duration::from_secs(1);
-const LONGEST_WISH: Duration = Duration::from_hours(30 * 24);
+use crate::runner::Definition;
 
 /// What is known of the message that a member is, or is a copy of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,15 +32,9 @@ pub(crate) struct Origin {
     pub(crate) attempt: i32,
 }
 
-/// Why a try of one member failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
-    pub(crate) disposition: Disposition,
-    pub(crate) error: String,
-}
-
 /// What a transaction may do, once it has looked.
 pub(crate) struct Work<'a, I> {
+    function: &'a Definition,
     /// To be run, or known to have failed already.
     tasks: Vec<Task<'a, I>>,
     /// Dead ones that are no key's first message, and the key under which they are kept.
@@ -49,6 +42,8 @@ pub(crate) struct Work<'a, I> {
     /// Whether somebody else held one of the members.
     pub(crate) is_busy: bool,
     finished: usize,
+    /// The number of the first message of each session that was not done when the transaction began.
+    first_open: HashMap<String, i64>,
 }
 
 /// One member that this transaction settles.
@@ -57,41 +52,46 @@ struct Task<'a, I> {
     origin: Origin,
     /// Whether it has a row in `open_message`.
     is_open: bool,
+    /// Whether nobody knows how its last call ended.
+    is_unknown: bool,
     fate: Option<Fate>,
 }
 
-/// How one member ends in this transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Fate {
-    Done,
-    Skipped(String),
-    Dead(Refusal),
-    Waits(Wait),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Wait {
-    reason: Reason,
-    due: DateTime<Utc>,
-    /// Failed tries, this one included.
-    attempt: i32,
-    error: Option<String>,
-}
-
-/// Where the function's messages come from and go back to.
+/// A call that is to be made once the transaction has committed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
-    pub(crate) function: &'a str,
-    pub(crate) queue: &'a str,
+pub(crate) struct Calling<C> {
+    pub(crate) id: Uuid,
+    pub(crate) call: C,
+}
+
+/// A message was put off while a later one of its session ended in the same transaction.
+#[derive(Debug)]
+pub(crate) struct OutOfOrder;
+
+/// Where ids of new rows come from.
+pub(crate) type SharedIds = Mutex<Ids>;
+
+pub(crate) fn next_id(ids: &SharedIds, now: DateTime<Utc>) -> Uuid {
+    ids.lock().unwrap_or_else(PoisonError::into_inner).next(now)
 }
 
 impl<'a, I> Work<'a, I> {
     /// Takes what is to be done of `members`: copies by their number, originals by a claim.
     pub(crate) async fn take(
         tx: &mut PgConnection,
-        function: &str,
+        function: &'a Definition,
         members: &[&'a Member<I>],
+        now: DateTime<Utc>,
     ) -> Result<Self, sqlx::Error> {
+        let mut work = Self {
+            function,
+            tasks: Vec::with_capacity(members.len()),
+            strays: Vec::new(),
+            is_busy: false,
+            finished: 0,
+            first_open: HashMap::new(),
+        };
+        work.lock_sessions(tx, members).await?;
         let copies: Vec<JobKey> = members
             .iter()
             .filter_map(|member| member.copy)
@@ -101,12 +101,6 @@ impl<'a, I> Work<'a, I> {
         if !copies.is_empty() {
             opened.extend(open_message::lock(tx, &copies).await?);
         }
-        let mut work = Self {
-            tasks: Vec::with_capacity(members.len()),
-            strays: Vec::new(),
-            is_busy: false,
-            finished: 0,
-        };
         // A copy without a row is stale, unless the database was restored to an earlier state: then
         // it is all that is left of the message, and its claim decides.
         let mut claimants: Vec<&'a Member<I>> = Vec::with_capacity(members.len());
@@ -116,8 +110,8 @@ impl<'a, I> Work<'a, I> {
                 .copy
                 .and_then(|copy| Some((copy, opened.get(&copy.key)?)));
             match (row, &member.forgotten) {
-                (Some((copy, row)), _) if row.r#gen == copy.r#gen => {
-                    work.add(member, Some(row.clone()));
+                (Some((copy, row)), _) if row.r#gen == copy.r#gen && !is_at_work(row, now) => {
+                    work.add(member, Some(row.clone()), now);
                 }
                 (None, None) if claimed.insert(member.claim.key) => claimants.push(member),
                 (None, Some(refusal)) if member.copy.is_none() => {
@@ -131,10 +125,10 @@ impl<'a, I> Work<'a, I> {
             return Ok(work);
         }
         let claims: Vec<Claim> = claimants.iter().map(|member| member.claim).collect();
-        let found = inbox::claim(tx, function, &claims).await?;
+        let found = inbox::claim(tx, function.name, &claims).await?;
         for (member, found) in claimants.into_iter().zip(found) {
             match found {
-                Claimed::Ours => work.add(member, None),
+                Claimed::Ours => work.add(member, None, now),
                 Claimed::Finished => work.finished += 1,
                 Claimed::Busy => work.is_busy = true,
                 Claimed::IdReused if member.copy.is_some() => work.finished += 1,
@@ -147,8 +141,55 @@ impl<'a, I> Work<'a, I> {
         Ok(work)
     }
 
-    fn add(&mut self, member: &'a Member<I>, row: Option<Opened>) {
+    /// Takes the message for which the call `id` has been made; `None` if somebody else has settled
+    /// it since, because it took too long.
+    pub(crate) async fn resume(
+        tx: &mut PgConnection,
+        function: &'a Definition,
+        member: &'a Member<I>,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Self>, sqlx::Error> {
+        let mut work = Self {
+            function,
+            tasks: Vec::with_capacity(1),
+            strays: Vec::new(),
+            is_busy: false,
+            finished: 0,
+            first_open: HashMap::new(),
+        };
+        work.lock_sessions(tx, &[member]).await?;
+        let opened = open_message::lock(tx, &[member.claim.key]).await?;
+        let row = opened.into_iter().next().map(|(_, row)| row);
+        let Some(row) = row.filter(|row| row.call == Some(id)) else {
+            return Ok(None);
+        };
+        work.add(member, Some(row), now);
+        Ok(Some(work))
+    }
+
+    async fn lock_sessions(
+        &mut self,
+        tx: &mut PgConnection,
+        members: &[&'a Member<I>],
+    ) -> Result<(), sqlx::Error> {
+        if !self.function.has_sessions {
+            return Ok(());
+        }
+        let sessions = members.iter().filter_map(|member| session(member));
+        let sessions: Vec<&str> = sessions.collect::<BTreeSet<&str>>().into_iter().collect();
+        if !sessions.is_empty() {
+            let first = open_message::lock_sessions(tx, self.function.name, &sessions).await?;
+            self.first_open = first.into_iter().collect();
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, member: &'a Member<I>, row: Option<Opened>, now: DateTime<Utc>) {
         let is_open = row.is_some();
+        let is_unknown = row
+            .as_ref()
+            .is_some_and(|row| matches!(row.reason, Reason::Calling | Reason::Unknown));
         let origin = row.map_or_else(
             || Origin {
                 message_id: member.message.message_id.clone(),
@@ -161,14 +202,19 @@ impl<'a, I> Work<'a, I> {
                 attempt: row.attempt,
             },
         );
+        let first = session(member).and_then(|session| self.first_open.get(session));
         let fate = match &member.content {
             Content::Dead(refusal) => Some(Fate::Dead(refusal.clone())),
+            Content::Runnable(_) if first.is_some_and(|first| *first < origin.sequence_number) => {
+                Some(Fate::parked(origin.attempt, now))
+            }
             Content::Runnable(_) => None,
         };
         self.tasks.push(Task {
             member,
             origin,
             is_open,
+            is_unknown,
             fate,
         });
     }
@@ -184,95 +230,137 @@ impl<'a, I> Work<'a, I> {
             .collect()
     }
 
-    /// Takes what the function says of each of [`Self::items`].
-    pub(crate) fn take_outcomes(&mut self, outcomes: Vec<Outcome>, now: DateTime<Utc>) {
+    /// Whether nobody knows how the last call for one of [`Self::items`] ended.
+    pub(crate) fn is_unknown(&self) -> bool {
+        let mut undecided = self.tasks.iter().filter(|task| task.fate.is_none());
+        undecided.any(|task| task.is_unknown)
+    }
+
+    /// Takes what the function says of each of [`Self::items`]. A call that it wants to make is to be
+    /// settled by `settled_by`.
+    pub(crate) fn take_prepared<C>(
+        &mut self,
+        prepared: Vec<Prepared<C>>,
+        ids: &SharedIds,
+        now: DateTime<Utc>,
+        settled_by: DateTime<Utc>,
+    ) -> Result<Option<Calling<C>>, OutOfOrder> {
+        let mut calling = None;
         let undecided = self.tasks.iter_mut().filter(|task| task.fate.is_none());
-        for (task, outcome) in undecided.zip(outcomes) {
-            task.fate = Some(match outcome {
-                Outcome::Skipped(why) => Fate::Skipped(why),
-                Outcome::Refused(refusal) => Fate::Dead(refusal),
-                Outcome::Snooze(due) => Fate::Waits(Wait {
-                    reason: Reason::Snooze,
-                    due: bounded(due, now),
-                    attempt: task.origin.attempt,
-                    error: None,
-                }),
-                _ => Fate::Done,
+        for (task, prepared) in undecided.zip(prepared) {
+            let attempt = task.origin.attempt;
+            task.fate = Some(match prepared {
+                Prepared::End(outcome) => Fate::of_outcome(outcome, attempt, now),
+                Prepared::Call(call) => {
+                    let id = next_id(ids, now);
+                    calling = Some(Calling { id, call });
+                    Fate::calling(id, settled_by, attempt)
+                }
             });
+        }
+        self.check_order()?;
+        Ok(calling)
+    }
+
+    /// Takes what the function says of the one item.
+    pub(crate) fn take_outcome(&mut self, outcome: Outcome, now: DateTime<Utc>) {
+        let undecided = self.tasks.iter_mut().find(|task| task.fate.is_none());
+        if let Some(task) = undecided {
+            task.fate = Some(Fate::of_outcome(outcome, task.origin.attempt, now));
         }
     }
 
+    /// Within a session nothing ends after something that waits, or that holds the session.
+    fn check_order(&self) -> Result<(), OutOfOrder> {
+        if !self.function.has_sessions {
+            return Ok(());
+        }
+        let mut stopped = HashSet::new();
+        for task in &self.tasks {
+            let (Some(session), Some(fate)) = (session(task.member), &task.fate) else {
+                continue;
+            };
+            let stops = match fate {
+                Fate::Waits(_) => true,
+                Fate::Dead(_) => self.function.holds_sessions(),
+                Fate::Done | Fate::Skipped(_) => false,
+            };
+            if stops {
+                stopped.insert(session);
+            } else if stopped.contains(session) {
+                return Err(OutOfOrder);
+            }
+        }
+        Ok(())
+    }
+
     /// Settles all that were to be run as failed. `random` is drawn from `0.0..1.0`.
-    pub(crate) fn fail(
-        &mut self,
-        failure: &Failure,
-        policy: &Policy,
-        now: DateTime<Utc>,
-        random: f64,
-    ) {
+    pub(crate) fn fail(&mut self, failure: &Failure, now: DateTime<Utc>, random: f64) {
+        let policy = &self.function.policy;
         for task in self.tasks.iter_mut().filter(|task| task.fate.is_none()) {
-            let fate = fate_of(failure, task.origin.attempt, policy, now, random);
-            task.origin.attempt = task.origin.attempt.saturating_add(1);
+            let fate = Fate::of_failure(failure, task.origin.attempt, policy, now, random);
+            if failure.counts {
+                task.origin.attempt = task.origin.attempt.saturating_add(1);
+            }
             task.fate = Some(fate);
         }
     }
 
-    /// Writes how every member ends, and returns what is to be sent after the commit.
+    /// Writes how every member ends and what the function has enqueued, and returns what is to be
+    /// sent after the commit. `survived` is the key of a message that was suspected of ending its
+    /// process.
     pub(crate) async fn write(
         &self,
         tx: &mut PgConnection,
-        place: Place<'_>,
-        ids: &Mutex<Ids>,
+        enqueued: Vec<(Enqueue, Option<String>)>,
+        survived: Option<JobKey>,
+        ids: &SharedIds,
         now: DateTime<Utc>,
     ) -> Result<Vec<Promised>, sqlx::Error> {
-        let is_closed =
-            |task: &&Task<'_, I>| task.is_open && !matches!(task.fate, Some(Fate::Waits(_)));
-        let closed = self.tasks.iter().filter(is_closed);
-        let closed: Vec<JobKey> = closed.map(|task| task.member.claim.key).collect();
+        let (mut closed, mut skipped, mut letters) = (Vec::new(), Vec::new(), Vec::new());
+        let mut waiting = Vec::new();
+        for task in &self.tasks {
+            let (member, key) = (task.member, task.member.claim.key);
+            if task.is_open && !matches!(task.fate, Some(Fate::Waits(_))) {
+                closed.push(key);
+            }
+            match &task.fate {
+                None | Some(Fate::Done) => {}
+                Some(Fate::Skipped(why)) => skipped.push((member.claim, why.as_str())),
+                Some(Fate::Dead(refusal)) => {
+                    letters.push(member.letter(self.function, key, &task.origin, refusal));
+                }
+                Some(Fate::Waits(wait)) => waiting.push((task, wait)),
+            }
+        }
+        let strays: Vec<_> = self
+            .strays
+            .iter()
+            .map(|(m, k, r)| (stray(m), m, k, r))
+            .collect();
+        for (origin, member, key, refusal) in &strays {
+            letters.push(member.letter(self.function, **key, origin, refusal));
+        }
+        if let Some(key) = survived {
+            lone_start::unmark(tx, key).await?;
+        }
         if !closed.is_empty() {
             open_message::close(tx, &closed).await?;
         }
+        if !skipped.is_empty() {
+            inbox::note_skipped(tx, &skipped).await?;
+        }
+        if !letters.is_empty() {
+            dead_letter::bury(tx, &letters).await?;
+        }
         let mut promised = Vec::new();
-        for task in &self.tasks {
-            let (member, key) = (task.member, task.member.claim.key);
-            match &task.fate {
-                None | Some(Fate::Done) => {}
-                Some(Fate::Skipped(why)) => inbox::note_skipped(tx, &member.claim, why).await?,
-                Some(Fate::Dead(refusal)) => {
-                    let letter = member.letter(place.function, key, &task.origin, refusal);
-                    dead_letter::bury(tx, &letter).await?;
-                }
-                Some(Fate::Waits(wait)) => {
-                    let r#gen = task.wait(tx, place, wait).await?;
-                    let copy = CopyOf {
-                        key,
-                        r#gen,
-                        attempt: wait.attempt,
-                        enqueued: member.claim.enqueued,
-                    };
-                    let id = ids.lock().unwrap_or_else(PoisonError::into_inner).next(now);
-                    let original = Original {
-                        queue: place.queue.to_owned(),
-                        due: Some(wait.due),
-                        session_id: member.message.session_id.clone(),
-                        properties: own_properties(&member.message),
-                        // The message's own is a part of the whole batch's.
-                        body: Bytes::copy_from_slice(&member.message.body),
-                        rescues: 0,
-                    };
-                    promised.push(copy.promise(id, original));
-                }
-            }
+        if !waiting.is_empty() {
+            promised = self.wait(tx, &waiting, ids, now).await?;
         }
-        for (member, key, refusal) in &self.strays {
-            let origin = Origin {
-                message_id: member.message.message_id.clone(),
-                sequence_number: member.message.sequence_number,
-                attempt: 0,
-            };
-            let letter = member.letter(place.function, *key, &origin, refusal);
-            dead_letter::bury(tx, &letter).await?;
-        }
+        promised.extend(self.wake(tx, ids, now).await?);
+        promised.extend(enqueued.into_iter().map(|(message, traceparent)| {
+            promise_of(&message, traceparent, next_id(ids, now), now)
+        }));
         promised.extend(self.finish_ticks(tx).await?);
         if !promised.is_empty() {
             outbox::promise(tx, &promised).await?;
@@ -280,8 +368,67 @@ impl<'a, I> Work<'a, I> {
         Ok(promised)
     }
 
+    async fn wait(
+        &self,
+        tx: &mut PgConnection,
+        waiting: &[(&Task<'_, I>, &Wait)],
+        ids: &SharedIds,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Promised>, sqlx::Error> {
+        let rows: Vec<Waiting<'_>> = waiting.iter().map(|(task, wait)| task.row(wait)).collect();
+        let gens = open_message::wait(tx, self.function.name, &self.function.queue, &rows).await?;
+        let gens: HashMap<JobKey, i32> = gens.into_iter().collect();
+        let with_copy = waiting.iter().filter(|(_, wait)| wait.reason.has_copy());
+        let copies = with_copy.filter_map(|(task, wait)| {
+            let message = &task.member.message;
+            let copy = CopyOf {
+                key: task.member.claim.key,
+                r#gen: *gens.get(&task.member.claim.key)?,
+                attempt: wait.attempt,
+                enqueued: task.member.claim.enqueued,
+            };
+            // The message's own body is a part of the whole batch's.
+            let body = wait.body.clone();
+            let original = Original {
+                queue: self.function.queue.clone(),
+                due: Some(wait.due),
+                session_id: message.session_id.clone(),
+                properties: own_properties(message),
+                body: body.unwrap_or_else(|| Bytes::copy_from_slice(&message.body)),
+                rescues: 0,
+            };
+            Some(copy.promise(next_id(ids, now), original))
+        });
+        Ok(copies.collect())
+    }
+
+    /// Where a message of a session has ended, it is the next one's turn.
+    async fn wake(
+        &self,
+        tx: &mut PgConnection,
+        ids: &SharedIds,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Promised>, sqlx::Error> {
+        let ended = self.tasks.iter().filter(|task| {
+            let fate = task.fate.as_ref();
+            fate.is_none_or(Fate::lets_session_go_on)
+        });
+        let sessions: BTreeSet<&str> = ended
+            .filter_map(|task| session(task.member))
+            .filter(|session| self.first_open.contains_key(*session))
+            .collect();
+        if sessions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sessions: Vec<&str> = sessions.into_iter().collect();
+        let woken = open_message::wake_next(tx, self.function.name, &sessions).await?;
+        let copies = woken.into_iter().map(|row| copy_of(row, next_id(ids, now)));
+        Ok(copies.collect())
+    }
+
     /// Says how it ended, once it is committed.
-    pub(crate) fn log(&self, function: &str) {
+    pub(crate) fn log(&self) {
+        let function = self.function.name;
         let (mut done, mut skipped, mut dead, mut waiting) = (0, 0, self.strays.len(), 0);
         for task in &self.tasks {
             match &task.fate {
@@ -313,18 +460,15 @@ impl<'a, I> Work<'a, I> {
 }
 
 impl<I> Task<'_, I> {
-    async fn wait(
-        &self,
-        tx: &mut PgConnection,
-        place: Place<'_>,
-        wait: &Wait,
-    ) -> Result<i32, sqlx::Error> {
+    fn row<'t>(&'t self, wait: &'t Wait) -> Waiting<'t> {
         let message = &self.member.message;
-        let properties = Value::Object(own_properties(message)).to_string();
-        let waiting = Waiting {
+        let body = wait.body.as_ref().unwrap_or(&message.body);
+        let body_hash = match &wait.body {
+            Some(body) => BodyHash::of(body),
+            None => self.member.claim.body_hash,
+        };
+        Waiting {
             key: self.member.claim.key,
-            function: place.function,
-            queue: place.queue,
             gen_at_least: self.member.r#gen().saturating_add(1),
             attempt: wait.attempt,
             reason: wait.reason,
@@ -334,11 +478,11 @@ impl<I> Task<'_, I> {
             session_id: message.session_id.as_deref(),
             sequence_number: self.origin.sequence_number,
             enqueued: self.member.claim.enqueued,
-            properties: &properties,
-            body: &message.body,
-            body_hash: self.member.claim.body_hash,
-        };
-        open_message::wait(tx, &waiting).await
+            properties: Value::Object(own_properties(message)).to_string(),
+            body,
+            body_hash,
+            call: wait.call,
+        }
     }
 
     fn log_wait(&self, function: &str, wait: &Wait) {
@@ -356,6 +500,45 @@ impl<I> Task<'_, I> {
     }
 }
 
+/// Whether somebody is making the call that a message waits for. What is past its time was left by
+/// a process that is gone.
+fn is_at_work(row: &Opened, now: DateTime<Utc>) -> bool {
+    row.reason == Reason::Calling && row.due > now
+}
+
+fn session<I>(member: &Member<I>) -> Option<&str> {
+    member.message.session_id.as_deref()
+}
+
+fn stray<I>(member: &Member<I>) -> Origin {
+    Origin {
+        message_id: member.message.message_id.clone(),
+        sequence_number: member.message.sequence_number,
+        attempt: 0,
+    }
+}
+
+fn promise_of(
+    message: &Enqueue,
+    traceparent: Option<String>,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Promised {
+    let context = traceparent.map(|context| ("traceparent".to_owned(), Value::String(context)));
+    Promised {
+        id,
+        queue: message.queue().to_owned(),
+        message_id: message
+            .message_id()
+            .map_or_else(|| id.to_string(), str::to_owned),
+        session_id: message.session_id().map(str::to_owned),
+        due: message.due(now),
+        properties: Value::Object(context.into_iter().collect::<Map<_, _>>()).to_string(),
+        body: message.body().clone(),
+        wakes: None,
+    }
+}
+
 fn log_dead<I>(function: &str, member: &Member<I>, key: JobKey, refusal: &Refusal) {
     tracing::warn!(
         function.name = function,
@@ -365,101 +548,4 @@ fn log_dead<I>(function: &str, member: &Member<I>, key: JobKey, refusal: &Refusa
         dead_letter.description = refusal.description,
         "message is dead"
     );
-}
-
-/// What becomes of a message that has failed now, after `attempt` failed tries before.
-fn fate_of(
-    failure: &Failure,
-    attempt: i32,
-    policy: &Policy,
-    now: DateTime<Utc>,
-    random: f64,
-) -> Fate {
-    let failures = u32::try_from(attempt).unwrap_or(0).saturating_add(1);
-    let due = match failure.disposition {
-        Disposition::DeadLetter(reason) => {
-            return Fate::Dead(Refusal {
-                reason,
-                description: failure.error.clone(),
-            });
-        }
-        _ if failures >= policy.max_attempts => {
-            return Fate::Dead(Refusal {
-                reason: "attempts-used-up",
-                description: format!("failed {failures} times; last: {}", failure.error),
-            });
-        }
-        Disposition::RetryAfter(pause) => bounded(later(now, pause), now),
-        _ => later(now, policy.backoff.pause(failures, random)),
-    };
-    Fate::Waits(Wait {
-        reason: Reason::Retry,
-        due,
-        attempt: attempt.saturating_add(1),
-        error: Some(failure.error.clone()),
-    })
-}
-
-/// An instant that a function or another system asks for, not so early that the message would go round
-/// without a pause, and not so late that a slip of theirs would hide it for ever.
-fn bounded(due: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-    due.clamp(later(now, SHORTEST_WISH), later(now, LONGEST_WISH))
-}
-
-fn later(now: DateTime<Utc>, pause: Duration) -> DateTime<Utc> {
-    let pause = TimeDelta::from_std(pause.min(LONGEST_WISH)).unwrap_or_default();
-    now.checked_add_signed(pause).unwrap_or(now)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fate(disposition: Disposition, attempt: i32) -> Fate {
-        let failure = Failure {
-            disposition,
-            error: "away".to_owned(),
-        };
-        fate_of(
-            &failure,
-            attempt,
-            &Policy::DEFAULT,
-            DateTime::UNIX_EPOCH,
-            0.5,
-        )
-    }
-
-    fn due_in(fate: &Fate) -> Option<i64> {
-        match fate {
-            Fate::Waits(wait) => Some((wait.due - DateTime::UNIX_EPOCH).num_milliseconds()),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn a_failure_waits_longer_each_time_and_is_dead_in_the_end() {
-        assert_eq!(due_in(&fate(Disposition::Retry, 0)), Some(2_500));
-        assert_eq!(due_in(&fate(Disposition::Retry, 3)), Some(20_000));
-        assert_eq!(due_in(&fate(Disposition::Retry, 10)), Some(1_800_000));
-        let Fate::Dead(refusal) = fate(Disposition::Retry, 11) else {
-            panic!("the twelfth failure is the last");
-        };
-        assert_eq!(refusal.reason, "attempts-used-up");
-        assert_eq!(refusal.description, "failed 12 times; last: away");
-    }
-
-    #[test]
-    fn a_pause_that_is_asked_for_wins_and_a_permanent_failure_waits_for_nothing() {
-        let asked = Disposition::RetryAfter(Duration::from_mins(7));
-        assert_eq!(due_in(&fate(asked, 5)), Some(420_000));
-        for (wish, bound) in [
-            (Duration::ZERO, SHORTEST_WISH),
-            (Duration::MAX, LONGEST_WISH),
-        ] {
-            let due = due_in(&fate(Disposition::RetryAfter(wish), 0)).unwrap();
-            assert_eq!(u128::try_from(due).unwrap(), bound.as_millis());
-        }
-        let dead = fate(Disposition::DeadLetter("gone"), 0);
-        assert!(matches!(dead, Fate::Dead(refusal) if refusal.reason == "gone"));
-    }
 }

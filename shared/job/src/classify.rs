@@ -26,6 +26,7 @@ pub trait Classify {
 #[derive(Debug)]
 pub struct JobError {
     disposition: Disposition,
+    is_unknown: bool,
     source: Box<dyn Error + Send + Sync>,
 }
 
@@ -47,6 +48,21 @@ impl JobError {
         None
     }
 
+    /// The same failure, but one after which nobody knows whether the other side has acted, such as
+    /// an answer that did not come. It counts for [`crate::ExternalFunction::call`] only.
+    #[must_use]
+    pub fn outcome_unknown(self) -> Self {
+        Self {
+            is_unknown: true,
+            ..self
+        }
+    }
+
+    /// Whether it is unknown whether the other side has acted.
+    pub fn is_unknown(&self) -> bool {
+        self.is_unknown
+    }
+
     /// The same failure, but one that no other try will change, for `reason`.
     #[must_use]
     pub fn permanent(self, reason: &'static str) -> Self {
@@ -61,6 +77,7 @@ impl<E: Classify + Error + Send + Sync + 'static> From<E> for JobError {
     fn from(error: E) -> Self {
         Self {
             disposition: error.disposition(),
+            is_unknown: false,
             source: Box::new(error),
         }
     }

@@ -1,6 +1,7 @@
 //! The shapes of a function.
 
 use std::future::Future;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use nightshift_contract::Payload;
@@ -37,6 +38,105 @@ pub trait BatchFunction: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Outcome>, JobError>> + Send;
 }
 
+/// A function whose every message is a commit of its own: for work that does not gain from company.
+///
+/// The transaction that is handed to [`TransactionalFunction::run`] already holds the claim of the
+/// message and will hold its outcome and what it enqueues: an effect written to it happens exactly
+/// once.
+pub trait TransactionalFunction: Send + Sync + 'static {
+    /// The Azure function's name, `<job>-<door>`.
+    const NAME: &'static str;
+
+    /// The text of its `function.json`.
+    const CONFIG: &'static str;
+
+    /// How it is run.
+    const POLICY: Policy;
+
+    /// The body of its messages.
+    type Input: Payload;
+
+    /// Processes `item` and says how it ended.
+    fn run(
+        &self,
+        item: &Item<Self::Input>,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<Outcome, JobError>> + Send;
+}
+
+/// A function whose effect is outside the database: a mail, a call of an API, a restore.
+///
+/// What it is about to do is committed before it is done, and how it ended in a second transaction.
+/// Nothing can make such an effect happen exactly once. What can be done is to know when nobody
+/// knows: a call that was begun and whose end was not written (the process died, the time was over)
+/// is *unknown*, and [`ExternalFunction::unknown`] says what that means. [`Item::key`] is the same
+/// in every try and the idempotency key to hand to the other side.
+pub trait ExternalFunction: Send + Sync + 'static {
+    /// The Azure function's name, `<job>-<door>`.
+    const NAME: &'static str;
+
+    /// The text of its `function.json`.
+    const CONFIG: &'static str;
+
+    /// How it is run. [`Policy::timeout`] is how long [`ExternalFunction::call`] may take.
+    const POLICY: Policy;
+
+    /// The body of its messages.
+    type Input: Payload;
+
+    /// What is to be done outside, as [`ExternalFunction::prepare`] has put it together.
+    type Call: Send;
+
+    /// What the other side has answered.
+    type Answer: Send + Sync;
+
+    /// Reads what the call needs. What is written to `tx` commits before the call.
+    fn prepare(
+        &self,
+        item: &Item<Self::Input>,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<Prepared<Self::Call>, JobError>> + Send;
+
+    /// Calls the other side, without a transaction. An error of which it is not known whether the
+    /// other side acted is to be [`JobError::outcome_unknown`].
+    fn call(
+        &self,
+        item: &Item<Self::Input>,
+        call: Self::Call,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<Self::Answer, JobError>> + Send;
+
+    /// Writes what the other side has answered. While the database is away it is called again.
+    fn record(
+        &self,
+        item: &Item<Self::Input>,
+        answer: &Self::Answer,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<Outcome, JobError>> + Send;
+
+    /// Says what happens to a message of which nobody knows how its last call ended: the other side
+    /// may be asked, the call be made again where the idempotency key makes that harmless, or the
+    /// message be refused.
+    fn unknown(
+        &self,
+        item: &Item<Self::Input>,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<Prepared<Self::Call>, JobError>> + Send;
+}
+
+/// What [`ExternalFunction::prepare`] has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prepared<C> {
+    /// This call is to be made.
+    Call(C),
+    /// No call is needed; the message ends like this.
+    End(Outcome),
+}
+
 /// One message of a batch.
 #[derive(Debug)]
 pub struct Item<I> {
@@ -49,6 +149,17 @@ pub struct Item<I> {
     pub enqueued: DateTime<Utc>,
     /// Which try this is, from 1.
     pub attempt: u32,
+    /// The W3C trace context of its producer, which what it enqueues carries on.
+    pub traceparent: Option<String>,
+}
+
+/// What becomes of a session when one of its messages is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionRule {
+    /// Its later messages run.
+    Continue,
+    /// Its later messages wait until the dead one is redriven and done, or discarded.
+    Hold,
 }
 
 /// How a function is run.
@@ -61,15 +172,23 @@ pub struct Policy {
     pub max_attempts: u32,
     /// The pauses between the tries.
     pub backoff: Backoff,
+    /// How long one try may take before it counts as failed. A batch that runs together gets no
+    /// more than half of what its invocation may take, so that there is time to find the member
+    /// that hangs.
+    pub timeout: Duration,
+    /// What a dead message means for its session; of functions whose queue has sessions.
+    pub session: SessionRule,
 }
 
 impl Policy {
     /// The policy of a function that has no wishes of its own: bodies of up to 256 KiB, the limit
-    /// of a Service Bus message in the Standard tier, and twelve tries, whose pauses take 1.2
-    /// hours on average and 2.4 at most.
+    /// of a Service Bus message in the Standard tier, and twelve tries of ten
+    /// seconds, whose pauses take 1.2 hours on average and 2.4 at most.
     pub const DEFAULT: Self = Self {
         max_body_bytes: 256 * 1024,
         max_attempts: 12,
         backoff: Backoff::DEFAULT,
+        timeout: Duration::from_secs(10),
+        session: SessionRule::Continue,
     };
 }

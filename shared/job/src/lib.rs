@@ -1,14 +1,17 @@
 //! What a function is, independent of how it is called and of how its outcome is kept.
 //!
-//! A function is a type with constants and one async method, see [`BatchFunction`]. It gets typed
-//! input, the open transaction in which everything it does must happen, and a [`Cx`]; it says with
-//! an [`Outcome`] or a [`JobError`] how it went. Whether an error is worth another try is decided
+//! A function is a type with constants and async methods, in one of three shapes: [`BatchFunction`]
+//! (all that waits in one commit), [`TransactionalFunction`] (a commit for each message) and
+//! [`ExternalFunction`] (an effect outside the database). It gets typed input, the open transaction
+//! in which everything it does must happen, and a [`Cx`]; it says with an [`Outcome`] or a
+//! [`JobError`] how it went. Whether an error is worth another try is decided
 //! once, by [`Classify`], so that functions use plain `?`. A [`ScheduledFunction`] is the clock's door to
 //! another function: its [`Schedule`] says when that one gets a message.
 
 mod backoff;
 mod classify;
 mod cx;
+mod enqueue;
 mod function;
 mod key;
 mod outcome;
@@ -17,8 +20,11 @@ mod scheduled;
 
 pub use backoff::Backoff;
 pub use classify::{Classify, Disposition, JobError};
-pub use cx::Cx;
-pub use function::{BatchFunction, Item, Policy};
+pub use cx::{AfterCommit, Cx};
+pub use enqueue::{Enqueue, EnqueueError};
+pub use function::{
+    BatchFunction, ExternalFunction, Item, Policy, Prepared, SessionRule, TransactionalFunction,
+};
 pub use key::{BodyHash, JobKey};
 pub use outcome::{Outcome, Refusal};
 pub use schedule::{

@@ -1,6 +1,11 @@
 //! How a message's work ended.
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use nightshift_contract::Payload;
+use serde::Serialize;
+
+use crate::enqueue::{EnqueueError, body_of};
 
 /// The end of one message's work in a transaction that commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +18,9 @@ pub enum Outcome {
     /// It is not yet time: the message comes back at that instant. No try is counted, and nothing
     /// may have been written for it.
     Snooze(DateTime<Utc>),
+    /// A slice of the work is done, and this is where to go on: the message comes back at once with
+    /// this body. No try is counted, and those that failed before are forgotten.
+    Continue(Bytes),
     /// The message cannot be processed by any try, and nothing was written for it: it becomes a
     /// dead letter while its neighbours commit.
     Refused(Refusal),
@@ -28,6 +36,14 @@ pub struct Refusal {
 }
 
 impl Outcome {
+    /// The work goes on with `next`.
+    ///
+    /// # Errors
+    /// When `next` cannot be serialised or is too large for a message.
+    pub fn go_on_with<P: Payload + Serialize>(next: &P) -> Result<Self, EnqueueError> {
+        Ok(Self::Continue(body_of(next)?))
+    }
+
     /// A refusal.
     pub fn refused(reason: &'static str, description: impl Into<String>) -> Self {
         Self::Refused(Refusal {

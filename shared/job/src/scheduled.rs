@@ -1,6 +1,9 @@
 //! The shape of a function that the clock calls.
 
-use crate::{BatchFunction, Schedule, Tick};
+use nightshift_contract::Payload;
+use serde::Serialize;
+
+use crate::{Schedule, Tick};
 
 /// A timer's door: it does nothing but give its work a message for each tick of its schedule.
 ///
@@ -17,9 +20,13 @@ pub trait ScheduledFunction: Send + Sync + 'static {
     /// When it runs.
     const SCHEDULE: Schedule;
 
-    /// The function that does the work, which gets one message for each tick.
-    type Work: BatchFunction<Input: serde::Serialize>;
+    /// The text of the `function.json` of the function that does the work, whose queue gets a message
+    /// for each tick.
+    const WORK: &'static str;
+
+    /// The body of the messages: the input of that function.
+    type Payload: Payload + Serialize;
 
     /// The body of the message for `tick`: always the same for the same tick.
-    fn payload(&self, tick: &Tick) -> <Self::Work as BatchFunction>::Input;
+    fn payload(&self, tick: &Tick) -> Self::Payload;
 }

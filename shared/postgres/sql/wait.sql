@@ -1,9 +1,23 @@
--- The message waits from now on, or goes on waiting, for the copy with the number that is returned.
+-- The messages wait from now on, or go on waiting, for the copies with the numbers that are returned.
+-- A parked one waits for no copy. One whose call is under way gets a copy only if that is not settled
+-- in time.
 INSERT INTO nightshift.open_message
     (key, function, queue, gen, attempt, reason, due_at, rescue_at, last_error, message_id,
-     session_id, sequence_number, enqueued_at, properties, body, body_hash)
-VALUES ($1, $2, $3, $4, $5, $6, $7, greatest($7, clock_timestamp()) + interval '2 minutes', $8, $9,
-        $10, $11, $12, $13::text::json, $14, $15)
+     session_id, sequence_number, enqueued_at, properties, body, body_hash, call_id)
+SELECT key, $15, $16, gen, attempt, reason, due_at,
+    CASE reason
+        WHEN 'parked' THEN 'infinity'
+        WHEN 'calling' THEN due_at
+        ELSE greatest(due_at, clock_timestamp()) + interval '2 minutes'
+    END,
+    last_error, message_id, session_id, sequence_number, enqueued_at, properties::json, body,
+    body_hash, call_id
+FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::text[], $5::timestamptz[], $6::text[],
+            $7::text[], $8::text[], $9::bigint[], $10::timestamptz[], $11::text[], $12::bytea[],
+            $13::uuid[], $14::uuid[])
+    AS waiting (key, gen, attempt, reason, due_at, last_error, message_id, session_id,
+                sequence_number, enqueued_at, properties, body, body_hash, call_id)
+ORDER BY key
 ON CONFLICT (key) DO UPDATE
 SET gen = greatest(open_message.gen + 1, excluded.gen),
     queue = excluded.queue,
@@ -12,6 +26,9 @@ SET gen = greatest(open_message.gen + 1, excluded.gen),
     due_at = excluded.due_at,
     rescue_at = excluded.rescue_at,
     rescues = 0,
-    last_error = excluded.last_error,
+    last_error = coalesce(excluded.last_error, open_message.last_error),
+    body = excluded.body,
+    body_hash = excluded.body_hash,
+    call_id = excluded.call_id,
     changed_at = clock_timestamp()
-RETURNING gen
+RETURNING key, gen

@@ -3,9 +3,12 @@
 //! Writing one must not fail for the very reason the message is dead, so no value is converted:
 //! the body stays bytes, and texts lose only the NUL character and what is beyond their length.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use nightshift_job::{BodyHash, JobKey, Refusal};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::text::storable;
 
@@ -16,6 +19,8 @@ pub struct DeadLetter<'a> {
     pub key: JobKey,
     /// The function that refused it.
     pub function: &'a str,
+    /// Where it came from.
+    pub queue: &'a str,
     /// Why.
     pub refusal: &'a Refusal,
     /// The producer's id.
@@ -38,28 +43,80 @@ pub struct DeadLetter<'a> {
     pub attempt: i32,
     /// The number of the copy that died; 0 for an original.
     pub r#gen: i32,
+    /// Whether the later messages of its session wait for it.
+    pub holds_session: bool,
 }
 
-/// Stores `letter`, unless its key is dead already.
-pub async fn bury(tx: &mut PgConnection, letter: &DeadLetter<'_>) -> Result<(), sqlx::Error> {
+/// Stores `letters`; one whose key is dead already stays as it is.
+pub async fn bury(tx: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(), sqlx::Error> {
+    let all = letters.iter();
+    let keys: Vec<Uuid> = all.clone().map(|letter| letter.key.0).collect();
+    let functions: Vec<&str> = all.clone().map(|letter| letter.function).collect();
+    let queues: Vec<&str> = all.clone().map(|letter| letter.queue).collect();
+    let reasons: Vec<&str> = all.clone().map(|letter| letter.refusal.reason).collect();
+    let descriptions: Vec<String> = all
+        .clone()
+        .map(|letter| storable(&letter.refusal.description))
+        .collect();
+    let message_ids: Vec<Option<String>> = all
+        .clone()
+        .map(|letter| letter.message_id.map(storable))
+        .collect();
+    let sessions: Vec<Option<String>> = all
+        .clone()
+        .map(|letter| letter.session_id.map(storable))
+        .collect();
+    let numbers: Vec<i64> = all.clone().map(|letter| letter.sequence_number).collect();
+    let deliveries: Vec<i32> = all
+        .clone()
+        .map(|letter| i32::try_from(letter.delivery_count).unwrap_or(i32::MAX))
+        .collect();
+    let enqueued: Vec<DateTime<Utc>> = all.clone().map(|letter| letter.enqueued).collect();
+    let properties: Vec<&str> = all
+        .clone()
+        .map(|letter| letter.properties.as_str())
+        .collect();
+    let bodies: Vec<&[u8]> = all.clone().map(|letter| letter.body).collect();
+    let hashes: Vec<Uuid> = all.clone().map(|letter| letter.body_hash.0).collect();
+    let attempts: Vec<i32> = all.clone().map(|letter| letter.attempt).collect();
+    let gens: Vec<i32> = all.clone().map(|letter| letter.r#gen).collect();
+    let holds: Vec<bool> = all.map(|letter| letter.holds_session).collect();
     sqlx::query_file!(
         "sql/bury.sql",
-        letter.key.0,
-        letter.function,
-        letter.refusal.reason,
-        storable(&letter.refusal.description),
-        letter.message_id.map(storable),
-        letter.session_id.map(storable),
-        letter.sequence_number,
-        i32::try_from(letter.delivery_count).unwrap_or(i32::MAX),
-        letter.enqueued,
-        letter.properties,
-        letter.body,
-        letter.body_hash.0,
-        letter.attempt,
-        letter.r#gen,
+        &keys,
+        &functions as &[&str],
+        &queues as &[&str],
+        &reasons as &[&str],
+        &descriptions,
+        &message_ids as &[Option<String>],
+        &sessions as &[Option<String>],
+        &numbers,
+        &deliveries,
+        &enqueued,
+        &properties as &[&str],
+        &bodies as &[&[u8]],
+        &hashes,
+        &attempts,
+        &gens,
+        &holds,
     )
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Makes dead messages wait again, each for a copy that the next sweep sends once it is due: the
+/// first now, and each later one `pause` after the one before. Returns those that were dead; one that
+/// is redriven twice is tried once. A letter that says not from which queue it came stays.
+pub async fn redrive(
+    connection: &mut PgConnection,
+    keys: &[JobKey],
+    pause: Duration,
+) -> Result<Vec<JobKey>, sqlx::Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    let seconds = pause.as_secs_f64();
+    let risen = sqlx::query_file_scalar!("sql/redrive.sql", &keys, seconds)
+        .fetch_all(connection)
+        .await?;
+    Ok(risen.into_iter().map(JobKey).collect())
 }

@@ -184,20 +184,17 @@ pub async fn claim(
         .collect())
 }
 
-/// Notes that the message of `claim` was skipped, and why. Idempotent by key.
+/// Notes that messages were skipped, and why. Idempotent by key.
 pub async fn note_skipped(
     tx: &mut PgConnection,
-    claim: &Claim,
-    why: &str,
+    skipped: &[(Claim, &str)],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE nightshift.inbox SET skipped = $3 WHERE key = $1 AND enqueued_day = $2",
-        claim.key.0,
-        claim.day(),
-        storable(why),
-    )
-    .execute(tx)
-    .await?;
+    let keys: Vec<Uuid> = skipped.iter().map(|(claim, _)| claim.key.0).collect();
+    let days: Vec<NaiveDate> = skipped.iter().map(|(claim, _)| claim.day()).collect();
+    let why: Vec<String> = skipped.iter().map(|(_, why)| storable(why)).collect();
+    sqlx::query_file!("sql/note_skipped.sql", &keys, &days, &why)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 

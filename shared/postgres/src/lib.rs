@@ -4,11 +4,12 @@
 //! Everything of ours lives in the schema `nightshift`, whose migrations are compiled in
 //! ([`migrate()`]). [`inbox`] remembers which messages are taken care of, [`open_message`] holds those
 //! that wait, [`dead_letter`] those that no try can help, and [`outbox`] what is to be sent; all are
-//! written in the same transaction as a function's own effect. [`schedule`] is the ledger of what runs by
-//! the clock.
+//! written in the same transaction as a function's own effect. [`lone_start`] is written before it.
+//! [`schedule`] is the ledger of what runs by the clock.
 
 pub mod dead_letter;
 pub mod inbox;
+pub mod lone_start;
 mod migrate;
 pub mod open_message;
 pub mod outbox;

@@ -18,14 +18,56 @@ pub enum Reason {
     Retry,
     /// Because its function wants it later.
     Snooze,
+    /// For the next slice of long work.
+    Continue,
+    /// For an earlier message of its session, whose end makes it [`Reason::Turn`].
+    Parked,
+    /// For nothing any more.
+    Turn,
+    /// For the end of a call to another system.
+    Calling,
+    /// For a decision about a call whose end nobody knows.
+    Unknown,
+    /// For another try after it was dead.
+    Redrive,
 }
 
 impl Reason {
-    fn name(self) -> &'static str {
+    const ALL: [Self; 8] = [
+        Self::Retry,
+        Self::Snooze,
+        Self::Continue,
+        Self::Parked,
+        Self::Turn,
+        Self::Calling,
+        Self::Unknown,
+        Self::Redrive,
+    ];
+
+    /// The word for it in the table.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Retry => "retry",
             Self::Snooze => "snooze",
+            Self::Continue => "continue",
+            Self::Parked => "parked",
+            Self::Turn => "turn",
+            Self::Calling => "calling",
+            Self::Unknown => "unknown",
+            Self::Redrive => "redrive",
         }
+    }
+
+    /// A word that a later release has written is a wait like any other.
+    fn of(name: &str) -> Self {
+        let mut all = Self::ALL.into_iter();
+        all.find(|reason| reason.name() == name)
+            .unwrap_or(Self::Retry)
+    }
+
+    /// Whether a copy wakes the message.
+    pub fn has_copy(self) -> bool {
+        !matches!(self, Self::Parked | Self::Calling)
     }
 }
 
@@ -34,10 +76,6 @@ impl Reason {
 pub struct Waiting<'a> {
     /// The identity of the work.
     pub key: JobKey,
-    /// The function that it is for.
-    pub function: &'a str,
-    /// The queue that its copies go to.
-    pub queue: &'a str,
     /// The number for the copy, if the message does not wait yet; else it gets the next one.
     pub gen_at_least: i32,
     /// Failed tries so far.
@@ -56,12 +94,14 @@ pub struct Waiting<'a> {
     pub sequence_number: i64,
     /// When the broker accepted the original.
     pub enqueued: DateTime<Utc>,
-    /// The producer's application properties, as JSON text.
-    pub properties: &'a str,
-    /// The body, as it came.
+    /// The application properties, as JSON text.
+    pub properties: String,
+    /// The body.
     pub body: &'a [u8],
     /// The body's hash.
     pub body_hash: BodyHash,
+    /// The call that is under way or was last.
+    pub call: Option<Uuid>,
 }
 
 /// What is known of a waiting message whose copy has come.
@@ -71,6 +111,12 @@ pub struct Opened {
     pub r#gen: i32,
     /// Failed tries so far.
     pub attempt: i32,
+    /// Why it waits.
+    pub reason: Reason,
+    /// Until when.
+    pub due: DateTime<Utc>,
+    /// The call that is under way or was last.
+    pub call: Option<Uuid>,
     /// The original's id.
     pub message_id: Option<String>,
     /// The original's number in its queue.
@@ -90,6 +136,9 @@ pub async fn lock(
         let opened = Opened {
             r#gen: row.r#gen,
             attempt: row.attempt,
+            reason: Reason::of(&row.reason),
+            due: row.due_at,
+            call: row.call_id,
             message_id: row.message_id,
             sequence_number: row.sequence_number,
         };
@@ -98,33 +147,82 @@ pub async fn lock(
     Ok(opened.collect())
 }
 
-/// Makes a message wait, or wait on, and returns the number of the copy that will wake it.
-pub async fn wait(tx: &mut PgConnection, waiting: &Waiting<'_>) -> Result<i32, sqlx::Error> {
-    sqlx::query_file_scalar!(
-        "sql/wait.sql",
-        waiting.key.0,
-        waiting.function,
-        waiting.queue,
-        waiting.gen_at_least,
-        waiting.attempt,
-        waiting.reason.name(),
-        waiting.due,
-        waiting.last_error.map(storable),
-        waiting.message_id.map(storable),
-        waiting.session_id.map(storable),
-        waiting.sequence_number,
-        waiting.enqueued,
-        waiting.properties,
-        waiting.body,
-        waiting.body_hash.0,
+/// The bodies of those of `keys` that wait: a copy that is too large for a message has none.
+pub async fn bodies(
+    connection: &mut PgConnection,
+    keys: &[JobKey],
+) -> Result<Vec<(JobKey, Vec<u8>)>, sqlx::Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    let rows = sqlx::query!(
+        "SELECT key, body FROM nightshift.open_message WHERE key = ANY($1)",
+        &keys
     )
-    .fetch_one(tx)
-    .await
+    .fetch_all(connection)
+    .await?;
+    let bodies = rows.into_iter().map(|row| (JobKey(row.key), row.body));
+    Ok(bodies.collect())
 }
 
-/// A message whose copy has not come, for which another one is to be sent.
+/// Makes messages of `function`, whose keys must differ, wait or wait on. Returns for each the number
+/// of the copy that will wake it, in another order.
+pub async fn wait(
+    tx: &mut PgConnection,
+    function: &str,
+    queue: &str,
+    waiting: &[Waiting<'_>],
+) -> Result<Vec<(JobKey, i32)>, sqlx::Error> {
+    let all = waiting.iter();
+    let keys: Vec<Uuid> = all.clone().map(|row| row.key.0).collect();
+    let gens: Vec<i32> = all.clone().map(|row| row.gen_at_least).collect();
+    let attempts: Vec<i32> = all.clone().map(|row| row.attempt).collect();
+    let reasons: Vec<&str> = all.clone().map(|row| row.reason.name()).collect();
+    let dues: Vec<DateTime<Utc>> = all.clone().map(|row| row.due).collect();
+    let errors: Vec<Option<String>> = all
+        .clone()
+        .map(|row| row.last_error.map(storable))
+        .collect();
+    let message_ids: Vec<Option<String>> = all
+        .clone()
+        .map(|row| row.message_id.map(storable))
+        .collect();
+    let sessions: Vec<Option<String>> = all
+        .clone()
+        .map(|row| row.session_id.map(storable))
+        .collect();
+    let numbers: Vec<i64> = all.clone().map(|row| row.sequence_number).collect();
+    let enqueued: Vec<DateTime<Utc>> = all.clone().map(|row| row.enqueued).collect();
+    let properties: Vec<&str> = all.clone().map(|row| row.properties.as_str()).collect();
+    let bodies: Vec<&[u8]> = all.clone().map(|row| row.body).collect();
+    let hashes: Vec<Uuid> = all.clone().map(|row| row.body_hash.0).collect();
+    let calls: Vec<Option<Uuid>> = all.map(|row| row.call).collect();
+    let rows = sqlx::query_file!(
+        "sql/wait.sql",
+        &keys,
+        &gens,
+        &attempts,
+        &reasons as &[&str],
+        &dues,
+        &errors as &[Option<String>],
+        &message_ids as &[Option<String>],
+        &sessions as &[Option<String>],
+        &numbers,
+        &enqueued,
+        &properties as &[&str],
+        &bodies as &[&[u8]],
+        &hashes,
+        &calls as &[Option<Uuid>],
+        function,
+        queue,
+    )
+    .fetch_all(tx)
+    .await?;
+    let gens = rows.into_iter().map(|row| (JobKey(row.key), row.r#gen));
+    Ok(gens.collect())
+}
+
+/// A message that waits, for which a copy is to be sent.
 #[derive(Debug, Clone)]
-pub struct Overdue {
+pub struct ToWake {
     /// The identity of the work.
     pub key: JobKey,
     /// The function that it is for.
@@ -135,7 +233,7 @@ pub struct Overdue {
     pub r#gen: i32,
     /// Failed tries so far.
     pub attempt: i32,
-    /// How many copies with this number were sent after the first, this one included.
+    /// How many copies with this number were sent after the first, this one included; 0 for the first.
     pub rescues: i32,
     /// The session it belongs to.
     pub session_id: Option<String>,
@@ -147,16 +245,59 @@ pub struct Overdue {
     pub body: Vec<u8>,
 }
 
+/// Makes it the turn of the first open message of each of `sessions`, where it is parked. In the same
+/// transaction the caller promises the copies.
+pub async fn wake_next(
+    tx: &mut PgConnection,
+    function: &str,
+    sessions: &[&str],
+) -> Result<Vec<ToWake>, sqlx::Error> {
+    let rows = sqlx::query_file!("sql/wake_next.sql", function, sessions as &[&str])
+        .fetch_all(tx)
+        .await?;
+    let woken = rows.into_iter().map(|row| ToWake {
+        key: JobKey(row.key),
+        function: row.function,
+        queue: row.queue,
+        r#gen: row.r#gen,
+        attempt: row.attempt,
+        rescues: row.rescues,
+        session_id: row.session_id,
+        enqueued: row.enqueued_at,
+        properties: row.properties,
+        body: row.body,
+    });
+    Ok(woken.collect())
+}
+
+/// Makes sure that nobody else works for `sessions` of `function` until the transaction ends, and
+/// returns for each that has open messages the number of the first.
+pub async fn lock_sessions(
+    tx: &mut PgConnection,
+    function: &str,
+    sessions: &[&str],
+) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_file!("sql/lock_sessions.sql", function, sessions as &[&str])
+        .fetch_all(&mut *tx)
+        .await?;
+    let rows = sqlx::query_file!(
+        "sql/first_open_of_sessions.sql",
+        function,
+        sessions as &[&str]
+    )
+    .fetch_all(tx)
+    .await?;
+    let first = rows.into_iter().map(|row| (row.session_id, row.first));
+    Ok(first.collect())
+}
+
 /// Takes at most `at_most` messages whose copies have not come; in the same transaction the caller
 /// promises others.
-pub async fn take_overdue(
-    tx: &mut PgConnection,
-    at_most: i64,
-) -> Result<Vec<Overdue>, sqlx::Error> {
+pub async fn take_overdue(tx: &mut PgConnection, at_most: i64) -> Result<Vec<ToWake>, sqlx::Error> {
     let rows = sqlx::query_file!("sql/take_overdue.sql", at_most)
         .fetch_all(tx)
         .await?;
-    let overdue = rows.into_iter().map(|row| Overdue {
+    let overdue = rows.into_iter().map(|row| ToWake {
         key: JobKey(row.key),
         function: row.function,
         queue: row.queue,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use nightshift_job::JobKey;
+use nightshift_job::{JobKey, Refusal};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -82,6 +82,19 @@ pub async fn take(
 /// come. Idempotent by id.
 pub async fn forget(connection: &mut PgConnection, sent: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query_file!("sql/forget_sent.sql", sent)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Makes a dead letter of a message that the broker refuses for what it is, and of what waits for it.
+pub async fn bury(
+    connection: &mut PgConnection,
+    id: Uuid,
+    refusal: &Refusal,
+) -> Result<(), sqlx::Error> {
+    let description = storable(&refusal.description);
+    sqlx::query_file!("sql/bury_promised.sql", id, refusal.reason, description)
         .execute(connection)
         .await?;
     Ok(())

@@ -9,4 +9,4 @@ mod outbox;
 
 pub use database::{SERVER, TestDatabase};
 pub use message::{MessageBuilder, USER, message, notification};
-pub use outbox::take_promised;
+pub use outbox::{take_overdue, take_promised};

@@ -61,6 +61,27 @@ impl MessageBuilder {
         self
     }
 
+    /// As the broker's `sequence_number`-th message.
+    #[must_use]
+    pub fn numbered(mut self, sequence_number: i64) -> Self {
+        self.0.sequence_number = sequence_number;
+        self
+    }
+
+    /// As a part of the session `id`.
+    #[must_use]
+    pub fn in_session(mut self, id: &str) -> Self {
+        self.0.session_id = Some(id.to_owned());
+        self
+    }
+
+    /// In its `count`-th delivery, from 1.
+    #[must_use]
+    pub fn delivered(mut self, count: u32) -> Self {
+        self.0.delivery_count = count;
+        self
+    }
+
     /// The message.
     pub fn build(self) -> TriggerMessage {
         self.0

@@ -159,19 +159,32 @@ async fn rule_1_a_conflict_under_the_function_costs_no_try() {
         .execute(&mut *other)
         .await
         .unwrap();
-    let failed = world
-        .deliver(&[titled("a"), titled("b")])
-        .await
-        .unwrap_err();
-    let said = failed.to_string();
-    assert!(
-        said.starts_with("1 of 2 messages must be delivered again"),
-        "{said}"
-    );
-    other.rollback().await.unwrap();
-    assert_eq!(world.waiting().await, [""; 0]);
     world.deliver(&[titled("a"), titled("b")]).await.unwrap();
+    other.rollback().await.unwrap();
+    assert_eq!(world.effects().await, ["b 1"]);
+    assert_eq!(world.waiting().await, ["a retry 1 0"]);
+    let copy = world.copy().await;
+    world.deliver(&[copy]).await.unwrap();
     assert_eq!(world.effects().await, ["a 1", "b 1"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_3_a_function_that_hangs_costs_a_try_and_not_its_neighbours() {
+    let world = World::new(&[("a", &[Step::Hang]), ("c", &[Step::Hang])]).await;
+    world
+        .deliver(&[titled("a"), titled("b"), titled("c")])
+        .await
+        .unwrap();
+    assert_eq!(world.effects().await, ["b 1"]);
+    assert_eq!(world.waiting().await, ["a retry 1 1", "c retry 1 1"]);
+    let said = world
+        .texts("SELECT DISTINCT last_error FROM nightshift.open_message")
+        .await;
+    assert_eq!(said, ["the function was not done after 1.5 s"]);
+    let copies = world.promised().await;
+    world.deliver(&copies).await.unwrap();
+    assert_eq!(world.effects().await, ["a 2", "b 1", "c 2"]);
     world.end().await;
 }
 

@@ -20,7 +20,8 @@ macro_rules! variant {
                 zone: $zone,
                 ..HOURLY
             };
-            type Work = Work;
+            const WORK: &'static str = Work::CONFIG;
+            type Payload = HousekeepingDue;
 
             fn payload(&self, tick: &Tick) -> HousekeepingDue {
                 payload(tick)

@@ -5,21 +5,24 @@ use nightshift_postgres::outbox::Promised;
 use nightshift_postgres::schedule::{self, Ended};
 use sqlx::PgConnection;
 
-use super::{Fate, Task, Work};
+use super::{Task, Work};
+use crate::fate::Fate;
 
 impl<I> Work<'_, I> {
-    /// Settles those whose tick is over: they are not run.
+    /// Settles those whose tick is over: they are not run. One of whose last call nobody knows how it
+    /// ended is not left alone with that.
     pub(crate) async fn skip_ended_ticks(
         &mut self,
         tx: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let undecided = self.tasks.iter().filter(|task| task.fate.is_none());
-        let ticks: Vec<TickId> = undecided.filter_map(Task::tick).collect();
+        let can_be_left = |task: &Task<'_, I>| task.fate.is_none() && !task.is_unknown;
+        let tasks = self.tasks.iter().filter(|task| can_be_left(task));
+        let ticks: Vec<TickId> = tasks.filter_map(Task::tick).collect();
         if ticks.is_empty() {
             return Ok(());
         }
         let over = schedule::over(tx, &ticks).await?;
-        for task in self.tasks.iter_mut().filter(|task| task.fate.is_none()) {
+        for task in self.tasks.iter_mut().filter(|task| can_be_left(task)) {
             if let Some(why) = task.tick().and_then(|tick| over.get(tick.as_str())) {
                 task.fate = Some(Fate::Skipped((*why).to_owned()));
             }

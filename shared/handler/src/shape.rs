@@ -1,0 +1,191 @@
+//! The three shapes of a function as one: what runs in the transaction of the claim, and, for one of
+//! them, what is called after it.
+
+use std::convert::Infallible;
+use std::future::Future;
+
+use nightshift_contract::Payload;
+use nightshift_job::{
+    BatchFunction, Cx, ExternalFunction, Item, JobError, Outcome, Policy, Prepared,
+    TransactionalFunction,
+};
+use sqlx::PgConnection;
+
+/// A function in any shape.
+pub(crate) trait Shape: Send + Sync + 'static {
+    const NAME: &'static str;
+    const CONFIG: &'static str;
+    const POLICY: Policy;
+    /// Whether several messages may share a transaction.
+    const TOGETHER: bool;
+    type Input: Payload;
+    type Call: Send;
+    type Answer: Send + Sync;
+
+    /// What happens to `items` in the transaction of their claims. `is_unknown`: nobody knows how the
+    /// last call for the one item ended.
+    fn run(
+        &self,
+        items: &[&Item<Self::Input>],
+        is_unknown: bool,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<Vec<Prepared<Self::Call>>, JobError>> + Send;
+
+    fn call(
+        &self,
+        item: &Item<Self::Input>,
+        call: Self::Call,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<Self::Answer, JobError>> + Send;
+
+    fn record(
+        &self,
+        item: &Item<Self::Input>,
+        answer: &Self::Answer,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<Outcome, JobError>> + Send;
+}
+
+/// A [`BatchFunction`].
+#[derive(Debug)]
+pub(crate) struct Batch<F>(pub(crate) F);
+
+impl<F: BatchFunction> Shape for Batch<F> {
+    const NAME: &'static str = F::NAME;
+    const CONFIG: &'static str = F::CONFIG;
+    const POLICY: Policy = F::POLICY;
+    const TOGETHER: bool = true;
+    type Input = F::Input;
+    type Call = Infallible;
+    type Answer = Infallible;
+
+    async fn run(
+        &self,
+        items: &[&Item<F::Input>],
+        _is_unknown: bool,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> Result<Vec<Prepared<Infallible>>, JobError> {
+        let outcomes = self.0.run(items, tx, cx).await?;
+        Ok(outcomes.into_iter().map(Prepared::End).collect())
+    }
+
+    async fn call(
+        &self,
+        _item: &Item<F::Input>,
+        call: Infallible,
+        _cx: &Cx,
+    ) -> Result<Infallible, JobError> {
+        match call {}
+    }
+
+    async fn record(
+        &self,
+        _item: &Item<F::Input>,
+        answer: &Infallible,
+        _tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Outcome, JobError> {
+        match *answer {}
+    }
+}
+
+/// A [`TransactionalFunction`].
+#[derive(Debug)]
+pub(crate) struct Transactional<F>(pub(crate) F);
+
+impl<F: TransactionalFunction> Shape for Transactional<F> {
+    const NAME: &'static str = F::NAME;
+    const CONFIG: &'static str = F::CONFIG;
+    const POLICY: Policy = F::POLICY;
+    const TOGETHER: bool = false;
+    type Input = F::Input;
+    type Call = Infallible;
+    type Answer = Infallible;
+
+    async fn run(
+        &self,
+        items: &[&Item<F::Input>],
+        _is_unknown: bool,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> Result<Vec<Prepared<Infallible>>, JobError> {
+        let mut ends = Vec::with_capacity(items.len());
+        for item in items {
+            ends.push(Prepared::End(self.0.run(item, tx, cx).await?));
+        }
+        Ok(ends)
+    }
+
+    async fn call(
+        &self,
+        _item: &Item<F::Input>,
+        call: Infallible,
+        _cx: &Cx,
+    ) -> Result<Infallible, JobError> {
+        match call {}
+    }
+
+    async fn record(
+        &self,
+        _item: &Item<F::Input>,
+        answer: &Infallible,
+        _tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Outcome, JobError> {
+        match *answer {}
+    }
+}
+
+/// An [`ExternalFunction`].
+#[derive(Debug)]
+pub(crate) struct External<F>(pub(crate) F);
+
+impl<F: ExternalFunction> Shape for External<F> {
+    const NAME: &'static str = F::NAME;
+    const CONFIG: &'static str = F::CONFIG;
+    const POLICY: Policy = F::POLICY;
+    const TOGETHER: bool = false;
+    type Input = F::Input;
+    type Call = F::Call;
+    type Answer = F::Answer;
+
+    async fn run(
+        &self,
+        items: &[&Item<F::Input>],
+        is_unknown: bool,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> Result<Vec<Prepared<F::Call>>, JobError> {
+        let mut prepared = Vec::with_capacity(items.len());
+        for item in items {
+            prepared.push(if is_unknown {
+                self.0.unknown(item, tx, cx).await?
+            } else {
+                self.0.prepare(item, tx, cx).await?
+            });
+        }
+        Ok(prepared)
+    }
+
+    fn call(
+        &self,
+        item: &Item<F::Input>,
+        call: F::Call,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<F::Answer, JobError>> + Send {
+        self.0.call(item, call, cx)
+    }
+
+    fn record(
+        &self,
+        item: &Item<F::Input>,
+        answer: &F::Answer,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<Outcome, JobError>> + Send {
+        self.0.record(item, answer, tx, cx)
+    }
+}

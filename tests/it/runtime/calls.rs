@@ -1,0 +1,219 @@
+//! Rule 7: a call to another system is committed before it is made, and one whose end nobody knows
+//! is known to be such.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nightshift_job::{ExternalFunction, Prepared};
+
+use super::*;
+
+/// How the other side answers one call.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Yes,
+    /// It was not reached.
+    Refused,
+    /// It was reached, and the connection broke.
+    Broken,
+    Never,
+    Panic,
+}
+
+/// Calls as it is told, and writes a row for each answer. After a call whose end nobody knows it asks
+/// whether the other side has acted.
+#[derive(Debug, Clone, Default)]
+struct Caller {
+    answers: Arc<Mutex<Vec<Answer>>>,
+    calls: Arc<AtomicUsize>,
+    has_acted: bool,
+}
+
+impl ExternalFunction for Caller {
+    const NAME: &'static str = "caller";
+    const CONFIG: &'static str = r#"{"bindings": [{"type": "serviceBusTrigger", "direction": "in",
+        "name": "messages", "queueName": "caller", "connection": "ServiceBusConnection",
+        "cardinality": "many", "dataType": "binary"}]}"#;
+    const POLICY: Policy = Policy {
+        max_attempts: 3,
+        ..Scripted::POLICY
+    };
+    type Input = NotificationRequested;
+    type Call = String;
+    type Answer = String;
+
+    async fn prepare(
+        &self,
+        item: &Item<NotificationRequested>,
+        _tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Prepared<String>, JobError> {
+        Ok(match item.input.title.as_str() {
+            "nothing to do" => Prepared::End(Outcome::Skipped("nothing to do".to_owned())),
+            title => Prepared::Call(format!("called for {title}")),
+        })
+    }
+
+    async fn call(
+        &self,
+        _item: &Item<NotificationRequested>,
+        call: String,
+        _cx: &Cx,
+    ) -> Result<String, JobError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let answer = {
+            let mut answers = self.answers.lock().unwrap();
+            (!answers.is_empty()).then(|| answers.remove(0))
+        };
+        let failed = JobError::from(Told(Disposition::Retry));
+        match answer.unwrap_or(Answer::Yes) {
+            Answer::Yes => Ok(call),
+            Answer::Refused => Err(failed),
+            Answer::Broken => Err(failed.outcome_unknown()),
+            Answer::Never => std::future::pending().await,
+            Answer::Panic => panic!("the script says so"),
+        }
+    }
+
+    async fn record(
+        &self,
+        item: &Item<NotificationRequested>,
+        answer: &String,
+        tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Outcome, JobError> {
+        sqlx::query("INSERT INTO effect (key, title, attempt) VALUES ($1, $2, $3)")
+            .bind(item.key.0)
+            .bind(answer)
+            .bind(i32::try_from(item.attempt).unwrap())
+            .execute(tx)
+            .await?;
+        Ok(Outcome::Completed)
+    }
+
+    async fn unknown(
+        &self,
+        item: &Item<NotificationRequested>,
+        _tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Prepared<String>, JobError> {
+        Ok(if self.has_acted {
+            Prepared::End(Outcome::Skipped(
+                "the other side says it is done".to_owned(),
+            ))
+        } else {
+            Prepared::Call(format!("called again for {}", item.input.title.as_str()))
+        })
+    }
+}
+
+async fn world(answers: &[Answer]) -> (World, Caller) {
+    let caller = Caller {
+        answers: Arc::new(Mutex::new(answers.to_vec())),
+        ..Caller::default()
+    };
+    let mut world = World::new(&[]).await;
+    world.registry = with_caller(&world, &caller);
+    (world, caller)
+}
+
+fn with_caller(world: &World, caller: &Caller) -> Registry {
+    world.restarted().with_external(caller.clone()).unwrap()
+}
+
+async fn deliver_call(world: &World, messages: &[TriggerMessage]) {
+    world.deliver_to("caller", messages).await.unwrap();
+}
+
+#[tokio::test]
+async fn rule_7_an_answer_is_written_once_and_a_redelivery_does_not_call() {
+    let (world, caller) = world(&[]).await;
+    let messages = ["a", "b", "nothing to do"].map(titled);
+    deliver_call(&world, &messages).await;
+    deliver_call(&world, &messages).await;
+    assert_eq!(world.effects().await, ["called for a 1", "called for b 1"]);
+    assert_eq!(caller.calls.load(Ordering::SeqCst), 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_7_a_call_that_failed_is_tried_again_like_any_other_failure() {
+    let (world, caller) = world(&[Answer::Refused, Answer::Refused, Answer::Refused]).await;
+    deliver_call(&world, &[titled("a")]).await;
+    // 1: the claim and the call, 2: the pause.
+    assert_eq!(world.waiting().await, ["a retry 2 1"]);
+    for _ in 0..2 {
+        let copy = world.copy().await;
+        deliver_call(&world, &[copy]).await;
+    }
+    assert_eq!(world.dead().await, ["a attempts-used-up 3"]);
+    assert_eq!(caller.calls.load(Ordering::SeqCst), 3);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_7_a_call_whose_end_nobody_knows_is_decided_by_the_function() {
+    for unknown in [Answer::Broken, Answer::Never, Answer::Panic] {
+        for has_acted in [true, false] {
+            let (mut world, mut caller) = world(&[unknown]).await;
+            caller.has_acted = has_acted;
+            world.registry = with_caller(&world, &caller);
+            deliver_call(&world, &[titled("a")]).await;
+            assert_eq!(world.waiting().await, ["a unknown 2 1"]);
+            let copy = world.copy().await;
+            deliver_call(&world, &[copy]).await;
+            let effects: &[&str] = if has_acted {
+                &[]
+            } else {
+                &["called again for a 2"]
+            };
+            assert_eq!(world.effects().await, effects);
+            let calls = 1 + usize::from(!has_acted);
+            assert_eq!(caller.calls.load(Ordering::SeqCst), calls);
+            world.end().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn rule_7_a_call_under_which_the_process_died_is_unknown_once_its_time_is_over() {
+    let (world, caller) = world(&[Answer::Never]).await;
+    // Whoever makes the call does not live to see its end.
+    let other = with_caller(&world, &caller);
+    let original = [titled("a")];
+    let dies = deliver_to(&other, "caller", &original);
+    tokio::time::timeout(Duration::from_millis(500), dies)
+        .await
+        .unwrap_err();
+    assert_eq!(world.waiting().await, ["a calling 1 0"]);
+    assert_eq!(world.promised().await, [], "nothing wakes it before");
+    // The broker delivers the original again: the call may be under way.
+    deliver_call(&world, &original).await;
+    assert_eq!(caller.calls.load(Ordering::SeqCst), 1);
+    // The same goes for an alarm that comes too early.
+    let copies = take_overdue(world.database.pool(), start_of_time()).await;
+    deliver_call(&world, &copies).await;
+    assert_eq!(caller.calls.load(Ordering::SeqCst), 1);
+    world.clock.set(after(60));
+    deliver_call(&world, &copies).await;
+    assert_eq!(world.effects().await, ["called again for a 1"]);
+    assert_eq!(caller.calls.load(Ordering::SeqCst), 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_7_a_caller_that_was_taken_for_dead_writes_nothing() {
+    let (world, caller) = world(&[Answer::Never]).await;
+    let slow = with_caller(&world, &caller);
+    let original = [titled("a")];
+    let taken_over = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.clock.set(after(60));
+        let copies = take_overdue(world.database.pool(), start_of_time()).await;
+        deliver_call(&world, &copies).await;
+    };
+    let (slow, ()) = tokio::join!(deliver_to(&slow, "caller", &original), taken_over);
+    slow.unwrap();
+    assert_eq!(world.effects().await, ["called again for a 1"]);
+    assert_eq!(world.waiting().await, [""; 0]);
+    world.end().await;
+}

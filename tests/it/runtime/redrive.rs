@@ -1,0 +1,88 @@
+//! Rule 11: a dead message is tried again when an operator says so, once for each time it was dead.
+
+use nightshift_job::JobKey;
+use nightshift_postgres::dead_letter;
+
+use super::*;
+
+const DEAD: Step = Step::Fail(Disposition::DeadLetter("broken"));
+
+async fn keys(world: &World) -> Vec<JobKey> {
+    let keys: Vec<Uuid> = sqlx::query_scalar("SELECT key FROM nightshift.dead_letter")
+        .fetch_all(world.database.pool())
+        .await
+        .unwrap();
+    keys.into_iter().map(JobKey).collect()
+}
+
+async fn redrive(world: &World, keys: &[JobKey]) -> usize {
+    let mut connection = world.database.pool().acquire().await.unwrap();
+    let risen = dead_letter::redrive(&mut connection, keys, Duration::ZERO);
+    risen.await.unwrap().len()
+}
+
+/// Redrives everything that is dead, which is `title`, and returns the copy that the sweep sends.
+pub(super) async fn redriven(world: &World, title: &str) -> TriggerMessage {
+    assert_eq!(redrive(world, &keys(world).await).await, 1);
+    let mut copies = take_overdue(world.database.pool(), start_of_time()).await;
+    assert_eq!(copies.len(), 1);
+    let copy = copies.remove(0);
+    let body = String::from_utf8(copy.body.to_vec()).unwrap();
+    assert!(body.contains(&format!("{title:?}")), "{body}");
+    copy
+}
+
+#[tokio::test]
+async fn rule_11_a_message_that_is_redriven_twice_runs_once_with_all_its_tries() {
+    let world = World::new(&[("a", &[DEAD])]).await;
+    world.deliver(&[titled("a")]).await.unwrap();
+    assert_eq!(world.dead().await, ["a broken 1"]);
+    world.script.0.lock().unwrap().clear();
+    let keys = keys(&world).await;
+    assert_eq!(redrive(&world, &keys).await, 1);
+    assert_eq!(redrive(&world, &keys).await, 0, "redriven already");
+    assert_eq!(world.dead().await, [""; 0]);
+    assert_eq!(world.waiting().await, ["a redrive 1 0"]);
+    let copies = take_overdue(world.database.pool(), start_of_time()).await;
+    assert_eq!(copies.len(), 1);
+    world.deliver(&copies).await.unwrap();
+    world.deliver(&copies).await.unwrap();
+    world.deliver(&[titled("a")]).await.unwrap();
+    assert_eq!(world.effects().await, ["a 1"], "its tries begin anew");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_11_many_are_redriven_at_a_rate() {
+    let world = World::new(&[("0", &[DEAD]), ("1", &[DEAD]), ("2", &[DEAD])]).await;
+    world.deliver(&["0", "1", "2"].map(titled)).await.unwrap();
+    let keys = keys(&world).await;
+    let mut connection = world.database.pool().acquire().await.unwrap();
+    let pause = Duration::from_mins(1);
+    let risen = dead_letter::redrive(&mut connection, &keys, pause).await;
+    assert_eq!(risen.unwrap().len(), 3);
+    drop(connection);
+    let pauses = world
+        .texts(
+            "SELECT round(extract(epoch FROM due_at - min(due_at) OVER ()))::text
+             FROM nightshift.open_message WHERE rescue_at = due_at ORDER BY due_at",
+        )
+        .await;
+    assert_eq!(pauses, ["0", "60", "120"]);
+    let due = take_overdue(world.database.pool(), start_of_time()).await;
+    assert_eq!(due.len(), 1);
+    world.database.remove().await;
+}
+
+#[tokio::test]
+async fn rule_11_a_redriven_message_that_fails_is_dead_again_and_can_be_redriven_again() {
+    let world = World::new(&[("a", &[DEAD])]).await;
+    world.deliver(&[titled("a")]).await.unwrap();
+    for number in 1..=3 {
+        let copy = redriven(&world, "a").await;
+        assert_eq!(copy.application_properties["ns-gen"], number);
+        world.deliver(&[copy]).await.unwrap();
+        assert_eq!(world.dead().await, ["a broken 1"]);
+    }
+    world.end().await;
+}
