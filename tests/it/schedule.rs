@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
 use nightshift_bindings::function_json::DataType;
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::encode::Envelope;
@@ -234,6 +235,13 @@ impl World {
             .unwrap();
         let outcome = self.registry.invoke(Work::NAME, &body, &call(10)).await;
         outcome.unwrap().unwrap();
+    }
+
+    /// Opens what the pool may hold, so that what comes at once is not kept apart by connecting.
+    async fn open_connections(&self) {
+        let pool = self.database.pool();
+        let most = pool.options().get_max_connections();
+        join_all((0..most).map(|_| pool.acquire())).await;
     }
 
     /// The wake-up of the real function in its handler.

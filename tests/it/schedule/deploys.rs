@@ -1,7 +1,5 @@
 //! First deployments, changed schedules, and releases that run side by side.
 
-use futures_util::future::join_all;
-
 use super::*;
 
 const AT_HALF_PAST: Schedule = Schedule {

@@ -127,6 +127,24 @@ async fn a_run_that_is_asked_for_waits_for_its_turn_and_is_not_skipped() {
 }
 
 #[tokio::test]
+async fn of_requests_that_come_at_once_one_is_run_and_the_others_wait() {
+    let world = World::new(Schedule {
+        overlap: Overlap::Skip,
+        ..HOURLY
+    })
+    .await;
+    world.open_connections().await;
+    let ids: Vec<String> = (0..8).map(|number| format!("r-{number}")).collect();
+    join_all(ids.iter().map(|id| world.run_now(id))).await;
+    for _ in 0..8 {
+        let message = world.message().await;
+        world.deliver(&message, Mode::Complete).await;
+    }
+    assert_eq!(world.ticks().await, vec!["09:30 run-now done"; 8]);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_backfill_runs_each_tick_of_its_span_once_and_in_order() {
     let world = World::new(Schedule {
         overlap: Overlap::Skip,

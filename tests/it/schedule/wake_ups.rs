@@ -1,7 +1,6 @@
 //! Wake-ups that come as they should, twice, late, together, or not at all.
 
 use chrono::TimeDelta;
-use futures_util::future::join_all;
 
 use super::*;
 
@@ -48,13 +47,35 @@ async fn every_tick_is_run_once_however_wake_ups_come() {
 #[tokio::test]
 async fn processes_that_wake_at_once_write_each_tick_once() {
     let world = World::new(HOURLY).await;
+    world.open_connections().await;
     for hour in 10..14 {
         world.set_clock(at(&format!("{hour}:00:00"))).await;
         let woken = join_all((0..8).map(|_| world.invoke(10))).await;
         assert!(woken.iter().all(Result::is_ok), "{woken:?}");
+        let promised = world
+            .texts("SELECT message_id FROM nightshift.outbox")
+            .await;
+        assert_eq!(promised.len(), 1);
+        let message = world.message().await;
+        world.deliver(&message, Mode::Complete).await;
     }
     assert_eq!(world.ticks().await.len(), 4);
-    assert_eq!(world.messages().await.len(), 4);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_take_the_cursor_along() {
+    let world = World::new(HOURLY).await;
+    for now in ["10:00:00", "08:00:00"] {
+        world.wake(now).await;
+        let cursor = world
+            .texts(
+                "SELECT to_char(cursor_at AT TIME ZONE 'UTC', 'HH24:MI') FROM nightshift.schedule",
+            )
+            .await;
+        assert_eq!(cursor, ["10:00"]);
+    }
+    assert_eq!(world.ticks().await, ["10:00 enqueued"]);
     world.end().await;
 }
 

@@ -39,10 +39,10 @@ impl Crontab {
     /// UTC it is the expression itself.
     #[must_use]
     pub fn wake_up(&self, zone: Tz) -> Self {
-        let offsets = offsets(zone);
-        if offsets.iter().eq([&0]) {
+        if zone == Tz::UTC {
             return self.clone();
         }
+        let offsets = offsets(zone);
         let [seconds, minutes, hours, days_of_month, months, days_of_week] = self.values();
         let mut wake_up = [Values::default(); 6];
         wake_up[0] = seconds;
