@@ -67,6 +67,8 @@ fn payload(tick: &Tick) -> HousekeepingDue {
 #[derive(Debug, Clone, Copy)]
 enum Mode {
     Complete,
+    /// In a third of a second.
+    CompleteSlowly,
     Skip,
     Refuse,
     Fail,
@@ -100,11 +102,16 @@ impl BatchFunction for Work {
     async fn run(
         &self,
         items: &[&Item<HousekeepingDue>],
-        _tx: &mut sqlx::PgConnection,
+        tx: &mut sqlx::PgConnection,
         _cx: &Cx,
     ) -> Result<Vec<Outcome>, JobError> {
-        let outcome = match *self.mode.lock().unwrap() {
+        let mode = *self.mode.lock().unwrap();
+        let outcome = match mode {
             Mode::Complete => Outcome::Completed,
+            Mode::CompleteSlowly => {
+                sqlx::query("SELECT pg_sleep(0.3)").execute(tx).await?;
+                Outcome::Completed
+            }
             Mode::Skip => Outcome::Skipped("nothing to do".to_owned()),
             Mode::Refuse => Outcome::refused("told", "the test says so"),
             Mode::Fail => return Err(NotYet.into()),

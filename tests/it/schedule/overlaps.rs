@@ -128,6 +128,21 @@ async fn every_end_of_the_work_ends_the_tick_and_lets_the_next_one_go() {
 }
 
 #[tokio::test]
+async fn a_message_that_comes_weeks_late_fails_its_tick_and_lets_the_next_one_go() {
+    let world = world(Overlap::BufferAll).await;
+    world.wake("10:00:00").await;
+    world.wake("11:00:00").await;
+    let message = world.message().await;
+    world.set_clock(at("2026-03-22T12:00:00Z")).await;
+    world.deliver(&message, Mode::Complete).await;
+    assert_eq!(world.ran(), [""; 0]);
+    assert_eq!(world.ticks().await, ["10:00 failed", "11:00 enqueued"]);
+    let whys = world.whys().await;
+    assert!(whys[0].contains("not within the 14 days"), "{whys:?}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_tick_whose_work_waits_for_another_try_has_not_ended() {
     let world = world(Overlap::BufferAll).await;
     world.wake("10:00:00").await;

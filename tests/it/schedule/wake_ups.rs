@@ -219,9 +219,10 @@ async fn two_messages_of_one_tick_at_the_same_time_run_once() {
     let mut second = first.clone();
     second.enqueued_time = first.enqueued_time + TimeDelta::days(3);
     world.set_clock(second.enqueued_time).await;
+    world.open_connections().await;
     tokio::join!(
-        world.deliver(&first, Mode::Complete),
-        world.deliver(&second, Mode::Complete),
+        world.deliver(&first, Mode::CompleteSlowly),
+        world.deliver(&second, Mode::CompleteSlowly),
     );
     assert_eq!(world.ran(), ["10:00"]);
     world.end().await;
