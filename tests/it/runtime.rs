@@ -2,11 +2,14 @@
 //! real database, with a function that fails as it is told to and a clock that a test moves.
 
 mod calls;
+mod children;
 mod copies;
 mod enqueued;
+mod pauses;
 mod processes;
 mod redrive;
 mod retries;
+mod runs;
 mod sessions;
 mod suspects;
 
@@ -21,8 +24,8 @@ use nightshift_bindings::invocation::encode::Envelope;
 use nightshift_contract::NotificationRequested;
 use nightshift_handler::{Call, InvocationFailed, Outbox, Registry};
 use nightshift_job::{
-    Backoff, BatchFunction, Classify, Cx, Disposition, Enqueue, EnqueueError, Item, JobError,
-    Outcome, Policy, SessionRule,
+    Backoff, BatchFunction, Children, Classify, Cx, Disposition, Enqueue, EnqueueError, Item,
+    JobError, Outcome, Policy, SessionRule,
 };
 use nightshift_testkit::{TestDatabase, USER, message, notification, take_overdue, take_promised};
 use nightshift_time::{Clock, SharedClock, TestClock};
@@ -50,6 +53,8 @@ enum Step {
     Enqueue(&'static str, Option<&'static str>),
     /// As another message is sent, then fails.
     EnqueueAndFail,
+    /// The work is split into these titles, and ends with `finish`.
+    Split(&'static [&'static str]),
     /// The work goes on with another title.
     Continue(&'static str),
 }
@@ -106,6 +111,17 @@ impl BatchFunction for Scripted {
                 .bind(i32::try_from(item.attempt).unwrap())
                 .execute(&mut *tx)
                 .await?;
+            if item.failed_children > 0 {
+                sqlx::query("UPDATE effect SET title = $2 WHERE key = $1")
+                    .bind(item.key.0)
+                    .bind(format!(
+                        "{} without {}",
+                        item.input.title.as_str(),
+                        item.failed_children
+                    ))
+                    .execute(&mut *tx)
+                    .await?;
+            }
             let script = self.0.lock().unwrap().clone();
             let steps = script.get(item.input.title.as_str());
             let tries = usize::try_from(item.attempt).unwrap();
@@ -128,6 +144,13 @@ impl BatchFunction for Scripted {
                 Some(Step::EnqueueAndFail) => {
                     cx.enqueue(item, follow_up("never", None)?);
                     return Err(Told(Disposition::Retry).into());
+                }
+                Some(Step::Split(parts)) => {
+                    let parts = parts.iter().map(|part| follow_up(part, None));
+                    Outcome::Children(Children {
+                        parts: parts.collect::<Result<_, _>>()?,
+                        finish: follow_up("finish", None)?,
+                    })
                 }
                 Some(Step::Continue(title)) => {
                     sqlx::query("DELETE FROM effect WHERE key = $1")
@@ -326,14 +349,25 @@ async fn deliver_to(
     function: &'static str,
     messages: &[TriggerMessage],
 ) -> Result<(), InvocationFailed> {
-    let envelope = Envelope {
+    let body = envelope(function).encode_batch(messages).unwrap();
+    invoke(registry, function, &body).await
+}
+
+fn envelope(function: &'static str) -> Envelope<'static> {
+    Envelope {
         function,
         binding: "messages",
         data_type: DataType::Binary,
         now: start_of_time(),
         random: Uuid::nil(),
-    };
-    let body = envelope.encode_batch(messages).unwrap();
+    }
+}
+
+async fn invoke(
+    registry: &Registry,
+    function: &'static str,
+    body: &[u8],
+) -> Result<(), InvocationFailed> {
     let call = Call::new(
         "test".to_owned(),
         Duration::from_secs(10),
@@ -341,7 +375,7 @@ async fn deliver_to(
         start_of_time(),
         CancellationToken::new(),
     );
-    registry.invoke(function, &body, &call).await.unwrap()
+    registry.invoke(function, body, &call).await.unwrap()
 }
 
 /// A message whose id is its title.

@@ -13,28 +13,37 @@ use tokio_util::sync::CancellationToken;
 pub struct Call {
     /// The host's id of the invocation, for the log.
     pub invocation_id: String,
-    /// How long it may still take.
-    pub budget: Duration,
+    /// How long a batch may take.
+    batch_budget: Duration,
+    /// How long the host waits, if it says so.
+    host_budget: Option<Duration>,
     /// Fires when the process is asked to stop.
     pub cancellation: CancellationToken,
 }
 
 impl Call {
-    /// A call that may take `budget`, or less if the host says that it gives up at `host_deadline`.
+    /// A call that may take `batch_budget`, or less if the host says that it gives up at
+    /// `host_deadline`.
     pub fn new(
         invocation_id: String,
-        budget: Duration,
+        batch_budget: Duration,
         host_deadline: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
         cancellation: CancellationToken,
     ) -> Self {
-        let left = host_deadline.map(|at| (at - now).to_std().unwrap_or(Duration::ZERO));
-        let budget = left.map_or(budget, |left| left.min(budget));
         Self {
             invocation_id,
-            budget,
+            batch_budget,
+            host_budget: host_deadline.map(|at| (at - now).to_std().unwrap_or(Duration::ZERO)),
             cancellation,
         }
+    }
+
+    /// How long it may take: what a batch may, or `wish` if that is longer, but no longer than the host
+    /// waits.
+    pub(crate) fn budget(&self, wish: Option<Duration>) -> Duration {
+        let wanted = self.batch_budget.max(wish.unwrap_or_default());
+        self.host_budget.map_or(wanted, |host| host.min(wanted))
     }
 }
 

@@ -25,6 +25,12 @@ const ENQUEUED: &str = "ns-enqueued";
 /// That the body is not here but in the database, because with the other properties it would not fit.
 const STORED: &str = "ns-stored";
 
+/// The fan-out that a message is a child in.
+pub(crate) const PARENT: &str = "ns-parent";
+
+/// How many children of the fan-out are dead whose finish message this is.
+pub(crate) const FAILED_CHILDREN: &str = "ns-failed-children";
+
 /// The names that a copy adds.
 const ADDED: [&str; 5] = [ORIGIN, GEN, ATTEMPT, ENQUEUED, STORED];
 
@@ -157,6 +163,12 @@ pub(crate) fn stored(message: &TriggerMessage) -> Option<JobKey> {
     CopyOf::read(message)
         .filter(|_| is_stored)
         .map(|copy| copy.key)
+}
+
+/// The fan-out that `message` is a child in.
+pub(crate) fn parent(message: &TriggerMessage) -> Option<Uuid> {
+    let parent = message.application_properties.get(PARENT)?;
+    Uuid::try_parse(parent.as_str()?).ok()
 }
 
 /// The properties that are not those of a copy.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use nightshift_job::{Disposition, Outcome, Policy, Refusal};
+use nightshift_job::{Children, Disposition, Outcome, Policy, Refusal};
 use nightshift_postgres::open_message::Reason;
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ const CONFLICT_FAILURES: u32 = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     Done,
+    /// Done, and what is to be done now is in other messages.
+    Split(Children),
     Skipped(String),
     Dead(Refusal),
     Waits(Wait),
@@ -36,6 +38,8 @@ pub(crate) struct Wait {
     /// Another body than before.
     pub(crate) body: Option<Bytes>,
     pub(crate) call: Option<Uuid>,
+    /// For how long the call is this process's.
+    pub(crate) lease: Option<Duration>,
 }
 
 impl Wait {
@@ -47,6 +51,7 @@ impl Wait {
             error: None,
             body: None,
             call: None,
+            lease: None,
         }
     }
 }
@@ -87,6 +92,7 @@ impl Fate {
                 body: Some(body),
                 ..Wait::new(Reason::Continue, now, 0)
             }),
+            Outcome::Children(children) => Self::Split(children),
             _ => Self::Done,
         }
     }
@@ -140,12 +146,17 @@ impl Fate {
         Self::Waits(Wait::new(Reason::Parked, now, attempt))
     }
 
-    /// A message for which the call `id` is made now, which is settled by `due` unless something
-    /// happens to the process.
-    pub(crate) fn calling(id: Uuid, due: DateTime<Utc>, attempt: i32) -> Self {
+    /// A message whose function is paused.
+    pub(crate) fn paused(attempt: i32, now: DateTime<Utc>) -> Self {
+        Self::Waits(Wait::new(Reason::Paused, now, attempt))
+    }
+
+    /// A message for which the call `id` is made now, which is this process's for `lease`.
+    pub(crate) fn calling(id: Uuid, lease: Duration, attempt: i32, now: DateTime<Utc>) -> Self {
         Self::Waits(Wait {
             call: Some(id),
-            ..Wait::new(Reason::Calling, due, attempt)
+            lease: Some(lease),
+            ..Wait::new(Reason::Calling, now, attempt)
         })
     }
 

@@ -142,6 +142,10 @@ fn read_content<I: Payload>(
             key: claim.key,
             enqueued: claim.enqueued,
             attempt: failures.saturating_add(1),
+            failed_children: property(copy::FAILED_CHILDREN)
+                .and_then(Value::as_u64)
+                .and_then(|count| u32::try_from(count).ok())
+                .unwrap_or(0),
             traceparent: traceparent.and_then(Value::as_str).map(str::to_owned),
         }),
         Err(error) => Content::Dead(Refusal {
@@ -193,6 +197,9 @@ impl<I> Member<I> {
         refusal: &'a Refusal,
     ) -> DeadLetter<'a> {
         let message = &self.message;
+        let mut properties = own_properties(message);
+        // Its end is counted now, and not again should it be redriven.
+        properties.remove(copy::PARENT);
         DeadLetter {
             key,
             function: function.name,
@@ -203,7 +210,7 @@ impl<I> Member<I> {
             sequence_number: origin.sequence_number,
             delivery_count: message.delivery_count,
             enqueued: self.claim.enqueued,
-            properties: Value::Object(own_properties(message)).to_string(),
+            properties: Value::Object(properties).to_string(),
             body: &message.body,
             body_hash: self.claim.body_hash,
             attempt: origin.attempt,

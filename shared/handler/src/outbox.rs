@@ -14,8 +14,8 @@ use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue};
 use nightshift_connection::{Connection, Connections};
 use nightshift_job::Refusal;
 use nightshift_postgres::Lease;
-use nightshift_postgres::open_message;
 use nightshift_postgres::outbox::{self, Promised};
+use nightshift_postgres::{control, open_message};
 use nightshift_telemetry::causes;
 use nightshift_time::{Ids, SharedClock};
 use serde_json::{Map, Value};
@@ -203,6 +203,9 @@ impl Inner {
             }
             swept.sent += swept.take(self.send(taken).await?);
         }
+        let mut lease = Lease::take(&self.pool).await?;
+        control::wake_stragglers(lease.connection(), AT_A_TIME).await?;
+        lease.end();
         while swept.goes_on() {
             let overdue = self.take_overdue().await?;
             if overdue.is_empty() {
@@ -220,12 +223,14 @@ impl Inner {
         let mut ids = Ids::random();
         let now = self.clock.now();
         let promised = overdue.into_iter().map(|row| {
-            tracing::warn!(
-                function.name = row.function,
-                job.key = %row.key,
-                job.rescues = row.rescues,
-                "the copy of a message that waits has not come; sending another"
-            );
+            if row.rescues > 0 {
+                tracing::warn!(
+                    function.name = row.function,
+                    job.key = %row.key,
+                    job.rescues = row.rescues,
+                    "the copy of a message that waits has not come; sending another"
+                );
+            }
             copy_of(row, ids.next(now))
         });
         let promised: Vec<Promised> = promised.collect();

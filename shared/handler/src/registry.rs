@@ -13,6 +13,7 @@ use nightshift_job::{
     BadSchedule, BatchFunction, ExternalFunction, Listed, MAX_NAME_LENGTH, ScheduledFunction,
     TransactionalFunction,
 };
+use nightshift_postgres::run::LongFunction;
 use nightshift_time::SharedClock;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use crate::outbox::Outbox;
 use crate::runner::Runner;
 use crate::schedule::{self, Timed, Timer};
 use crate::settings::CONNECTION;
-use crate::shape::{Batch, External, Shape, Transactional};
+use crate::shape::{Batch, External, Long, Shape, Transactional};
 
 /// Something that answers invocations.
 pub(crate) trait Invocable: Send + Sync {
@@ -180,6 +181,12 @@ impl Registry {
     /// Adds an external function.
     pub fn with_external<F: ExternalFunction>(self, function: F) -> Result<Self, RegistryError> {
         self.with_shape(External(function))
+    }
+
+    /// Adds a function whose work takes longer than a transaction may.
+    pub fn with_long<F: LongFunction>(self, function: F) -> Result<Self, RegistryError> {
+        let pool = self.pool.clone();
+        self.with_shape(Long { function, pool })
     }
 
     fn with_shape<S: Shape>(self, shape: S) -> Result<Self, RegistryError> {

@@ -34,6 +34,7 @@ use nightshift_bindings::invocation::decode::{DecodeError, decode_batch, decode_
 use nightshift_job::{
     AfterCommit, Cx, Disposition, Item, JobError, JobKey, Outcome, Policy, Prepared, SessionRule,
 };
+use nightshift_postgres::control::Pauses;
 use nightshift_postgres::inbox::{BEGIN, Claim, Partitions};
 use nightshift_postgres::{Lease, is_conflict, is_lost, is_not_in_order, is_unreachable};
 use nightshift_postgres::{lone_start, open_message};
@@ -98,6 +99,7 @@ pub(crate) struct Runner<S> {
     clock: SharedClock,
     ids: SharedIds,
     partitions: Partitions,
+    pauses: Pauses,
     /// Tells its starts from those of processes that are gone.
     process: Uuid,
 }
@@ -222,6 +224,7 @@ impl<S: Shape> Runner<S> {
             clock,
             ids: Mutex::new(ids),
             partitions: Partitions::default(),
+            pauses: Pauses::default(),
             process,
         }
     }
@@ -231,11 +234,12 @@ impl<S: Shape> Runner<S> {
         let mut messages = self.decode(body)?;
         let all = messages.len();
         let mut members = Vec::new();
+        let budget = self.budget(call);
+        let deadline = Instant::now() + budget;
         let invocation = Invocation {
             call,
-            until: Instant::now() + call.budget,
+            until: deadline,
         };
-        let deadline = invocation.until;
         let mut wait = HOLD_FIRST;
         let mut last_error = None;
         loop {
@@ -263,12 +267,21 @@ impl<S: Shape> Runner<S> {
                 Ok(Err(PassFailed::Members { failed, first })) => {
                     return Err(InvocationFailed::SomeFailed { failed, all, first });
                 }
-                Err(_elapsed) => return Err(out_of_time(call, last_error)),
+                Err(_elapsed) => return Err(out_of_time(budget, last_error)),
             }
             if timeout_at(deadline, sleep(wait)).await.is_err() {
-                return Err(out_of_time(call, last_error));
+                return Err(out_of_time(budget, last_error));
             }
             wait = (wait * 2).min(HOLD_MAX);
+        }
+    }
+
+    /// How long an invocation may take. The lock of a single message is renewed by the host for as
+    /// long as it runs, so that the function's own wish counts; those of a batch are not.
+    fn budget(&self, call: &Call) -> Duration {
+        match self.trigger.cardinality {
+            Cardinality::Many => call.budget(None),
+            Cardinality::One => call.budget(Some(S::POLICY.timeout + MOST_TO_WRITE)),
         }
     }
 
@@ -470,7 +483,13 @@ impl<S: Shape> Runner<S> {
             .ensure(connection, &claims)
             .await
             .map_err(|error| AttemptFailed::Away(causes(&error)))?;
-        let (mut tx, mut work) = self.take(connection, members).await.map_err(|error| {
+        let is_paused = self
+            .pauses
+            .is_paused(connection, S::NAME)
+            .await
+            .map_err(platform_failed)?;
+        let taken = self.take(connection, members, is_paused).await;
+        let (mut tx, mut work) = taken.map_err(|error| {
             self.partitions.forget();
             platform_failed(error)
         })?;
@@ -481,8 +500,8 @@ impl<S: Shape> Runner<S> {
         } else {
             let prepared = self.run(&work, &mut tx, &cx, attempt.limit).await?;
             let now = self.clock.now();
-            let settled_by = later(now, attempt.limit.saturating_add(CALL_GRACE));
-            calling = work.take_prepared(prepared, &self.ids, now, settled_by)?;
+            let lease = S::LEASE.unwrap_or(attempt.limit.saturating_add(CALL_GRACE));
+            calling = work.take_prepared(prepared, &self.ids, now, lease)?;
         }
         self.commit(tx, &work, &cx, attempt.survived).await?;
         if work.is_busy {
@@ -502,9 +521,17 @@ impl<S: Shape> Runner<S> {
         &'m self,
         connection: &'a mut PgConnection,
         members: &[&'m Member<S::Input>],
+        is_paused: bool,
     ) -> Result<(Transaction<'a, Postgres>, Work<'m, S::Input>), sqlx::Error> {
         let mut tx = connection.begin_with(BEGIN).await?;
-        let mut work = Work::take(&mut tx, &self.function, members, self.clock.now()).await?;
+        let mut work = Work::take(
+            &mut tx,
+            &self.function,
+            members,
+            is_paused,
+            self.clock.now(),
+        )
+        .await?;
         work.skip_ended_ticks(&mut tx).await?;
         Ok((tx, work))
     }
@@ -707,8 +734,8 @@ enum PassFailed {
     Members { failed: usize, first: String },
 }
 
-fn out_of_time(call: &Call, last_error: Option<String>) -> InvocationFailed {
-    let seconds = call.budget.as_secs_f64();
+fn out_of_time(budget: Duration, last_error: Option<String>) -> InvocationFailed {
+    let seconds = budget.as_secs_f64();
     match last_error {
         Some(last_error) => InvocationFailed::Unavailable {
             seconds,

@@ -149,8 +149,8 @@ pub(crate) async fn invoke(
     release: DateTime<Utc>,
     call: &Call,
 ) -> Result<(), InvocationFailed> {
-    let deadline = Instant::now() + call.budget;
-    let seconds = call.budget.as_secs_f64();
+    let budget = call.budget(None);
+    let (deadline, seconds) = (Instant::now() + budget, budget.as_secs_f64());
     let mut wait = HOLD_FIRST;
     let mut last_error = None;
     loop {

@@ -1,15 +1,17 @@
-//! The three shapes of a function as one: what runs in the transaction of the claim, and, for one of
-//! them, what is called after it.
+//! The shapes of a function as one: what runs in the transaction of the claim, and, for some of them,
+//! what is called after it.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::time::Duration;
 
 use nightshift_contract::Payload;
 use nightshift_job::{
     BatchFunction, Cx, ExternalFunction, Item, JobError, Outcome, Policy, Prepared,
     TransactionalFunction,
 };
-use sqlx::PgConnection;
+use nightshift_postgres::run::{self, LEASE, LongFunction, Run, Started};
+use sqlx::{PgConnection, PgPool};
 
 /// A function in any shape.
 pub(crate) trait Shape: Send + Sync + 'static {
@@ -18,6 +20,9 @@ pub(crate) trait Shape: Send + Sync + 'static {
     const POLICY: Policy;
     /// Whether several messages may share a transaction.
     const TOGETHER: bool;
+    /// For how long a call is its process's, where a heartbeat renews that; `None`: as long as it may
+    /// take.
+    const LEASE: Option<Duration> = None;
     type Input: Payload;
     type Call: Send;
     type Answer: Send + Sync;
@@ -187,5 +192,64 @@ impl<F: ExternalFunction> Shape for External<F> {
         cx: &Cx,
     ) -> impl Future<Output = Result<Outcome, JobError>> + Send {
         self.0.record(item, answer, tx, cx)
+    }
+}
+
+/// A [`LongFunction`], and where its runs are.
+#[derive(Debug)]
+pub(crate) struct Long<F> {
+    pub(crate) function: F,
+    pub(crate) pool: PgPool,
+}
+
+impl<F: LongFunction> Shape for Long<F> {
+    const NAME: &'static str = F::NAME;
+    const CONFIG: &'static str = F::CONFIG;
+    const POLICY: Policy = F::POLICY;
+    const TOGETHER: bool = false;
+    const LEASE: Option<Duration> = Some(LEASE);
+    type Input = F::Input;
+    type Call = Started;
+    /// With the epoch that it belongs to.
+    type Answer = (Outcome, i32);
+
+    async fn run(
+        &self,
+        items: &[&Item<F::Input>],
+        _is_unknown: bool,
+        tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Vec<Prepared<Started>>, JobError> {
+        let mut started = Vec::with_capacity(items.len());
+        for item in items {
+            started.push(Prepared::Call(run::start(tx, item.key, F::NAME).await?));
+        }
+        Ok(started)
+    }
+
+    async fn call(
+        &self,
+        item: &Item<F::Input>,
+        started: Started,
+        cx: &Cx,
+    ) -> Result<(Outcome, i32), JobError> {
+        let run = Run::new(self.pool.clone(), item.key, started);
+        tokio::select! {
+            outcome = self.function.run(item, &run, cx) => Ok((outcome?, run.epoch())),
+            lost = run.keep_alive() => Err(lost.into()),
+        }
+    }
+
+    async fn record(
+        &self,
+        item: &Item<F::Input>,
+        (outcome, epoch): &(Outcome, i32),
+        tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Outcome, JobError> {
+        if !matches!(outcome, Outcome::Snooze(_) | Outcome::Continue(_)) {
+            run::end(tx, item.key, *epoch).await?;
+        }
+        Ok(outcome.clone())
     }
 }

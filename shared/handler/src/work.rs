@@ -3,12 +3,14 @@
 
 mod ticks;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use nightshift_job::{BodyHash, Enqueue, Item, JobKey, Outcome, Prepared, Refusal};
+use nightshift_postgres::fan_out::{self, Ended};
 use nightshift_postgres::inbox::{self, Claim, Claimed};
 use nightshift_postgres::open_message::{self, Opened, Reason, Waiting};
 use nightshift_postgres::outbox::{self, Promised};
@@ -18,7 +20,7 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::copy::{CopyOf, Original, copy_of, own_properties};
+use crate::copy::{self, CopyOf, Original, copy_of, own_properties};
 use crate::fate::{Failure, Fate, Wait};
 use crate::member::{Content, Member, id_reused};
 use crate::runner::Definition;
@@ -44,6 +46,8 @@ pub(crate) struct Work<'a, I> {
     finished: usize,
     /// The number of the first message of each session that was not done when the transaction began.
     first_open: HashMap<String, i64>,
+    /// Whether nothing new is to be run.
+    is_paused: bool,
 }
 
 /// One member that this transaction settles.
@@ -81,9 +85,11 @@ impl<'a, I> Work<'a, I> {
         tx: &mut PgConnection,
         function: &'a Definition,
         members: &[&'a Member<I>],
+        is_paused: bool,
         now: DateTime<Utc>,
     ) -> Result<Self, sqlx::Error> {
         let mut work = Self {
+            is_paused,
             function,
             tasks: Vec::with_capacity(members.len()),
             strays: Vec::new(),
@@ -110,7 +116,7 @@ impl<'a, I> Work<'a, I> {
                 .copy
                 .and_then(|copy| Some((copy, opened.get(&copy.key)?)));
             match (row, &member.forgotten) {
-                (Some((copy, row)), _) if row.r#gen == copy.r#gen && !is_at_work(row, now) => {
+                (Some((copy, row)), _) if row.r#gen == copy.r#gen && !is_at_work(row) => {
                     work.add(member, Some(row.clone()), now);
                 }
                 (None, None) if claimed.insert(member.claim.key) => claimants.push(member),
@@ -151,6 +157,7 @@ impl<'a, I> Work<'a, I> {
         now: DateTime<Utc>,
     ) -> Result<Option<Self>, sqlx::Error> {
         let mut work = Self {
+            is_paused: false,
             function,
             tasks: Vec::with_capacity(1),
             strays: Vec::new(),
@@ -208,6 +215,10 @@ impl<'a, I> Work<'a, I> {
             Content::Runnable(_) if first.is_some_and(|first| *first < origin.sequence_number) => {
                 Some(Fate::parked(origin.attempt, now))
             }
+            // What was begun is brought to an end.
+            Content::Runnable(_) if self.is_paused && !is_unknown => {
+                Some(Fate::paused(origin.attempt, now))
+            }
             Content::Runnable(_) => None,
         };
         self.tasks.push(Task {
@@ -236,14 +247,14 @@ impl<'a, I> Work<'a, I> {
         undecided.any(|task| task.is_unknown)
     }
 
-    /// Takes what the function says of each of [`Self::items`]. A call that it wants to make is to be
-    /// settled by `settled_by`.
+    /// Takes what the function says of each of [`Self::items`]. A call that it wants to make is this
+    /// process's for `lease`.
     pub(crate) fn take_prepared<C>(
         &mut self,
         prepared: Vec<Prepared<C>>,
         ids: &SharedIds,
         now: DateTime<Utc>,
-        settled_by: DateTime<Utc>,
+        lease: Duration,
     ) -> Result<Option<Calling<C>>, OutOfOrder> {
         let mut calling = None;
         let undecided = self.tasks.iter_mut().filter(|task| task.fate.is_none());
@@ -254,7 +265,7 @@ impl<'a, I> Work<'a, I> {
                 Prepared::Call(call) => {
                     let id = next_id(ids, now);
                     calling = Some(Calling { id, call });
-                    Fate::calling(id, settled_by, attempt)
+                    Fate::calling(id, lease, attempt, now)
                 }
             });
         }
@@ -283,7 +294,7 @@ impl<'a, I> Work<'a, I> {
             let stops = match fate {
                 Fate::Waits(_) => true,
                 Fate::Dead(_) => self.function.holds_sessions(),
-                Fate::Done | Fate::Skipped(_) => false,
+                Fate::Done | Fate::Split(_) | Fate::Skipped(_) => false,
             };
             if stops {
                 stopped.insert(session);
@@ -325,7 +336,7 @@ impl<'a, I> Work<'a, I> {
                 closed.push(key);
             }
             match &task.fate {
-                None | Some(Fate::Done) => {}
+                None | Some(Fate::Done | Fate::Split(_)) => {}
                 Some(Fate::Skipped(why)) => skipped.push((member.claim, why.as_str())),
                 Some(Fate::Dead(refusal)) => {
                     letters.push(member.letter(self.function, key, &task.origin, refusal));
@@ -359,8 +370,10 @@ impl<'a, I> Work<'a, I> {
         }
         promised.extend(self.wake(tx, ids, now).await?);
         promised.extend(enqueued.into_iter().map(|(message, traceparent)| {
-            promise_of(&message, traceparent, next_id(ids, now), now)
+            promise_of(&message, traceparent, None, next_id(ids, now), now)
         }));
+        promised.extend(self.split(tx, ids, now).await?);
+        promised.extend(self.end_children(tx, ids, now).await?);
         promised.extend(self.finish_ticks(tx).await?);
         if !promised.is_empty() {
             outbox::promise(tx, &promised).await?;
@@ -426,13 +439,87 @@ impl<'a, I> Work<'a, I> {
         Ok(copies.collect())
     }
 
+    /// Sends the parts of what was split.
+    async fn split(
+        &self,
+        tx: &mut PgConnection,
+        ids: &SharedIds,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Promised>, sqlx::Error> {
+        let mut promised = Vec::new();
+        for task in &self.tasks {
+            let Some(Fate::Split(children)) = &task.fate else {
+                continue;
+            };
+            let trace = || task.traceparent().map(str::to_owned);
+            let fan_out = next_id(ids, now);
+            // A part that is split itself has ended when its own parts have.
+            let grandparent = copy::parent(&task.member.message);
+            let finish = promise_of(&children.finish, trace(), grandparent, fan_out, now);
+            let count = i32::try_from(children.parts.len()).unwrap_or(i32::MAX);
+            if count == 0 {
+                promised.push(finish);
+                continue;
+            }
+            fan_out::open(tx, fan_out, count, &finish).await?;
+            promised.extend(children.parts.iter().map(|part| {
+                let id = next_id(ids, now);
+                promise_of(part, trace(), Some(fan_out), id, now)
+            }));
+        }
+        Ok(promised)
+    }
+
+    /// Counts the children that have ended, and sends the finish message where one is the last.
+    async fn end_children(
+        &self,
+        tx: &mut PgConnection,
+        ids: &SharedIds,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Promised>, sqlx::Error> {
+        let mut ended: BTreeMap<Uuid, Ended> = BTreeMap::new();
+        for task in &self.tasks {
+            let is_dead = match task.fate {
+                Some(Fate::Waits(_) | Fate::Split(_)) => continue,
+                Some(Fate::Dead(_)) => true,
+                None | Some(Fate::Done | Fate::Skipped(_)) => false,
+            };
+            let Some(parent) = copy::parent(&task.member.message) else {
+                continue;
+            };
+            let count = ended.entry(parent).or_insert(Ended {
+                parent,
+                ended: 0,
+                failed: 0,
+            });
+            count.ended += 1;
+            count.failed += i32::from(is_dead);
+        }
+        if ended.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ended: Vec<Ended> = ended.into_values().collect();
+        let finished = fan_out::end(tx, &ended).await?;
+        let finish = finished.into_iter().map(|finished| {
+            let mut promised = finished.finish;
+            promised.id = next_id(ids, now);
+            // What we have written ourselves is an object.
+            let mut properties: Map<String, Value> =
+                serde_json::from_str(&promised.properties).unwrap_or_default();
+            properties.insert(copy::FAILED_CHILDREN.to_owned(), finished.failed.into());
+            promised.properties = Value::Object(properties).to_string();
+            promised
+        });
+        Ok(finish.collect())
+    }
+
     /// Says how it ended, once it is committed.
     pub(crate) fn log(&self) {
         let function = self.function.name;
         let (mut done, mut skipped, mut dead, mut waiting) = (0, 0, self.strays.len(), 0);
         for task in &self.tasks {
             match &task.fate {
-                None | Some(Fate::Done) => done += 1,
+                None | Some(Fate::Done | Fate::Split(_)) => done += 1,
                 Some(Fate::Skipped(_)) => skipped += 1,
                 Some(Fate::Dead(refusal)) => {
                     dead += 1;
@@ -460,6 +547,13 @@ impl<'a, I> Work<'a, I> {
 }
 
 impl<I> Task<'_, I> {
+    fn traceparent(&self) -> Option<&str> {
+        match &self.member.content {
+            Content::Runnable(item) => item.traceparent.as_deref(),
+            Content::Dead(_) => None,
+        }
+    }
+
     fn row<'t>(&'t self, wait: &'t Wait) -> Waiting<'t> {
         let message = &self.member.message;
         let body = wait.body.as_ref().unwrap_or(&message.body);
@@ -482,6 +576,7 @@ impl<I> Task<'_, I> {
             body,
             body_hash,
             call: wait.call,
+            lease: wait.lease,
         }
     }
 
@@ -502,8 +597,8 @@ impl<I> Task<'_, I> {
 
 /// Whether somebody is making the call that a message waits for. What is past its time was left by
 /// a process that is gone.
-fn is_at_work(row: &Opened, now: DateTime<Utc>) -> bool {
-    row.reason == Reason::Calling && row.due > now
+fn is_at_work(row: &Opened) -> bool {
+    row.reason == Reason::Calling && row.is_early
 }
 
 fn session<I>(member: &Member<I>) -> Option<&str> {
@@ -518,13 +613,21 @@ fn stray<I>(member: &Member<I>) -> Origin {
     }
 }
 
+/// `message` as the row `id` of the outbox, with the trace context that it carries on and the fan-out
+/// that it is a child in.
 fn promise_of(
     message: &Enqueue,
     traceparent: Option<String>,
+    parent: Option<Uuid>,
     id: Uuid,
     now: DateTime<Utc>,
 ) -> Promised {
-    let context = traceparent.map(|context| ("traceparent".to_owned(), Value::String(context)));
+    let parent = parent.map(|parent| (copy::PARENT, parent.to_string()));
+    let properties = traceparent
+        .map(|context| ("traceparent", context))
+        .into_iter()
+        .chain(parent)
+        .map(|(name, value)| (name.to_owned(), Value::String(value)));
     Promised {
         id,
         queue: message.queue().to_owned(),
@@ -533,7 +636,7 @@ fn promise_of(
             .map_or_else(|| id.to_string(), str::to_owned),
         session_id: message.session_id().map(str::to_owned),
         due: message.due(now),
-        properties: Value::Object(context.into_iter().collect::<Map<_, _>>()).to_string(),
+        properties: Value::Object(properties.collect()).to_string(),
         body: message.body().clone(),
         wakes: None,
     }

@@ -149,6 +149,8 @@ pub struct Item<I> {
     pub enqueued: DateTime<Utc>,
     /// Which try this is, from 1.
     pub attempt: u32,
+    /// Of a finish message: how many of the children are dead.
+    pub failed_children: u32,
     /// The W3C trace context of its producer, which what it enqueues carries on.
     pub traceparent: Option<String>,
 }

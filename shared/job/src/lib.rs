@@ -26,7 +26,7 @@ pub use function::{
     BatchFunction, ExternalFunction, Item, Policy, Prepared, SessionRule, TransactionalFunction,
 };
 pub use key::{BodyHash, JobKey};
-pub use outcome::{Outcome, Refusal};
+pub use outcome::{Children, Outcome, Refusal};
 pub use schedule::{
     BadRequestId, BadSchedule, Decision, Due, GRACE, Listed, MAX_CATCH_UP, MAX_NAME_LENGTH, Missed,
     OpenTicks, Overlap, Plan, REPLACED, RequestId, Schedule, Skipped, Tick, TickId, TickKind,

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use nightshift_contract::Payload;
 use serde::Serialize;
 
-use crate::enqueue::{EnqueueError, body_of};
+use crate::enqueue::{Enqueue, EnqueueError, body_of};
 
 /// The end of one message's work in a transaction that commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,9 +21,22 @@ pub enum Outcome {
     /// A slice of the work is done, and this is where to go on: the message comes back at once with
     /// this body. No try is counted, and those that failed before are forgotten.
     Continue(Bytes),
+    /// The work is split: these messages are sent, and when the last of them has ended, done or dead,
+    /// the finish message is.
+    Children(Children),
     /// The message cannot be processed by any try, and nothing was written for it: it becomes a
     /// dead letter while its neighbours commit.
     Refused(Refusal),
+}
+
+/// Parts of one piece of work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Children {
+    /// The parts; without any, the finish message is sent at once.
+    pub parts: Vec<Enqueue>,
+    /// Sent when all of them have ended. Its item says how many are dead. A part that is redriven later
+    /// does not count again.
+    pub finish: Enqueue,
 }
 
 /// Why a message was refused.

@@ -1,5 +1,5 @@
 -- Dead messages wait again, for a copy that the next sweep sends. Idempotent: what is not dead any
--- more is redriven already. The first of them is due now, and each later one $2 seconds after it.
+-- more is redriven already. The first of them is due now, and each later one $2 seconds after it. The first copy is no rescue.
 WITH wanted AS (
     SELECT key, dead_at
     FROM nightshift.dead_letter
@@ -12,9 +12,9 @@ risen AS (
     WHERE dead.key = turns.key
     RETURNING dead.*, clock_timestamp() + make_interval(secs => $2::float8 * turns.turn) AS due)
 INSERT INTO nightshift.open_message
-    (key, function, queue, gen, attempt, reason, due_at, rescue_at, last_error, message_id,
+    (key, function, queue, gen, attempt, reason, due_at, rescue_at, rescues, last_error, message_id,
      session_id, sequence_number, enqueued_at, properties, body, body_hash)
-SELECT key, function, queue, gen + 1, 0, 'redrive', due, due, description, message_id, session_id,
+SELECT key, function, queue, gen + 1, 0, 'redrive', due, due, -1, description, message_id, session_id,
     sequence_number, enqueued_at, properties, body, body_hash
 FROM risen
 RETURNING key

@@ -4,19 +4,20 @@
 INSERT INTO nightshift.open_message
     (key, function, queue, gen, attempt, reason, due_at, rescue_at, last_error, message_id,
      session_id, sequence_number, enqueued_at, properties, body, body_hash, call_id)
-SELECT key, $15, $16, gen, attempt, reason, due_at,
-    CASE reason
-        WHEN 'parked' THEN 'infinity'
-        WHEN 'calling' THEN due_at
+SELECT key, $15, $16, gen, attempt, reason,
+    coalesce(clock_timestamp() + make_interval(secs => lease), due_at),
+    CASE
+        WHEN reason IN ('parked', 'paused') THEN 'infinity'
+        WHEN lease IS NOT NULL THEN clock_timestamp() + make_interval(secs => lease)
         ELSE greatest(due_at, clock_timestamp()) + interval '2 minutes'
     END,
     last_error, message_id, session_id, sequence_number, enqueued_at, properties::json, body,
     body_hash, call_id
 FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::text[], $5::timestamptz[], $6::text[],
             $7::text[], $8::text[], $9::bigint[], $10::timestamptz[], $11::text[], $12::bytea[],
-            $13::uuid[], $14::uuid[])
+            $13::uuid[], $14::uuid[], $17::float8[])
     AS waiting (key, gen, attempt, reason, due_at, last_error, message_id, session_id,
-                sequence_number, enqueued_at, properties, body, body_hash, call_id)
+                sequence_number, enqueued_at, properties, body, body_hash, call_id, lease)
 ORDER BY key
 ON CONFLICT (key) DO UPDATE
 SET gen = greatest(open_message.gen + 1, excluded.gen),

@@ -3,17 +3,22 @@
 //!
 //! Everything of ours lives in the schema `nightshift`, whose migrations are compiled in
 //! ([`migrate()`]). [`inbox`] remembers which messages are taken care of, [`open_message`] holds those
-//! that wait, [`dead_letter`] those that no try can help, and [`outbox`] what is to be sent; all are
-//! written in the same transaction as a function's own effect. [`lone_start`] is written before it.
-//! [`schedule`] is the ledger of what runs by the clock.
+//! that wait, [`dead_letter`] those that no try can help, and [`outbox`] what is to be sent, [`fan_out`] what is
+//! sent when others have ended; all are
+//! written in the same transaction as a function's own effect. [`lone_start`] is written before it,
+//! and [`run`] is for work that takes longer than a transaction may. [`schedule`] is the ledger of what runs
+//! by the clock.
 
+pub mod control;
 pub mod dead_letter;
+pub mod fan_out;
 pub mod inbox;
 pub mod lone_start;
 mod migrate;
 pub mod open_message;
 pub mod outbox;
 mod pool;
+pub mod run;
 pub mod schedule;
 mod text;
 

@@ -4,6 +4,8 @@
 //! alarm clock. Each copy has a number, and only the newest one runs, so that one that was sent
 //! twice, or comes late, changes nothing.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use nightshift_job::{BodyHash, JobKey};
 use sqlx::PgConnection;
@@ -30,10 +32,12 @@ pub enum Reason {
     Unknown,
     /// For another try after it was dead.
     Redrive,
+    /// For the end of its function's pause.
+    Paused,
 }
 
 impl Reason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Retry,
         Self::Snooze,
         Self::Continue,
@@ -42,6 +46,7 @@ impl Reason {
         Self::Calling,
         Self::Unknown,
         Self::Redrive,
+        Self::Paused,
     ];
 
     /// The word for it in the table.
@@ -55,6 +60,7 @@ impl Reason {
             Self::Calling => "calling",
             Self::Unknown => "unknown",
             Self::Redrive => "redrive",
+            Self::Paused => "paused",
         }
     }
 
@@ -67,7 +73,7 @@ impl Reason {
 
     /// Whether a copy wakes the message.
     pub fn has_copy(self) -> bool {
-        !matches!(self, Self::Parked | Self::Calling)
+        !matches!(self, Self::Parked | Self::Calling | Self::Paused)
     }
 }
 
@@ -102,6 +108,8 @@ pub struct Waiting<'a> {
     pub body_hash: BodyHash,
     /// The call that is under way or was last.
     pub call: Option<Uuid>,
+    /// For how long the call that is under way is its process's, instead of `due`.
+    pub lease: Option<Duration>,
 }
 
 /// What is known of a waiting message whose copy has come.
@@ -113,8 +121,8 @@ pub struct Opened {
     pub attempt: i32,
     /// Why it waits.
     pub reason: Reason,
-    /// Until when.
-    pub due: DateTime<Utc>,
+    /// Whether its time has not come yet, by the database's clock.
+    pub is_early: bool,
     /// The call that is under way or was last.
     pub call: Option<Uuid>,
     /// The original's id.
@@ -137,7 +145,7 @@ pub async fn lock(
             r#gen: row.r#gen,
             attempt: row.attempt,
             reason: Reason::of(&row.reason),
-            due: row.due_at,
+            is_early: row.is_early,
             call: row.call_id,
             message_id: row.message_id,
             sequence_number: row.sequence_number,
@@ -194,7 +202,10 @@ pub async fn wait(
     let properties: Vec<&str> = all.clone().map(|row| row.properties.as_str()).collect();
     let bodies: Vec<&[u8]> = all.clone().map(|row| row.body).collect();
     let hashes: Vec<Uuid> = all.clone().map(|row| row.body_hash.0).collect();
-    let calls: Vec<Option<Uuid>> = all.map(|row| row.call).collect();
+    let calls: Vec<Option<Uuid>> = all.clone().map(|row| row.call).collect();
+    let leases: Vec<Option<f64>> = all
+        .map(|row| row.lease.as_ref().map(Duration::as_secs_f64))
+        .collect();
     let rows = sqlx::query_file!(
         "sql/wait.sql",
         &keys,
@@ -213,6 +224,7 @@ pub async fn wait(
         &calls as &[Option<Uuid>],
         function,
         queue,
+        &leases as &[Option<f64>],
     )
     .fetch_all(tx)
     .await?;

@@ -5,6 +5,9 @@
 //! dotted (`function.name`) and carry their unit (`duration_ms`). Never logged: message bodies,
 //! addresses, keys, tokens, URLs with a query.
 
+use std::backtrace::Backtrace;
+use std::panic::PanicHookInfo;
+
 use nightshift_settings::Reader;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -62,6 +65,18 @@ pub fn init(filter: &LogFilter) {
     if installed.is_err() {
         tracing::debug!("another subscriber is installed already");
     }
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// A panic as a log line. The symbols of its backtrace are those that the binary was not stripped of.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string);
+    tracing::error!(
+        panic.message = panic.payload_as_str().unwrap_or("no message"),
+        panic.location = location.unwrap_or_default(),
+        panic.backtrace = %Backtrace::force_capture(),
+        "a panic"
+    );
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The same rules with the real processes: broker, host and handler.
 
 use nightshift_bus::Message;
+use nightshift_postgres::control;
 use nightshift_tests::{Stack, StackOptions, user_id};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -130,6 +131,85 @@ async fn rule_10_what_the_broker_cannot_take_stays_and_says_why() {
         "SELECT count(*) FROM nightshift.outbox WHERE last_error LIKE '%no entity `nowhere`%'
         AND tries >= 1";
     until(pool, said, 1).await;
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn rule_10_what_the_broker_refuses_for_good_is_a_dead_letter_and_so_is_what_waits_for_it() {
+    let (database, mut stack) = prepare().await;
+    let pool = database.pool();
+    sqlx::query(
+        "WITH waits AS (
+            INSERT INTO nightshift.open_message
+                (key, function, queue, gen, attempt, reason, due_at, rescue_at, sequence_number,
+                 enqueued_at, properties, body, body_hash)
+            VALUES (gen_random_uuid(), 'notifications-dispatch', 'notifications', 3, 2, 'retry',
+                    now(), now() + interval '1 hour', 7, now(), '{}', 'the body', gen_random_uuid())
+            RETURNING key)
+         INSERT INTO nightshift.outbox (id, queue, message_id, properties, body, next_try_at, wakes)
+         SELECT gen_random_uuid(), 'notifications', 'a', '{}', repeat('x', 2000000)::bytea, now(), key
+         FROM waits",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    stack.start_host().unwrap();
+    until(pool, "SELECT count(*) FROM nightshift.dead_letter", 1).await;
+    let dead: String = sqlx::query_scalar(
+        "SELECT format('%s %s %s %s %s', function, queue, reason, attempt, encode(body, 'escape'))
+         FROM nightshift.dead_letter WHERE description LIKE 'the message is too large%'",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    assert_eq!(
+        dead,
+        "notifications-dispatch notifications cannot-be-sent 2 the body"
+    );
+    until(pool, "SELECT count(*) FROM nightshift.open_message", 0).await;
+    until(pool, "SELECT count(*) FROM nightshift.outbox", 0).await;
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn rule_9_a_function_is_paused_and_resumed_while_messages_come() {
+    const COUNT: i64 = 3_000;
+    let (database, mut stack) = prepare().await;
+    let pool = database.pool();
+    let (client, sender) = stack.sender().await.unwrap();
+    let send = async |from: i64, to: i64| {
+        let messages = (from..to).map(|n| {
+            let title = format!("n{n:06}");
+            Message::new(notification(&user_id(1), &title)).with_message_id(title)
+        });
+        sender.send_messages(messages.collect()).await.unwrap();
+    };
+    stack.start_host().unwrap();
+    send(0, COUNT / 3).await;
+    until(pool, ROWS, COUNT / 3).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let function = "notifications-dispatch";
+    control::pause(&mut connection, function, "an operator", "a test")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    send(COUNT / 3, 2 * COUNT / 3).await;
+    until(
+        pool,
+        "SELECT count(*) FROM nightshift.open_message WHERE reason = 'paused'",
+        COUNT / 3,
+    )
+    .await;
+    let woken = control::resume(&mut connection, function, Duration::ZERO).await;
+    assert_eq!(woken.unwrap(), u64::try_from(COUNT / 3).unwrap());
+    drop(connection);
+    // Some of these meet a handler that has not heard of it.
+    send(2 * COUNT / 3, COUNT).await;
+    client.close().await;
+    until(pool, ROWS, COUNT).await;
+    nothing_waits(pool).await;
     stack.stop().unwrap();
     database.remove().await;
 }

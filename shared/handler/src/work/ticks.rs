@@ -63,7 +63,7 @@ impl<I> Task<'_, I> {
     fn end(&self) -> Option<(TickId, Ended)> {
         let tick = self.tick()?;
         let ended = match &self.fate {
-            None | Some(Fate::Done) => Ended::Done,
+            None | Some(Fate::Done | Fate::Split(_)) => Ended::Done,
             Some(Fate::Skipped(why)) => Ended::Skipped(why.clone()),
             Some(Fate::Dead(refusal)) => {
                 Ended::Failed(format!("{}: {}", refusal.reason, refusal.description))

@@ -1,0 +1,238 @@
+//! Long work: a run that one process is at, that others can see, and that another process takes over
+//! when the first is gone.
+//!
+//! A run has an epoch, which each start counts up. A process that was taken for dead and is not still
+//! has the old one, and nothing that it writes commits: every transaction of a run begins with
+//! [`Run::begin`]. What a run does elsewhere (names of blobs, scripts) carries [`Run::epoch`].
+
+use std::future::Future;
+use std::time::Duration;
+
+use nightshift_job::{Classify, Cx, Disposition, Item, JobError, JobKey, Outcome, Policy};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+/// How long a run is its process's after a sign of life.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How often a process gives one.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// A function that works for longer than a transaction may last: a restore, an export. It writes in
+/// transactions of its own, each with [`Run::begin`], and goes on where it was with [`Run::saved`].
+///
+/// It is killed at any instant and started again: what it does between two transactions happens at
+/// least once. A run that takes longer than [`Policy::timeout`] ends each slice in time with
+/// [`Outcome::Continue`].
+pub trait LongFunction: Send + Sync + 'static {
+    /// The Azure function's name, `<job>-<door>`.
+    const NAME: &'static str;
+
+    /// The text of its `function.json`.
+    const CONFIG: &'static str;
+
+    /// How it is run; [`Policy::timeout`] is how long one slice may take.
+    const POLICY: Policy;
+
+    /// The body of its messages.
+    type Input: nightshift_contract::Payload;
+
+    /// Works on `item` and says how it, or this slice of it, ended.
+    fn run(
+        &self,
+        item: &Item<Self::Input>,
+        run: &Run,
+        cx: &Cx,
+    ) -> impl Future<Output = Result<Outcome, JobError>> + Send;
+}
+
+/// A run, in the hands of the process that started it last.
+#[derive(Debug)]
+pub struct Run {
+    pool: PgPool,
+    key: JobKey,
+    epoch: i32,
+    saved: Option<String>,
+}
+
+/// Why a run does not go on in this process.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Another process has taken it over, or it has ended.
+    #[error("the run is not this process's any more: its epoch {epoch} is over")]
+    TakenOver {
+        /// The epoch of this process.
+        epoch: i32,
+    },
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// What was saved cannot be read, or is not to be written, as JSON.
+    #[error("what the run has saved is not what it expects")]
+    Saved(#[from] serde_json::Error),
+}
+
+impl Classify for RunError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::TakenOver { .. } => Disposition::Retry,
+            Self::Database(error) => error.disposition(),
+            Self::Saved(_) => Disposition::DeadLetter("saved-state"),
+        }
+    }
+}
+
+/// What a start has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    epoch: i32,
+    saved: Option<String>,
+}
+
+/// Starts the run of `key`, or takes it over. Every write of whoever had it before fails from the
+/// commit on.
+pub async fn start(
+    tx: &mut PgConnection,
+    key: JobKey,
+    function: &str,
+) -> Result<Started, sqlx::Error> {
+    let row = sqlx::query_file!("sql/start_run.sql", key.0, function)
+        .fetch_one(tx)
+        .await?;
+    Ok(Started {
+        epoch: row.epoch,
+        saved: row.saved,
+    })
+}
+
+impl Run {
+    /// The run that was `started` for `key`.
+    pub fn new(pool: PgPool, key: JobKey, started: Started) -> Self {
+        Self {
+            pool,
+            key,
+            epoch: started.epoch,
+            saved: started.saved,
+        }
+    }
+
+    /// Which start this is, from 1. It belongs into the names of whatever a run makes elsewhere.
+    pub fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    /// What the last process has saved.
+    ///
+    /// # Errors
+    /// When it is no `T`.
+    pub fn saved<T: DeserializeOwned>(&self) -> Result<Option<T>, RunError> {
+        let saved = self.saved.as_deref();
+        Ok(saved.map(serde_json::from_str).transpose()?)
+    }
+
+    /// A transaction that commits only if the run is still this process's.
+    ///
+    /// # Errors
+    /// [`RunError::TakenOver`] when it is not.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, RunError> {
+        let mut tx = self.pool.begin().await?;
+        self.guard(&mut tx, None, None, None).await?;
+        Ok(tx)
+    }
+
+    /// Saves, with the rest of `tx`, where a take-over goes on.
+    ///
+    /// # Errors
+    /// [`RunError::TakenOver`] when the run is somebody else's.
+    pub async fn save(
+        &self,
+        tx: &mut PgConnection,
+        state: &impl Serialize,
+    ) -> Result<(), RunError> {
+        let state = serde_json::to_string(state)?;
+        self.guard(tx, Some(state), None, None).await
+    }
+
+    /// Says how far it is, to people who look.
+    ///
+    /// # Errors
+    /// [`RunError::TakenOver`] when the run is somebody else's.
+    pub async fn progress(&self, progress: &impl Serialize) -> Result<(), RunError> {
+        let progress = serde_json::to_string(progress)?;
+        let mut connection = self.pool.acquire().await?;
+        self.guard(&mut connection, None, Some(progress), None)
+            .await
+    }
+
+    /// Says, with the rest of `tx`, what came of it.
+    ///
+    /// # Errors
+    /// [`RunError::TakenOver`] when the run is somebody else's.
+    pub async fn report(
+        &self,
+        tx: &mut PgConnection,
+        report: &impl Serialize,
+    ) -> Result<(), RunError> {
+        let report = serde_json::to_string(report)?;
+        self.guard(tx, None, None, Some(report)).await
+    }
+
+    async fn guard(
+        &self,
+        tx: &mut PgConnection,
+        saved: Option<String>,
+        progress: Option<String>,
+        report: Option<String>,
+    ) -> Result<(), RunError> {
+        let row = sqlx::query_file_scalar!(
+            "sql/guard_run.sql",
+            self.key.0,
+            self.epoch,
+            saved,
+            progress,
+            report
+        )
+        .fetch_optional(tx)
+        .await?;
+        let epoch = self.epoch;
+        row.map(|_| ()).ok_or(RunError::TakenOver { epoch })
+    }
+
+    /// Gives signs of life until the run is somebody else's. A database that is away is waited for:
+    /// if that takes longer than the lease, the run may be taken over, and the next sign finds out.
+    pub async fn keep_alive(&self) -> RunError {
+        loop {
+            tokio::time::sleep(HEARTBEAT).await;
+            match self.beat().await {
+                Ok(true) => {}
+                Ok(false) => return RunError::TakenOver { epoch: self.epoch },
+                Err(error) => {
+                    tracing::warn!(job.key = %self.key, %error, "a run could give no sign of life");
+                }
+            }
+        }
+    }
+
+    async fn beat(&self) -> Result<bool, sqlx::Error> {
+        let seconds = LEASE.as_secs_f64();
+        let row = sqlx::query_file_scalar!("sql/beat_run.sql", self.key.0, self.epoch, seconds)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.is_some())
+    }
+}
+
+/// Ends the run, if it is still the one with `epoch`.
+pub async fn end(tx: &mut PgConnection, key: JobKey, epoch: i32) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE nightshift.run SET ended_at = clock_timestamp()
+         WHERE key = $1 AND epoch = $2 AND ended_at IS NULL",
+        key.0,
+        epoch,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
