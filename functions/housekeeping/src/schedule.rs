@@ -30,3 +30,24 @@ impl ScheduledFunction for Schedule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nightshift_contract::decode;
+    use nightshift_job::TickKind;
+
+    use super::*;
+
+    #[test]
+    fn the_work_reads_the_message_of_a_tick_and_the_sample() {
+        let sample = include_bytes!("../work/sample.json");
+        let sample: HousekeepingDue = decode(sample, Work::POLICY.max_body_bytes).unwrap();
+        let tick = Tick {
+            due: sample.due,
+            kind: TickKind::Scheduled,
+        };
+        let body = serde_json::to_vec(&Schedule.payload(&tick)).unwrap();
+        let read = decode::<HousekeepingDue>(&body, Work::POLICY.max_body_bytes);
+        assert_eq!(read, Ok(sample));
+    }
+}
