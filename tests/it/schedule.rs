@@ -22,8 +22,8 @@ use nightshift_bindings::invocation::encode::Envelope;
 use nightshift_contract::HousekeepingDue;
 use nightshift_handler::{Call, InvocationFailed, Outbox, Registry};
 use nightshift_job::{
-    BatchFunction, Classify, Cx, Disposition, Item, JobError, Missed, Outcome, Overlap, Policy,
-    Schedule, ScheduledFunction, Tick,
+    BatchFunction, Children, Classify, Cx, Disposition, Enqueue, Item, JobError, Missed, Outcome,
+    Overlap, Policy, Schedule, ScheduledFunction, Tick,
 };
 use nightshift_postgres::schedule::{
     BEGIN, Decided, Looked, Occasion, ScheduleError, Scheduled, wake_up,
@@ -72,6 +72,8 @@ enum Mode {
     Skip,
     Refuse,
     Fail,
+    /// Into one part.
+    Split,
 }
 
 /// The work of the ticks; it remembers which ones it has run.
@@ -111,6 +113,13 @@ impl BatchFunction for Work {
             Mode::CompleteSlowly => {
                 sqlx::query("SELECT pg_sleep(0.3)").execute(tx).await?;
                 Outcome::Completed
+            }
+            Mode::Split => {
+                let message = || Enqueue::to("clocked", &items[0].input);
+                Outcome::Children(Children {
+                    parts: vec![message()?],
+                    finish: message()?,
+                })
             }
             Mode::Skip => Outcome::Skipped("nothing to do".to_owned()),
             Mode::Refuse => Outcome::refused("told", "the test says so"),

@@ -32,7 +32,7 @@ CREATE TABLE nightshift.schedule_tick (
     run_at     timestamptz NOT NULL, -- when its message is delivered at the earliest: due, and the jitter
     body       bytea,                -- of its message
     sends      integer     NOT NULL DEFAULT 0,
-    resend_at  timestamptz,          -- enqueued: when its message is sent again, should it have been lost
+    resend_at  timestamptz,          -- enqueued: when its message is sent again, should it have been lost; null: its work is split
     written_at timestamptz NOT NULL,
     ended_at   timestamptz
 );

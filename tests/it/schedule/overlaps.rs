@@ -128,6 +128,33 @@ async fn every_end_of_the_work_ends_the_tick_and_lets_the_next_one_go() {
 }
 
 #[tokio::test]
+async fn a_tick_whose_work_is_split_ends_with_the_finish_message() {
+    let world = world(Overlap::BufferAll).await;
+    world.wake("10:00:00").await;
+    world.wake("11:00:00").await;
+    let first = world.message().await;
+    world.deliver(&first, Mode::Split).await;
+    let part = world.message().await;
+    world.deliver(&part, Mode::Complete).await;
+    assert_eq!(world.ticks().await, ["10:00 enqueued", "11:00 buffered"]);
+    let finish = world.message().await;
+    // The first message is neither sent again nor, days later, split again.
+    assert_eq!(world.wake("11:50:00").await.resent, 0);
+    let mut late = first.clone();
+    late.enqueued_time = first.enqueued_time + chrono::TimeDelta::days(3);
+    world.clock.set(late.enqueued_time);
+    world.deliver(&late, Mode::Split).await;
+    assert_eq!(world.messages().await, []);
+    // The finish message fails once, and its copy carries the tick, too.
+    world.deliver(&finish, Mode::Fail).await;
+    let copy = world.message().await;
+    world.deliver(&copy, Mode::Complete).await;
+    assert_eq!(world.ticks().await, ["10:00 done", "11:00 enqueued"]);
+    assert_eq!(world.ran().len(), 3);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_message_that_comes_weeks_late_fails_its_tick_and_lets_the_next_one_go() {
     let world = world(Overlap::BufferAll).await;
     world.wake("10:00:00").await;

@@ -2,11 +2,30 @@
 
 use nightshift_job::TickId;
 use nightshift_postgres::outbox::Promised;
-use nightshift_postgres::schedule::{self, Ended};
+use nightshift_postgres::schedule::{self, Ended, Over};
+use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::{Task, Work};
 use crate::fate::Fate;
+
+/// The tick that a message carries on which is not the first of it.
+const TICK: &str = "ns-tick";
+
+/// `finish`, the last message of what `task` was split into, which carries on its tick, if it has one.
+pub(super) fn carry_on<I>(task: &Task<'_, I>, finish: Promised) -> Promised {
+    let Some(tick) = task.tick() else {
+        return finish;
+    };
+    // What we have written ourselves is an object.
+    let mut properties: Map<String, Value> =
+        serde_json::from_str(&finish.properties).unwrap_or_default();
+    properties.insert(TICK.to_owned(), Value::String(tick.as_str().to_owned()));
+    Promised {
+        properties: Value::Object(properties).to_string(),
+        ..finish
+    }
+}
 
 impl<I> Work<'_, I> {
     /// Settles those whose tick is over: they are not run. One of whose last call nobody knows how it
@@ -23,8 +42,11 @@ impl<I> Work<'_, I> {
         }
         let over = schedule::over(tx, &ticks).await?;
         for task in self.tasks.iter_mut().filter(|task| can_be_left(task)) {
-            if let Some(why) = task.tick().and_then(|tick| over.get(tick.as_str())) {
-                task.fate = Some(Fate::Skipped((*why).to_owned()));
+            let over = task.tick().and_then(|tick| over.get(tick.as_str()));
+            let is_carried = task.carried_tick().is_some();
+            if let Some(over) = over.filter(|over| !is_carried || **over != Over::Split) {
+                task.is_over = true;
+                task.fate = Some(Fate::Skipped(over.why().to_owned()));
             }
         }
         Ok(())
@@ -55,15 +77,22 @@ impl<I> Work<'_, I> {
 }
 
 impl<I> Task<'_, I> {
-    /// The tick whose message this is, or is a copy of.
+    /// The tick whose message this is, or is a copy of, or that it carries on.
     fn tick(&self) -> Option<TickId> {
-        TickId::of_message(self.origin.message_id.as_deref()?)
+        let first = || TickId::of_message(self.origin.message_id.as_deref()?);
+        self.carried_tick().or_else(first)
+    }
+
+    fn carried_tick(&self) -> Option<TickId> {
+        let carried = self.member.message.application_properties.get(TICK)?;
+        TickId::of_message(carried.as_str()?)
     }
 
     fn end(&self) -> Option<(TickId, Ended)> {
-        let tick = self.tick()?;
+        let tick = self.tick().filter(|_| !self.is_over)?;
         let ended = match &self.fate {
-            None | Some(Fate::Done | Fate::Split(_)) => Ended::Done,
+            None | Some(Fate::Done) => Ended::Done,
+            Some(Fate::Split(_)) => Ended::Split,
             Some(Fate::Skipped(why)) => Ended::Skipped(why.clone()),
             Some(Fate::Dead(refusal)) => {
                 Ended::Failed(format!("{}: {}", refusal.reason, refusal.description))

@@ -24,7 +24,7 @@ use crate::outbox::Promised;
 use ledger::{Ledger, Row};
 pub use request::{Requested, backfill, pause, resume, run_now};
 pub use upkeep::{Silent, prune, silent};
-pub use work::{Ended, finish, over};
+pub use work::{Ended, Over, finish, over};
 
 /// Opens a transaction about schedules: one that somebody else decides on is waited for briefly.
 pub const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '5s'";

@@ -9,10 +9,7 @@ use super::ledger::{Row, now, release_next};
 use crate::outbox::Promised;
 use crate::text::storable;
 
-/// Why a tick's message is not run that comes when the tick has ended.
-const ENDED: &str = "its tick has ended already";
-
-/// How the work for a tick ended.
+/// How the work for a tick ended in a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     /// It is done.
@@ -21,6 +18,8 @@ pub enum Ended {
     Skipped(String),
     /// Its message is a dead letter, for the reason given.
     Failed(String),
+    /// It has not: other messages do it, the last of which carries the tick on.
+    Split,
 }
 
 /// The work of `tick` ends with this transaction. Returns the message of the tick that has waited for
@@ -38,6 +37,16 @@ pub async fn finish(
         Ended::Done => ("done", None),
         Ended::Skipped(why) => ("skipped", Some(storable(why))),
         Ended::Failed(why) => ("failed", Some(storable(why))),
+        Ended::Split => {
+            // Its first message is not to be sent again.
+            sqlx::query!(
+                "UPDATE nightshift.schedule_tick SET resend_at = NULL WHERE id = $1",
+                tick.as_str()
+            )
+            .execute(tx)
+            .await?;
+            return Ok(None);
+        }
     };
     sqlx::query_file!("sql/finish_tick.sql", tick.as_str(), state, why)
         .execute(&mut *tx)
@@ -46,24 +55,53 @@ pub async fn finish(
     release_next(tx, tick.function(), &row, now).await
 }
 
-/// Why those of `ticks` are not to be run that are over: another message of the same tick has ended it,
-/// or a later tick has taken its place. Until the transaction ends nobody else runs one of them.
+/// Why the message of a tick may be too late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// A later tick has taken its place.
+    Cancelled,
+    /// Another message has ended it.
+    Ended,
+    /// Its work is split: only what carries it on may end it.
+    Split,
+}
+
+impl Over {
+    /// The reason, for a person.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Cancelled => REPLACED,
+            Self::Ended => "its tick has ended already",
+            Self::Split => "the work of its tick is split already",
+        }
+    }
+}
+
+/// Those of `ticks` that wait for no message any more, or not for the first one. Until the transaction
+/// ends nobody else runs one of them.
 pub async fn over(
     tx: &mut PgConnection,
     ticks: &[TickId],
-) -> Result<HashMap<String, &'static str>, sqlx::Error> {
+) -> Result<HashMap<String, Over>, sqlx::Error> {
     let ids: Vec<&str> = ticks.iter().map(TickId::as_str).collect();
     sqlx::query_file!("sql/lock_ticks.sql", &ids as &[&str])
         .execute(&mut *tx)
         .await?;
     let over = sqlx::query!(
-        r#"SELECT id, state = 'cancelled' AS "is_cancelled!" FROM nightshift.schedule_tick
-           WHERE id = ANY($1) AND state IN ('done', 'skipped', 'cancelled')"#,
+        "SELECT id, state FROM nightshift.schedule_tick
+         WHERE id = ANY($1)
+           AND (state IN ('done', 'skipped', 'cancelled') OR state = 'enqueued' AND resend_at IS NULL)",
         &ids as &[&str]
     )
     .fetch_all(tx)
     .await?;
-    let why = |is_cancelled| if is_cancelled { REPLACED } else { ENDED };
-    let over = over.into_iter().map(|row| (row.id, why(row.is_cancelled)));
+    let over = over.into_iter().map(|row| {
+        let over = match row.state.as_str() {
+            "cancelled" => Over::Cancelled,
+            "enqueued" => Over::Split,
+            _ => Over::Ended,
+        };
+        (row.id, over)
+    });
     Ok(over.collect())
 }
