@@ -1,4 +1,6 @@
 //! The handler process that the Functions host starts: settings, log, functions, serve.
+//!
+//! With the argument `schedules` it only says, as JSON, when its functions run by the clock.
 
 use std::process::ExitCode;
 
@@ -6,9 +8,16 @@ use nightshift_functions::registry;
 use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox};
 use nightshift_settings::{EXIT_CODE, Environment, Reader};
 use nightshift_time::SystemClock;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == "schedules")
+    {
+        return list_schedules();
+    }
     let mut reader = Reader::new(&Environment);
     let settings = HandlerSettings::read(&mut reader);
     let problems = reader.finish(HandlerSettings::KNOWN_ELSEWHERE);
@@ -35,6 +44,29 @@ async fn run(settings: HandlerSettings) -> anyhow::Result<()> {
     let pool = settings.postgres.connect_lazy();
     let clock = SystemClock::shared();
     let outbox = Outbox::new(pool.clone(), clock.clone(), settings.bus.clone());
-    let registry = registry(pool, outbox, clock)?;
+    let mut registry = registry(pool, outbox, clock)?;
+    if let Some(released_at) = settings.released_at {
+        registry = registry.released_at(released_at);
+    }
     Ok(Handler::new(registry, settings).serve().await?)
+}
+
+/// Prints the schedules without connecting to anything.
+fn list_schedules() -> ExitCode {
+    let nowhere = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
+    let clock = SystemClock::shared();
+    let outbox = Outbox::left_to_others(nowhere.clone(), clock.clone());
+    let listed = registry(nowhere, outbox, clock)
+        .map_err(anyhow::Error::from)
+        .and_then(|registry| Ok(serde_json::to_string(&registry.schedules())?));
+    match listed {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -10,5 +10,8 @@ pub fn registry(
     outbox: Outbox,
     clock: SharedClock,
 ) -> Result<Registry, RegistryError> {
-    Registry::new(pool, outbox, clock).with_batch(nightshift_notifications::Dispatch)
+    Registry::new(pool, outbox, clock)
+        .with_schedule(nightshift_housekeeping::Schedule)?
+        .with_batch(nightshift_housekeeping::Work)?
+        .with_batch(nightshift_notifications::Dispatch)
 }

@@ -39,8 +39,8 @@ pub struct App {
     pub source: PathBuf,
     /// The name of the handler's program.
     pub handler: &'static str,
-    /// The queue that the broker serves.
-    pub queue: &'static str,
+    /// The queues that the broker serves. [`Stack::sender`] sends to the first.
+    pub queues: &'static [&'static str],
     /// Set for the host, and so for the handler.
     pub environment: Vec<(&'static str, OsString)>,
     /// The folder in which the broker keeps its messages; without one it loses them when it ends.
@@ -53,7 +53,7 @@ impl App {
         Self {
             source: Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
             handler: "handler",
-            queue: "notifications",
+            queues: &["notifications", "housekeeping"],
             environment: Vec::new(),
             broker_data: None,
         }
@@ -223,7 +223,7 @@ impl Stack {
     pub async fn sender(&self) -> anyhow::Result<(ServiceBusClient, Sender)> {
         let connection: ConnectionString = self.connection_string.parse()?;
         let client = ServiceBusClient::connect(&connection, ClientOptions::default()).await?;
-        let sender = client.create_sender(self.app.queue).await?;
+        let sender = client.create_sender(self.app.queues[0]).await?;
         Ok((client, sender))
     }
 
@@ -266,7 +266,7 @@ fn start_broker(
     let mut command = Command::new(program("nightshift"));
     command
         .args(["--json", "broker", "--listen", &listen.to_string()])
-        .args(["--queue", app.queue])
+        .args(app.queues.iter().flat_map(|queue| ["--queue", queue]))
         .args(["--lock-seconds", &options.lock_seconds.to_string()])
         .args(["--max-delivery-count", MAX_DELIVERY_COUNT]);
     if let Some(data) = &app.broker_data {

@@ -112,7 +112,7 @@ impl<'a> Run<'a> {
         let app = App {
             source: Path::new(env!("CARGO_MANIFEST_DIR")).join("chaos/app"),
             handler: "chaos-handler",
-            queue: QUEUE,
+            queues: &[QUEUE],
             environment: vec![
                 (FOLDER, folder.path().into()),
                 (TRIES, tries.clone().into()),

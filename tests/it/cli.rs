@@ -4,6 +4,8 @@
 //! Each test works in a checkout of its own that has just enough files to be taken for one. What
 //! a stack's parts do together is tested elsewhere; here cargo and the function app are stand-ins.
 
+mod plan;
+
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -46,7 +46,12 @@ async fn exactly(pool: &PgPool, count: i64) {
             .await
             .unwrap();
     assert_eq!(titles, count);
-    until(pool, "SELECT count(*) FROM nightshift.inbox", count).await;
+    until(
+        pool,
+        "SELECT count(*) FROM nightshift.inbox WHERE function = 'notifications-dispatch'",
+        count,
+    )
+    .await;
     until(pool, "SELECT count(*) FROM nightshift.dead_letter", 0).await;
     until(pool, "SELECT count(*) FROM nightshift.open_message", 0).await;
     until(pool, "SELECT count(*) FROM nightshift.outbox", 0).await;

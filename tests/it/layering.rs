@@ -31,10 +31,17 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             with(&["bus", "connection", "crashpoint", "job", "postgres"]),
         ),
         ("testkit", with(&["job", "postgres", "handler"])),
+        ("housekeeping", with(&["job", "postgres", "handler"])),
         ("notifications", with(&["job", "postgres", "handler"])),
         (
             "functions",
-            with(&["job", "postgres", "handler", "notifications"]),
+            with(&[
+                "job",
+                "postgres",
+                "handler",
+                "housekeeping",
+                "notifications",
+            ]),
         ),
         ("broker", with(&["amqp"])),
         (
@@ -43,7 +50,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ),
         (
             "cli",
-            with(&["amqp", "bus", "notifications", "postgres", "runtime"]),
+            with(&["amqp", "bus", "job", "notifications", "postgres", "runtime"]),
         ),
         (
             "tests",

@@ -24,5 +24,6 @@ mod layering;
 mod outage;
 mod runtime;
 mod rust_conformance;
+mod schedule;
 mod settings;
 mod walking_skeleton;

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nightshift_job::{Missed, Overlap};
+
+use crate::commands::plan;
 
 /// Exit codes, shown under every help text.
 const EXIT_CODES: &str = "\
@@ -12,8 +15,8 @@ Exit codes:
   0   done
   1   failed; the reason is on standard error
   2   the command line makes no sense
-  64  settings are missing or wrong; a table of all problems is on standard error; or `cron` was
-      given something that is no schedule or no time zone
+  64  settings are missing or wrong; a table of all problems is on standard error; or `cron` or
+      `plan` was given something that is no schedule or no time zone
 `servers exec` ends with the exit code of its command, or 128 + N when signal N ended it.";
 
 /// Nightshift: background jobs for your application, on Azure Functions or on your own machine.
@@ -51,6 +54,10 @@ pub enum Command {
     /// Show when a schedule (NCRONTAB or a time span) runs next, or what is wrong with it.
     #[command(after_help = EXIT_CODES)]
     Cron(CronArgs),
+    /// Show when every scheduled function runs until a date, what the changes of the clocks do to it,
+    /// and what would run after an outage.
+    #[command(after_help = EXIT_CODES)]
+    Plan(PlanArgs),
     /// Bring the schema `nightshift` of the database in `NIGHTSHIFT_POSTGRES_URL` up to date.
     #[command(after_help = EXIT_CODES)]
     Migrate,
@@ -175,6 +182,45 @@ pub struct CronArgs {
     /// The time zone whose clocks the schedule follows, such as Europe/Berlin.
     #[arg(long, value_name = "NAME", default_value = "UTC")]
     pub zone: String,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Show this function only; may be given several times.
+    #[arg(long, value_name = "NAME", conflicts_with = "cron")]
+    pub function: Vec<String>,
+    /// Show what comes after this instant (RFC 3339) or day; now otherwise.
+    #[arg(long, value_name = "WHEN", value_parser = plan::instant)]
+    pub from: Option<DateTime<Utc>>,
+    /// Show what comes until this instant (RFC 3339) or day; for 7 days otherwise.
+    #[arg(long, value_name = "WHEN", value_parser = plan::instant)]
+    pub until: Option<DateTime<Utc>>,
+    /// How many runs of each function to show; the others are counted.
+    #[arg(long, value_name = "N", default_value_t = 50,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+    pub most: usize,
+    /// Show what would run and what would be skipped, had nothing woken between these.
+    #[arg(long, value_name = "FROM..TO", value_parser = plan::outage)]
+    pub outage: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// The handler's program, which knows the schedules; built from this checkout otherwise.
+    #[arg(long, value_name = "FILE", conflicts_with = "cron")]
+    pub handler: Option<PathBuf>,
+    /// Try out this schedule (NCRONTAB, six fields) instead of showing those of the functions.
+    #[arg(long, value_name = "NCRONTAB", allow_hyphen_values = true)]
+    pub cron: Option<String>,
+    /// The zone whose clocks `--cron` follows.
+    #[arg(long, value_name = "NAME", default_value = "UTC", requires = "cron")]
+    pub zone: String,
+    /// What happens to a tick of `--cron` while an earlier one has not ended: skip, buffer-one,
+    /// buffer-all, cancel-running or allow.
+    #[arg(long, value_name = "RULE", default_value = "skip", requires = "cron",
+          value_parser = plan::overlap)]
+    pub overlap: Overlap,
+    /// Which ticks of `--cron` are run that were missed: none, last or all:N.
+    #[arg(long, value_name = "RULE", default_value = "last", requires = "cron",
+          value_parser = plan::missed)]
+    pub missed: Missed,
 }
 
 #[cfg(test)]

@@ -11,12 +11,14 @@
 
 mod decode;
 mod error;
+mod housekeeping;
 mod ids;
 mod notification;
 mod text;
 
 pub use decode::{Payload, decode};
 pub use error::PayloadError;
+pub use housekeeping::HousekeepingDue;
 pub use ids::UserId;
 pub use notification::NotificationRequested;
 pub use text::{Kind, Text, Title};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use nightshift_bindings::invocation::decode::DecodeError;
+use nightshift_postgres::schedule::ScheduleError;
 use tokio_util::sync::CancellationToken;
 
 /// The circumstances of one invocation.
@@ -68,6 +69,9 @@ pub enum InvocationFailed {
         /// What went wrong in the last try.
         last_error: String,
     },
+    /// A timer's invocation has found something that no other try will change.
+    #[error("the schedule cannot be followed")]
+    Schedule(#[source] ScheduleError),
     /// Some messages failed for a cause that may pass; the others are done.
     #[error("{failed} of {all} messages must be delivered again; first: {first}")]
     SomeFailed {

@@ -3,18 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use futures_util::future::BoxFuture;
-use nightshift_bindings::function_json::{DataType, EntityPath, FunctionJson, ServiceBusTrigger};
+use chrono::{DateTime, Utc};
+use futures_util::future::{BoxFuture, join_all};
+use nightshift_bindings::function_json::{
+    Binding, DataType, EntityPath, FunctionJson, ServiceBusTrigger,
+};
 use nightshift_bindings::problem::ConfigProblems;
-use nightshift_job::{BatchFunction, ExternalFunction, TransactionalFunction};
+use nightshift_job::{
+    BadSchedule, BatchFunction, ExternalFunction, Listed, MAX_NAME_LENGTH, ScheduledFunction,
+    TransactionalFunction,
+};
 use nightshift_postgres::run::LongFunction;
 use nightshift_time::SharedClock;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::call::{Call, InvocationFailed};
 use crate::drain::GivenUp;
 use crate::outbox::Outbox;
 use crate::runner::Runner;
+use crate::schedule::{self, Timed, Timer};
 use crate::settings::CONNECTION;
 use crate::shape::{Batch, External, Long, Shape, Transactional};
 
@@ -60,7 +68,15 @@ impl<S: Shape> Invocable for Runner<S> {
 
 struct Entry {
     config: &'static str,
-    invocable: Box<dyn Invocable>,
+    caller: Caller,
+}
+
+/// Who calls a function.
+enum Caller {
+    /// Messages.
+    Messages(Box<dyn Invocable>),
+    /// The clock.
+    Clock(Box<dyn Timed>),
 }
 
 /// The functions of one process.
@@ -68,6 +84,7 @@ pub struct Registry {
     pool: PgPool,
     outbox: Outbox,
     clock: SharedClock,
+    release: DateTime<Utc>,
     entries: BTreeMap<&'static str, Entry>,
 }
 
@@ -97,6 +114,35 @@ pub enum RegistryError {
         "{0} takes Service Bus messages, so its function.json needs a serviceBusTrigger of a queue by its plain name, with \"dataType\": \"binary\" and the connection {CONNECTION}"
     )]
     Trigger(&'static str),
+    /// The schedule of a function cannot be read.
+    #[error("the schedule of {name}: {source}")]
+    Schedule {
+        /// The function.
+        name: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: BadSchedule,
+    },
+    /// The embedded `function.json` of a scheduled function has no timer.
+    #[error("{0} runs by the clock, so its function.json needs a timerTrigger")]
+    TimerTrigger(&'static str),
+    /// The timer of a scheduled function does not wake it when its schedule asks for that.
+    #[error(
+        "the function.json of {name} says \"schedule\": {found:?}; its SCHEDULE, in UTC, needs \"schedule\": {wake_up:?}"
+    )]
+    WakeUp {
+        /// The function.
+        name: &'static str,
+        /// What stands there.
+        found: String,
+        /// What has to stand there.
+        wake_up: String,
+    },
+    /// The name of a scheduled function leaves no room for the names of its ticks.
+    #[error(
+        "{0} is too long for the name of a scheduled function, at most {MAX_NAME_LENGTH} characters"
+    )]
+    LongName(&'static str),
     /// Two functions have one name.
     #[error("there are two functions named {0}")]
     Twice(&'static str),
@@ -128,14 +174,22 @@ impl Registry {
         Self {
             pool,
             outbox,
+            release: clock.now(),
             clock,
             entries: BTreeMap::new(),
         }
     }
 
+    /// Which release this is, if it is not that of the moment: when it was deployed. Of two with different
+    /// schedules for one function the newer one's counts.
+    #[must_use]
+    pub fn released_at(self, release: DateTime<Utc>) -> Self {
+        Self { release, ..self }
+    }
+
     /// Adds a batch function.
     pub fn with_batch<F: BatchFunction>(self, function: F) -> Result<Self, RegistryError> {
-        self.with(Batch(function))
+        self.with_shape(Batch(function))
     }
 
     /// Adds a transactional function.
@@ -143,38 +197,22 @@ impl Registry {
         self,
         function: F,
     ) -> Result<Self, RegistryError> {
-        self.with(Transactional(function))
+        self.with_shape(Transactional(function))
     }
 
     /// Adds an external function.
     pub fn with_external<F: ExternalFunction>(self, function: F) -> Result<Self, RegistryError> {
-        self.with(External(function))
+        self.with_shape(External(function))
     }
 
     /// Adds a function whose work takes longer than a transaction may.
     pub fn with_long<F: LongFunction>(self, function: F) -> Result<Self, RegistryError> {
         let pool = self.pool.clone();
-        self.with(Long { function, pool })
+        self.with_shape(Long { function, pool })
     }
 
-    fn with<S: Shape>(mut self, shape: S) -> Result<Self, RegistryError> {
-        let file = Path::new(S::NAME).join("function.json");
-        let config =
-            FunctionJson::parse(&file, S::CONFIG).map_err(|problems| RegistryError::Config {
-                name: S::NAME,
-                problems,
-            })?;
-        let trigger = config
-            .service_bus_trigger()
-            .filter(|trigger| {
-                trigger.data_type == DataType::Binary && trigger.connection == CONNECTION
-            })
-            .ok_or(RegistryError::Trigger(S::NAME))?
-            .clone();
-        let queue = match &trigger.entity {
-            EntityPath::Queue(queue) if !queue.contains(['%', '/']) => queue.clone(),
-            _ => return Err(RegistryError::Trigger(S::NAME)),
-        };
+    fn with_shape<S: Shape>(self, shape: S) -> Result<Self, RegistryError> {
+        let (trigger, queue) = queue_of(S::NAME, S::CONFIG)?;
         let runner = Runner::new(
             shape,
             trigger,
@@ -183,12 +221,48 @@ impl Registry {
             self.outbox.clone(),
             self.clock.clone(),
         );
-        let entry = Entry {
-            config: S::CONFIG,
-            invocable: Box::new(runner),
+        self.with(S::NAME, S::CONFIG, Caller::Messages(Box::new(runner)))
+    }
+
+    /// Adds a function that the clock calls. The `schedule` of its `function.json` must be the wake-up
+    /// that its schedule asks for.
+    pub fn with_schedule<S: ScheduledFunction>(self, function: S) -> Result<Self, RegistryError> {
+        if S::NAME.len() > MAX_NAME_LENGTH {
+            return Err(RegistryError::LongName(S::NAME));
+        }
+        let timetable = S::SCHEDULE
+            .read()
+            .map_err(|source| RegistryError::Schedule {
+                name: S::NAME,
+                source,
+            })?;
+        let config = parse(S::NAME, S::CONFIG)?;
+        let Some(Binding::TimerTrigger(trigger)) = config.trigger() else {
+            return Err(RegistryError::TimerTrigger(S::NAME));
         };
-        if self.entries.insert(S::NAME, entry).is_some() {
-            return Err(RegistryError::Twice(S::NAME));
+        let wake_up = timetable.wake_up();
+        if trigger.schedule != wake_up {
+            return Err(RegistryError::WakeUp {
+                name: S::NAME,
+                found: trigger.schedule.clone(),
+                wake_up,
+            });
+        }
+        let (_, queue) = queue_of(S::NAME, S::WORK)?;
+        let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
+        let timer = Timer::new(function, queue, timetable, pool, outbox);
+        self.with(S::NAME, S::CONFIG, Caller::Clock(Box::new(timer)))
+    }
+
+    fn with(
+        mut self,
+        name: &'static str,
+        config: &'static str,
+        caller: Caller,
+    ) -> Result<Self, RegistryError> {
+        let entry = Entry { config, caller };
+        if self.entries.insert(name, entry).is_some() {
+            return Err(RegistryError::Twice(name));
         }
         Ok(self)
     }
@@ -206,18 +280,45 @@ impl Registry {
         body: &[u8],
         call: &Call,
     ) -> Option<Result<(), InvocationFailed>> {
-        Some(self.entries.get(name)?.invocable.invoke(body, call).await)
+        Some(match &self.entries.get(name)?.caller {
+            Caller::Messages(invocable) => invocable.invoke(body, call).await,
+            Caller::Clock(timer) => schedule::invoke(timer.as_ref(), self.release, call).await,
+        })
     }
 
-    /// How the messages of the function `name` come; `None` when there is no such function.
+    /// The functions that the clock calls, in order.
+    pub fn schedules(&self) -> Vec<Listed> {
+        self.timers().map(Timed::listed).collect()
+    }
+
+    /// Looks at every schedule for the first time, each as soon as the database lets it, until `stop`.
+    pub(crate) async fn start_schedules(&self, stop: &CancellationToken) {
+        let starts = self
+            .timers()
+            .map(|timer| schedule::start(timer, self.release, stop));
+        join_all(starts).await;
+    }
+
+    fn timers(&self) -> impl Iterator<Item = &dyn Timed> {
+        self.entries
+            .values()
+            .filter_map(|entry| match &entry.caller {
+                Caller::Clock(timer) => Some(timer.as_ref()),
+                Caller::Messages(_) => None,
+            })
+    }
+
+    /// How the messages of the function `name` come; `None` when no messages call it.
     pub fn trigger(&self, name: &str) -> Option<&ServiceBusTrigger> {
-        Some(self.entries.get(name)?.invocable.trigger())
+        match &self.entries.get(name)?.caller {
+            Caller::Messages(invocable) => Some(invocable.trigger()),
+            Caller::Clock(_) => None,
+        }
     }
 
     /// The queues that messages come from.
     pub(crate) fn queues(&self) -> Vec<&str> {
-        let entries = self.entries.values();
-        entries.map(|entry| entry.invocable.queue()).collect()
+        self.invocables().map(Invocable::queue).collect()
     }
 
     /// Gives messages that the broker has given up to the function whose queue they were in.
@@ -226,11 +327,21 @@ impl Registry {
         queue: &str,
         given_up: Vec<GivenUp>,
     ) -> Result<(), String> {
-        let mut entries = self.entries.values();
-        match entries.find(|entry| entry.invocable.queue() == queue) {
-            Some(entry) => entry.invocable.take_back(given_up).await,
+        match self
+            .invocables()
+            .find(|invocable| invocable.queue() == queue)
+        {
+            Some(invocable) => invocable.take_back(given_up).await,
             None => Ok(()),
         }
+    }
+
+    fn invocables(&self) -> impl Iterator<Item = &dyn Invocable> {
+        let entries = self.entries.values();
+        entries.filter_map(|entry| match &entry.caller {
+            Caller::Messages(invocable) => Some(invocable.as_ref()),
+            Caller::Clock(_) => None,
+        })
     }
 
     pub(crate) fn outbox(&self) -> &Outbox {
@@ -274,5 +385,28 @@ impl Registry {
             }
         }
         Ok(())
+    }
+}
+
+fn parse(name: &'static str, text: &str) -> Result<FunctionJson, RegistryError> {
+    let file = Path::new(name).join("function.json");
+    FunctionJson::parse(&file, text).map_err(|problems| RegistryError::Config { name, problems })
+}
+
+/// The trigger in the `function.json` in `config`, for `name`, and the queue that it names.
+fn queue_of(
+    name: &'static str,
+    config: &str,
+) -> Result<(ServiceBusTrigger, String), RegistryError> {
+    let config = parse(name, config)?;
+    let trigger = config
+        .service_bus_trigger()
+        .filter(|trigger| trigger.data_type == DataType::Binary && trigger.connection == CONNECTION)
+        .ok_or(RegistryError::Trigger(name))?;
+    match &trigger.entity {
+        EntityPath::Queue(queue) if !queue.contains(['%', '/']) => {
+            Ok((trigger.clone(), queue.clone()))
+        }
+        _ => Err(RegistryError::Trigger(name)),
     }
 }

@@ -553,7 +553,7 @@ impl<S: Shape> Runner<S> {
         is_paused: bool,
     ) -> Result<(Transaction<'a, Postgres>, Work<'m, S::Input>), sqlx::Error> {
         let mut tx = connection.begin_with(BEGIN).await?;
-        let work = Work::take(
+        let mut work = Work::take(
             &mut tx,
             &self.function,
             members,
@@ -561,6 +561,7 @@ impl<S: Shape> Runner<S> {
             self.clock.now(),
         )
         .await?;
+        work.skip_ended_ticks(&mut tx).await?;
         Ok((tx, work))
     }
 

@@ -79,25 +79,30 @@ impl Handler {
         let io = |source| ServeError::Io { address, source };
         let listener = TcpListener::bind(address).await.map_err(io)?;
         tracing::info!(server.address = %address, functions = ?self.registry.names(), "handler is listening");
-        let outbox = self.registry.outbox().clone();
-        let stopping = self.stopping.clone();
+        let handler = Arc::new(self);
+        let outbox = handler.registry.outbox().clone();
+        let stopping = handler.stopping.clone();
         let sweeper = tokio::spawn({
             let outbox = outbox.clone();
             async move { outbox.sweep_until(stopping).await }
         });
         let drain = tokio::spawn(drain_until(
-            Arc::clone(&self.registry),
-            self.stopping.clone(),
+            Arc::clone(&handler.registry),
+            handler.stopping.clone(),
         ));
-        let stopping = self.stopping.clone();
-        let watches_stdin = self.settings.exits_on_stdin_eof;
+        let schedules = tokio::spawn({
+            let handler = Arc::clone(&handler);
+            async move { handler.registry.start_schedules(&handler.stopping).await }
+        });
+        let stopping = handler.stopping.clone();
+        let watches_stdin = handler.settings.exits_on_stdin_eof;
         let stop = async move {
             if let Err(error) = shutdown::requested(watches_stdin).await {
                 tracing::error!(%error, "signals cannot be watched; stopping");
             }
             stopping.cancel();
         };
-        warp::serve(routes(Arc::new(self)))
+        warp::serve(routes(handler))
             .incoming(listener)
             .graceful(stop)
             .run()
@@ -105,6 +110,7 @@ impl Handler {
         // They have only ended early if they panicked, which the log says.
         let _ = sweeper.await;
         let _ = drain.await;
+        let _ = schedules.await;
         outbox.close().await;
         Ok(())
     }

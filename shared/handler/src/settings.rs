@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use nightshift_connection::Connection;
 use nightshift_postgres::PostgresSettings;
 use nightshift_settings::{Lookup, Reader};
@@ -28,6 +29,9 @@ pub struct HandlerSettings {
     pub postgres: PostgresSettings,
     /// Where the queues are.
     pub bus: Connection,
+    /// When this release was deployed, if that is known: of two releases with different schedules the
+    /// newer one's count. Otherwise the start of the process counts.
+    pub released_at: Option<DateTime<Utc>>,
 }
 
 /// The one connection of all functions, and the name of the setting that says where it leads.
@@ -56,6 +60,7 @@ impl HandlerSettings {
         let exits_on_stdin_eof = reader.optional("NIGHTSHIFT_EXIT_ON_STDIN_EOF", 0_u8) == 1;
         let log = LogFilter::read(reader);
         let postgres = PostgresSettings::read(reader);
+        let released_at = reader.maybe("NIGHTSHIFT_RELEASED_AT");
         let bus = Connection::resolve(CONNECTION, &Lookup::new(reader.source()))
             .map_err(|what| reader.problem(CONNECTION, what));
         Some(Self {
@@ -67,6 +72,7 @@ impl HandlerSettings {
             log,
             postgres: postgres?,
             bus: bus.ok()?,
+            released_at,
         })
     }
 }

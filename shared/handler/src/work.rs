@@ -1,6 +1,8 @@
 //! The members of one transaction: what stands in the way of each, how it ends, and how that is
 //! written.
 
+mod ticks;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -56,6 +58,8 @@ struct Task<'a, I> {
     is_open: bool,
     /// Whether nobody knows how its last call ended.
     is_unknown: bool,
+    /// Whether its tick goes on, or has ended, without it.
+    is_over: bool,
     fate: Option<Fate>,
 }
 
@@ -224,6 +228,7 @@ impl<'a, I> Work<'a, I> {
             origin,
             is_open,
             is_unknown,
+            is_over: false,
             fate,
         });
     }
@@ -372,6 +377,7 @@ impl<'a, I> Work<'a, I> {
         }));
         promised.extend(self.split(tx, ids, now).await?);
         promised.extend(self.end_children(tx, ids, now).await?);
+        promised.extend(self.finish_ticks(tx).await?);
         if !promised.is_empty() {
             outbox::promise(tx, &promised).await?;
         }
@@ -453,6 +459,7 @@ impl<'a, I> Work<'a, I> {
             // A part that is split itself has ended when its own parts have.
             let grandparent = copy::parent(&task.member.message);
             let finish = promise_of(&children.finish, trace(), grandparent, fan_out, now);
+            let finish = ticks::carry_on(task, finish);
             let count = i32::try_from(children.parts.len()).unwrap_or(i32::MAX);
             if count == 0 {
                 promised.push(finish);

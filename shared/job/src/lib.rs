@@ -5,7 +5,8 @@
 //! [`ExternalFunction`] (an effect outside the database). It gets typed input, the open transaction
 //! in which everything it does must happen, and a [`Cx`]; it says with an [`Outcome`] or a
 //! [`JobError`] how it went. Whether an error is worth another try is decided
-//! once, by [`Classify`], so that functions use plain `?`.
+//! once, by [`Classify`], so that functions use plain `?`. A [`ScheduledFunction`] is the clock's door to
+//! another function: its [`Schedule`] says when that one gets a message.
 
 mod backoff;
 mod classify;
@@ -14,6 +15,8 @@ mod enqueue;
 mod function;
 mod key;
 mod outcome;
+mod schedule;
+mod scheduled;
 
 pub use backoff::Backoff;
 pub use classify::{Classify, Disposition, JobError};
@@ -24,3 +27,9 @@ pub use function::{
 };
 pub use key::{BodyHash, JobKey};
 pub use outcome::{Children, Outcome, Refusal};
+pub use schedule::{
+    BadRequestId, BadSchedule, Decision, Due, GRACE, Listed, MAX_CATCH_UP, MAX_NAME_LENGTH, Missed,
+    OpenTicks, Overlap, Plan, REPLACED, RequestId, Schedule, Skipped, Tick, TickId, TickKind,
+    Timetable, WhySkipped,
+};
+pub use scheduled::ScheduledFunction;

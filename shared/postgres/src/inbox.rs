@@ -106,6 +106,32 @@ impl Partitions {
     }
 }
 
+/// What became of partitions that hold nothing of use any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OldPartitions {
+    /// How many were dropped.
+    pub dropped: i32,
+    /// How many are left, because the inbox was too busy or they were more than were asked for.
+    pub remaining: i32,
+}
+
+/// Drops at most `most` partitions with days whose messages are not run any more, the oldest first.
+pub async fn drop_old_partitions(
+    tx: &mut PgConnection,
+    most: i32,
+) -> Result<OldPartitions, sqlx::Error> {
+    let days = i32::try_from(RETENTION_DAYS + CLOCK_SKEW_DAYS).unwrap_or(i32::MAX);
+    sqlx::query_as!(
+        OldPartitions,
+        r#"SELECT dropped AS "dropped!", remaining AS "remaining!"
+           FROM nightshift.drop_inbox_partitions((nightshift.now() AT TIME ZONE 'UTC')::date - $1::integer, $2::integer)"#,
+        days,
+        most,
+    )
+    .fetch_one(tx)
+    .await
+}
+
 /// Whether a message that was enqueued at `enqueued` may still (or already) be run.
 pub fn is_within_retention(enqueued: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     let (day, today) = (enqueued.date_naive(), now.date_naive());

@@ -6,7 +6,8 @@
 //! that wait, [`dead_letter`] those that no try can help, and [`outbox`] what is to be sent, [`fan_out`] what is
 //! sent when others have ended; all are
 //! written in the same transaction as a function's own effect. [`lone_start`] is written before it,
-//! and [`run`] is for work that takes longer than a transaction may.
+//! and [`run`] is for work that takes longer than a transaction may. [`schedule`] is the ledger of what runs
+//! by the clock.
 
 pub mod audit;
 pub mod control;
@@ -20,6 +21,7 @@ pub mod open_message;
 pub mod outbox;
 mod pool;
 pub mod run;
+pub mod schedule;
 mod text;
 
 pub use migrate::{MIGRATIONS, MigrateFailed, migrate};

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use chrono::{DateTime, Utc};
 use nightshift_settings::{Environment, Source};
 use nightshift_time::Ids;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -73,6 +74,22 @@ impl TestDatabase {
     /// The database's URL.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Lets the database's clock, by which schedules go, show `now` until it is told otherwise.
+    ///
+    /// # Panics
+    /// When the database fails: a test cannot go on then.
+    pub async fn set_clock(&self, now: DateTime<Utc>) {
+        let now = now.to_rfc3339();
+        let set = format!(
+            "CREATE OR REPLACE FUNCTION nightshift.now() RETURNS timestamptz
+             LANGUAGE sql VOLATILE AS $$ SELECT timestamptz '{now}' $$"
+        );
+        must(
+            self.pool.execute(AssertSqlSafe(set)).await,
+            "its clock cannot be set",
+        );
     }
 
     /// Removes the database. One that a failing test leaves behind goes with the server.

@@ -12,7 +12,7 @@ use crate::args::CronArgs;
 use crate::output;
 
 /// What the clocks show, and how far they are ahead of UTC.
-const LOCAL: &str = "%a %Y-%m-%d %H:%M:%S %:z";
+pub(super) const LOCAL: &str = "%a %Y-%m-%d %H:%M:%S %:z";
 
 pub(super) fn run(args: &CronArgs, is_json: bool) -> u8 {
     let from = args.from.unwrap_or_else(|| SystemClock.now());
@@ -34,13 +34,20 @@ pub(super) fn run(args: &CronArgs, is_json: bool) -> u8 {
 
 /// Why there is no answer.
 #[derive(Debug)]
-struct Refusal {
-    text: String,
-    json: Value,
+pub(super) struct Refusal {
+    pub(super) text: String,
+    pub(super) json: Value,
 }
 
 impl Refusal {
-    fn of_schedule(error: &ParseError, expression: &str) -> Self {
+    pub(super) fn of_text(text: String) -> Self {
+        Self {
+            json: json!({ "error": { "message": text } }),
+            text,
+        }
+    }
+
+    pub(super) fn of_schedule(error: &ParseError, expression: &str) -> Self {
         let span = error.span();
         let message = match error.field() {
             Some(field) => format!("{field}: {}", error.reason()),
@@ -72,10 +79,7 @@ fn answer(args: &CronArgs, from: DateTime<Utc>, is_json: bool) -> Result<String,
         .expression
         .parse()
         .map_err(|error| Refusal::of_schedule(&error, &args.expression))?;
-    let zone = zone(&args.zone).map_err(|error| Refusal {
-        text: error.to_string(),
-        json: json!({ "error": { "message": error.to_string() } }),
-    })?;
+    let zone = zone(&args.zone).map_err(|error| Refusal::of_text(error.to_string()))?;
     let count = usize::try_from(args.count).unwrap_or(usize::MAX);
     let occurrences: Vec<Occurrence> = schedule.occurrences_after(from, zone).take(count).collect();
     let notes = notes(&occurrences, from, zone);
@@ -121,7 +125,7 @@ fn moved(change: TimeDelta) -> String {
     format!("clocks went {direction} by {hours}:{minutes:02} before this")
 }
 
-fn utc(instant: DateTime<Utc>) -> String {
+pub(super) fn utc(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 

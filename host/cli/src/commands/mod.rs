@@ -5,6 +5,7 @@ mod cron;
 pub(crate) mod exec;
 mod host;
 pub(crate) mod migrate;
+pub(crate) mod plan;
 mod send;
 pub(crate) mod settings;
 
@@ -25,6 +26,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Host(HostCommand::Start(args)) => Box::pin(host::run(args)).await,
         Command::Send(args) => Box::pin(send::run(args, cli.json)).await,
         Command::Cron(args) => Ok(cron::run(&args, cli.json)),
+        Command::Plan(args) => Box::pin(plan::run(args, cli.json)).await,
         Command::Migrate => migrate::run(cli.json).await,
         Command::Settings => settings::run(cli.json),
         Command::Watchdog => {

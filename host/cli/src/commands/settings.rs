@@ -47,7 +47,7 @@ const fn secret(name: &'static str, default: &'static str, meaning: &'static str
 }
 
 /// Every setting of every process, sorted by what it is about.
-const SETTINGS: [Setting; 20] = [
+const SETTINGS: [Setting; 21] = [
     secret(
         POSTGRES,
         "a private one in `up`",
@@ -115,6 +115,11 @@ const SETTINGS: [Setting; 20] = [
         "NIGHTSHIFT_MAX_INVOCATION_BYTES",
         "536870912",
         "largest invocation the handler reads",
+    ),
+    plain(
+        "NIGHTSHIFT_RELEASED_AT",
+        "the handler's start",
+        "when this release was deployed: the newest one's schedules count",
     ),
     plain(
         "NIGHTSHIFT_EXIT_ON_STDIN_EOF",

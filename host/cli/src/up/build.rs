@@ -13,7 +13,7 @@ const PACKAGE: &str = "nightshift-functions";
 const BINARY: &str = "handler";
 
 /// Builds the handler in this program's own profile and returns its path.
-pub(super) async fn handler(checkout: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) async fn handler(checkout: &Path) -> anyhow::Result<PathBuf> {
     let cargo = Environment
         .get("CARGO")
         .unwrap_or_else(|| "cargo".to_owned());

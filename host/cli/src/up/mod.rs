@@ -6,7 +6,7 @@
 //! supervisor: whatever happens, an error, a signal, even SIGKILL, none is left.
 
 pub(crate) mod addresses;
-mod build;
+pub(crate) mod build;
 mod logs;
 mod ports;
 mod round;

@@ -93,6 +93,11 @@ impl Crontab {
             .any(Values::has_neighbours)
     }
 
+    /// In the order of [`Field::ALL`].
+    pub(super) const fn values(&self) -> [Values; 6] {
+        self.values
+    }
+
     /// Whether it runs several times in every minute.
     pub(super) fn is_more_frequent_than_a_minute(&self) -> bool {
         let [seconds, rest @ ..] = self.values;

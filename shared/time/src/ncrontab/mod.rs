@@ -39,6 +39,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 mod values;
+mod wake_up;
 mod zone;
 
 pub use chrono_tz::Tz;

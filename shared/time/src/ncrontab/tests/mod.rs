@@ -14,6 +14,7 @@ mod oracle;
 mod properties;
 mod slow;
 mod time_spans;
+mod wake_ups;
 mod zones;
 
 fn crontab(text: &str) -> Crontab {

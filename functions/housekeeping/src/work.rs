@@ -1,0 +1,99 @@
+//! `housekeeping-work`: retention, and a watch over the schedules.
+//!
+//! What: partitions of the inbox go when none of their messages would be run any more, ticks after 90
+//! days; a schedule on which nobody has decided although a tick was due is an error in the log. When:
+//! each minute, a bounded amount. Why it is safe to run twice: what is gone is gone. What it leaves to
+//! others: messages whose copy has not come, and the outbox, which every handler sweeps.
+
+use nightshift_contract::HousekeepingDue;
+use nightshift_job::{BatchFunction, Cx, Item, JobError, Outcome, Policy};
+use nightshift_postgres::inbox::{OldPartitions, drop_old_partitions};
+use nightshift_postgres::schedule::{Silent, prune, silent};
+use sqlx::PgConnection;
+
+/// How many partitions one run drops: each stops the inbox for a moment.
+const PARTITIONS_AT_A_TIME: i32 = 2;
+
+/// How many may be left before somebody is told: one is new each day, so they have piled up for days.
+const TOO_MANY_PARTITIONS: i32 = 3;
+
+/// How long a tick can be looked at.
+const TICK_DAYS: i32 = 90;
+
+/// How many ticks one run removes.
+const TICKS_AT_A_TIME: i64 = 10_000;
+
+/// The function.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Work;
+
+/// What one run came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Report {
+    partitions: OldPartitions,
+    ticks_pruned: u64,
+    silent: Vec<Silent>,
+}
+
+impl BatchFunction for Work {
+    const NAME: &'static str = "housekeeping-work";
+    const CONFIG: &'static str = include_str!("../work/function.json");
+    const POLICY: Policy = Policy {
+        // The next minute's run does what this one could not.
+        max_attempts: 3,
+        ..Policy::DEFAULT
+    };
+    type Input = HousekeepingDue;
+
+    async fn run(
+        &self,
+        items: &[&Item<HousekeepingDue>],
+        tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Vec<Outcome>, JobError> {
+        // The watch goes first: dropping a partition ends the inbox's rest until the commit.
+        let silent = silent(tx).await?;
+        let ticks_pruned = prune(tx, TICK_DAYS, TICKS_AT_A_TIME).await?;
+        let partitions = drop_old_partitions(tx, PARTITIONS_AT_A_TIME).await?;
+        log(&Report {
+            partitions,
+            ticks_pruned,
+            silent,
+        });
+        Ok(vec![Outcome::Completed; items.len()])
+    }
+}
+
+fn log_silent(silent: &Silent) {
+    let function = &silent.function;
+    let Some(due) = silent.due else {
+        tracing::error!(
+            schedule.function = function,
+            "a schedule cannot be read by this release, which cannot watch it"
+        );
+        return;
+    };
+    tracing::error!(
+        schedule.function = function,
+        schedule.due = %due,
+        "a schedule has gone silent: nobody has decided on a tick that was due; is its timer running? If the function is gone for good, delete its row of nightshift.schedule"
+    );
+}
+
+fn log(report: &Report) {
+    report.silent.iter().for_each(log_silent);
+    let OldPartitions { dropped, remaining } = report.partitions;
+    if remaining > TOO_MANY_PARTITIONS {
+        tracing::error!(
+            inbox.partitions_remaining = remaining,
+            "old partitions of the inbox pile up: it is never free for long enough to drop one"
+        );
+    }
+    tracing::info!(
+        inbox.partitions_dropped = dropped,
+        inbox.partitions_remaining = remaining,
+        schedule.ticks_pruned = report.ticks_pruned,
+        schedule.silent = report.silent.len(),
+        "tidied up"
+    );
+}

@@ -1,0 +1,107 @@
+//! What the transactions do that work on the messages of ticks.
+
+use std::collections::HashMap;
+
+use nightshift_job::{REPLACED, TickId};
+use sqlx::PgConnection;
+
+use super::ledger::{Row, now, release_next};
+use crate::outbox::Promised;
+use crate::text::storable;
+
+/// How the work for a tick ended in a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It is done.
+    Done,
+    /// There was nothing to do, for the reason given.
+    Skipped(String),
+    /// Its message is a dead letter, for the reason given.
+    Failed(String),
+    /// It has not: other messages do it, the last of which carries the tick on.
+    Split,
+}
+
+/// The work of `tick` ends with this transaction. Returns the message of the tick that has waited for
+/// it and goes next, which the caller promises. Idempotent; a message that is nobody's tick changes
+/// nothing.
+pub async fn finish(
+    tx: &mut PgConnection,
+    tick: &TickId,
+    ended: &Ended,
+) -> Result<Option<Promised>, sqlx::Error> {
+    let Some(row) = Row::lock(tx, tick.function()).await? else {
+        return Ok(None);
+    };
+    let (state, why) = match ended {
+        Ended::Done => ("done", None),
+        Ended::Skipped(why) => ("skipped", Some(storable(why))),
+        Ended::Failed(why) => ("failed", Some(storable(why))),
+        Ended::Split => {
+            // Its first message is not to be sent again.
+            sqlx::query!(
+                "UPDATE nightshift.schedule_tick SET resend_at = NULL WHERE id = $1",
+                tick.as_str()
+            )
+            .execute(tx)
+            .await?;
+            return Ok(None);
+        }
+    };
+    sqlx::query_file!("sql/finish_tick.sql", tick.as_str(), state, why)
+        .execute(&mut *tx)
+        .await?;
+    let now = now(tx).await?;
+    release_next(tx, tick.function(), &row, now).await
+}
+
+/// Why the message of a tick may be too late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// A later tick has taken its place.
+    Cancelled,
+    /// Another message has ended it.
+    Ended,
+    /// Its work is split: only what carries it on may end it.
+    Split,
+}
+
+impl Over {
+    /// The reason, for a person.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Cancelled => REPLACED,
+            Self::Ended => "its tick has ended already",
+            Self::Split => "the work of its tick is split already",
+        }
+    }
+}
+
+/// Those of `ticks` that wait for no message any more, or not for the first one. Until the transaction
+/// ends nobody else runs one of them.
+pub async fn over(
+    tx: &mut PgConnection,
+    ticks: &[TickId],
+) -> Result<HashMap<String, Over>, sqlx::Error> {
+    let ids: Vec<&str> = ticks.iter().map(TickId::as_str).collect();
+    sqlx::query_file!("sql/lock_ticks.sql", &ids as &[&str])
+        .execute(&mut *tx)
+        .await?;
+    let over = sqlx::query!(
+        "SELECT id, state FROM nightshift.schedule_tick
+         WHERE id = ANY($1)
+           AND (state IN ('done', 'skipped', 'cancelled') OR state = 'enqueued' AND resend_at IS NULL)",
+        &ids as &[&str]
+    )
+    .fetch_all(tx)
+    .await?;
+    let over = over.into_iter().map(|row| {
+        let over = match row.state.as_str() {
+            "cancelled" => Over::Cancelled,
+            "enqueued" => Over::Split,
+            _ => Over::Ended,
+        };
+        (row.id, over)
+    });
+    Ok(over.collect())
+}
