@@ -19,6 +19,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::{Call, InvocationFailed};
+use crate::drain::GivenUp;
 use crate::outbox::Outbox;
 use crate::runner::Runner;
 use crate::schedule::{self, Timed, Timer};
@@ -32,6 +33,12 @@ pub(crate) trait Invocable: Send + Sync {
         body: &'a [u8],
         call: &'a Call,
     ) -> BoxFuture<'a, Result<(), InvocationFailed>>;
+
+    /// Where its messages come from.
+    fn queue(&self) -> &str;
+
+    /// Takes back messages that the broker has given up.
+    fn take_back(&self, given_up: Vec<GivenUp>) -> BoxFuture<'_, Result<(), String>>;
 }
 
 impl<S: Shape> Invocable for Runner<S> {
@@ -41,6 +48,14 @@ impl<S: Shape> Invocable for Runner<S> {
         call: &'a Call,
     ) -> BoxFuture<'a, Result<(), InvocationFailed>> {
         Box::pin(Runner::invoke(self, body, call))
+    }
+
+    fn queue(&self) -> &str {
+        Runner::queue(self)
+    }
+
+    fn take_back(&self, given_up: Vec<GivenUp>) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(Runner::take_back(self, given_up))
     }
 }
 
@@ -278,12 +293,37 @@ impl Registry {
     }
 
     fn timers(&self) -> impl Iterator<Item = &dyn Timed> {
-        self.entries
-            .values()
-            .filter_map(|entry| match &entry.caller {
-                Caller::Clock(timer) => Some(timer.as_ref()),
-                Caller::Messages(_) => None,
-            })
+        let callers = self.entries.values().map(|entry| &entry.caller);
+        callers.filter_map(|caller| match caller {
+            Caller::Clock(timer) => Some(timer.as_ref()),
+            Caller::Messages(_) => None,
+        })
+    }
+
+    fn invocables(&self) -> impl Iterator<Item = &dyn Invocable> {
+        let callers = self.entries.values().map(|entry| &entry.caller);
+        callers.filter_map(|caller| match caller {
+            Caller::Messages(invocable) => Some(invocable.as_ref()),
+            Caller::Clock(_) => None,
+        })
+    }
+
+    /// The queues that messages come from.
+    pub(crate) fn queues(&self) -> Vec<&str> {
+        self.invocables().map(Invocable::queue).collect()
+    }
+
+    /// Gives messages that the broker has given up to the function whose queue they were in.
+    pub(crate) async fn take_back(
+        &self,
+        queue: &str,
+        given_up: Vec<GivenUp>,
+    ) -> Result<(), String> {
+        let mut invocables = self.invocables();
+        match invocables.find(|invocable| invocable.queue() == queue) {
+            Some(invocable) => invocable.take_back(given_up).await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn outbox(&self) -> &Outbox {

@@ -15,6 +15,7 @@ use warp::http::{Response, StatusCode, header};
 use warp::{Filter, Rejection};
 
 use crate::call::{Call, InvocationFailed};
+use crate::drain::drain_until;
 use crate::registry::{Registry, RegistryError};
 use crate::settings::HandlerSettings;
 use crate::shutdown;
@@ -53,7 +54,7 @@ pub enum ServeError {
 /// A handler process.
 #[derive(Debug)]
 pub struct Handler {
-    registry: Registry,
+    registry: Arc<Registry>,
     settings: HandlerSettings,
     stopping: CancellationToken,
 }
@@ -62,7 +63,7 @@ impl Handler {
     /// A handler for `registry`.
     pub fn new(registry: Registry, settings: HandlerSettings) -> Self {
         Self {
-            registry,
+            registry: Arc::new(registry),
             settings,
             stopping: CancellationToken::new(),
         }
@@ -77,32 +78,36 @@ impl Handler {
         let io = |source| ServeError::Io { address, source };
         let listener = TcpListener::bind(address).await.map_err(io)?;
         tracing::info!(server.address = %address, functions = ?self.registry.names(), "handler is listening");
-        let handler = Arc::new(self);
-        let outbox = handler.registry.outbox().clone();
-        let stopping = handler.stopping.clone();
+        let outbox = self.registry.outbox().clone();
+        let stopping = self.stopping.clone();
         let sweeper = tokio::spawn({
             let outbox = outbox.clone();
             async move { outbox.sweep_until(stopping).await }
         });
+        let drain = tokio::spawn(drain_until(
+            Arc::clone(&self.registry),
+            self.stopping.clone(),
+        ));
         let schedules = tokio::spawn({
-            let handler = Arc::clone(&handler);
-            async move { handler.registry.start_schedules(&handler.stopping).await }
+            let (registry, stopping) = (Arc::clone(&self.registry), self.stopping.clone());
+            async move { registry.start_schedules(&stopping).await }
         });
-        let stopping = handler.stopping.clone();
-        let watches_stdin = handler.settings.exits_on_stdin_eof;
+        let stopping = self.stopping.clone();
+        let watches_stdin = self.settings.exits_on_stdin_eof;
         let stop = async move {
             if let Err(error) = shutdown::requested(watches_stdin).await {
                 tracing::error!(%error, "signals cannot be watched; stopping");
             }
             stopping.cancel();
         };
-        warp::serve(routes(handler))
+        warp::serve(routes(Arc::new(self)))
             .incoming(listener)
             .graceful(stop)
             .run()
             .await;
         // They have only ended early if they panicked, which the log says.
         let _ = sweeper.await;
+        let _ = drain.await;
         let _ = schedules.await;
         outbox.close().await;
         Ok(())

@@ -9,9 +9,11 @@
 //! and [`run`] is for work that takes longer than a transaction may. [`schedule`] is the ledger of what runs
 //! by the clock.
 
+pub mod audit;
 pub mod control;
 pub mod dead_letter;
 pub mod fan_out;
+mod fingerprint;
 pub mod inbox;
 pub mod lone_start;
 mod migrate;
