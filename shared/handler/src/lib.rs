@@ -7,8 +7,8 @@
 //! effect and outcome (`runner`, `work`), whatever the function's shape (`shape`). How each ends is
 //! decided in `fate`. What waits for another try comes
 //! back as a copy (`copy`), which the outbox sends after the commit (`outbox`). What
-//! the broker has given up is taken back (`drain`). A timer's invocation is a
-//! look at what its schedule says (`schedule`). The answer says "fine" only after
+//! the broker has given up is taken back (`drain`). A timer's invocation is a look at what its schedule
+//! says (`schedule`). The answer says "fine" only after
 //! the commit; whatever happens before, the broker delivers again and the claim sorts it out.
 //!
 //! The process is crash-only: hosts end it with SIGKILL, so nothing depends on its last words. It

@@ -300,12 +300,19 @@ impl Registry {
     }
 
     fn timers(&self) -> impl Iterator<Item = &dyn Timed> {
-        self.entries
-            .values()
-            .filter_map(|entry| match &entry.caller {
-                Caller::Clock(timer) => Some(timer.as_ref()),
-                Caller::Messages(_) => None,
-            })
+        let callers = self.entries.values().map(|entry| &entry.caller);
+        callers.filter_map(|caller| match caller {
+            Caller::Clock(timer) => Some(timer.as_ref()),
+            Caller::Messages(_) => None,
+        })
+    }
+
+    fn invocables(&self) -> impl Iterator<Item = &dyn Invocable> {
+        let callers = self.entries.values().map(|entry| &entry.caller);
+        callers.filter_map(|caller| match caller {
+            Caller::Messages(invocable) => Some(invocable.as_ref()),
+            Caller::Clock(_) => None,
+        })
     }
 
     /// How the messages of the function `name` come; `None` when no messages call it.
@@ -327,21 +334,11 @@ impl Registry {
         queue: &str,
         given_up: Vec<GivenUp>,
     ) -> Result<(), String> {
-        match self
-            .invocables()
-            .find(|invocable| invocable.queue() == queue)
-        {
+        let mut invocables = self.invocables();
+        match invocables.find(|invocable| invocable.queue() == queue) {
             Some(invocable) => invocable.take_back(given_up).await,
             None => Ok(()),
         }
-    }
-
-    fn invocables(&self) -> impl Iterator<Item = &dyn Invocable> {
-        let entries = self.entries.values();
-        entries.filter_map(|entry| match &entry.caller {
-            Caller::Messages(invocable) => Some(invocable.as_ref()),
-            Caller::Clock(_) => None,
-        })
     }
 
     pub(crate) fn outbox(&self) -> &Outbox {

@@ -79,9 +79,8 @@ impl Handler {
         let io = |source| ServeError::Io { address, source };
         let listener = TcpListener::bind(address).await.map_err(io)?;
         tracing::info!(server.address = %address, functions = ?self.registry.names(), "handler is listening");
-        let handler = Arc::new(self);
-        let outbox = handler.registry.outbox().clone();
-        let stopping = handler.stopping.clone();
+        let outbox = self.registry.outbox().clone();
+        let stopping = self.stopping.clone();
         let sweeper = tokio::spawn({
             let outbox = outbox.clone();
             async move { outbox.sweep_until(stopping).await }
@@ -102,7 +101,7 @@ impl Handler {
             }
             stopping.cancel();
         };
-        warp::serve(routes(handler))
+        warp::serve(routes(Arc::new(self)))
             .incoming(listener)
             .graceful(stop)
             .run()
