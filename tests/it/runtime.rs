@@ -1,6 +1,7 @@
 //! The rules by which messages are run, waited with and given up: the handler's own code against a
 //! real database, with a function that fails as it is told to and a clock that a test moves.
 
+mod audit;
 mod calls;
 mod children;
 mod copies;

@@ -6,7 +6,8 @@
 //! members with a key and a decoded payload (`member`), and members become transactions that hold claim,
 //! effect and outcome (`runner`, `work`), whatever the function's shape (`shape`). How each ends is
 //! decided in `fate`. What waits for another try comes
-//! back as a copy (`copy`), which the outbox sends after the commit (`outbox`). The answer says "fine" only after
+//! back as a copy (`copy`), which the outbox sends after the commit (`outbox`). What
+//! the broker has given up is taken back (`drain`). The answer says "fine" only after
 //! the commit; whatever happens before, the broker delivers again and the claim sorts it out.
 //!
 //! The process is crash-only: hosts end it with SIGKILL, so nothing depends on its last words. It
@@ -14,6 +15,7 @@
 
 mod call;
 mod copy;
+mod drain;
 mod fate;
 mod member;
 mod outbox;

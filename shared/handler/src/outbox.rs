@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue};
+use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue, ServiceBusClient};
 use nightshift_connection::{Connection, Connections};
 use nightshift_crashpoint::CrashPoint;
 use nightshift_job::Refusal;
@@ -107,6 +107,14 @@ impl Outbox {
             bus,
             flushes: TaskTracker::new(),
         }))
+    }
+
+    /// The connection on which it sends; `None` if another process does.
+    pub(crate) async fn client(&self) -> Result<Option<ServiceBusClient>, BusError> {
+        match &self.0.bus {
+            Some((connections, connection)) => connections.client(connection).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Sends in the background what a transaction that has just committed has promised. When many

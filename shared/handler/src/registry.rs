@@ -12,6 +12,7 @@ use nightshift_time::SharedClock;
 use sqlx::PgPool;
 
 use crate::call::{Call, InvocationFailed};
+use crate::drain::GivenUp;
 use crate::outbox::Outbox;
 use crate::runner::Runner;
 use crate::settings::CONNECTION;
@@ -24,6 +25,12 @@ pub(crate) trait Invocable: Send + Sync {
         body: &'a [u8],
         call: &'a Call,
     ) -> BoxFuture<'a, Result<(), InvocationFailed>>;
+
+    /// Where its messages come from.
+    fn queue(&self) -> &str;
+
+    /// Takes back messages that the broker has given up.
+    fn take_back(&self, given_up: Vec<GivenUp>) -> BoxFuture<'_, Result<(), String>>;
 }
 
 impl<S: Shape> Invocable for Runner<S> {
@@ -33,6 +40,14 @@ impl<S: Shape> Invocable for Runner<S> {
         call: &'a Call,
     ) -> BoxFuture<'a, Result<(), InvocationFailed>> {
         Box::pin(Runner::invoke(self, body, call))
+    }
+
+    fn queue(&self) -> &str {
+        Runner::queue(self)
+    }
+
+    fn take_back(&self, given_up: Vec<GivenUp>) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(Runner::take_back(self, given_up))
     }
 }
 
@@ -185,6 +200,25 @@ impl Registry {
         call: &Call,
     ) -> Option<Result<(), InvocationFailed>> {
         Some(self.entries.get(name)?.invocable.invoke(body, call).await)
+    }
+
+    /// The queues that messages come from.
+    pub(crate) fn queues(&self) -> Vec<&str> {
+        let entries = self.entries.values();
+        entries.map(|entry| entry.invocable.queue()).collect()
+    }
+
+    /// Gives messages that the broker has given up to the function whose queue they were in.
+    pub(crate) async fn take_back(
+        &self,
+        queue: &str,
+        given_up: Vec<GivenUp>,
+    ) -> Result<(), String> {
+        let mut entries = self.entries.values();
+        match entries.find(|entry| entry.invocable.queue() == queue) {
+            Some(entry) => entry.invocable.take_back(given_up).await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn outbox(&self) -> &Outbox {

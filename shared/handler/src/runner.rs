@@ -49,6 +49,7 @@ use uuid::Uuid;
 
 use crate::call::{Call, InvocationFailed};
 use crate::copy;
+use crate::drain::GivenUp;
 use crate::fate::{Failure, later};
 use crate::member::{Content, Member, read_members};
 use crate::outbox::Outbox;
@@ -246,7 +247,7 @@ impl<S: Shape> Runner<S> {
         loop {
             let pass = async {
                 if members.is_empty() {
-                    self.fetch_bodies(&mut messages).await?;
+                    self.fetch_bodies(&mut messages).await.map_err(away)?;
                     let messages = std::mem::take(&mut messages);
                     members = read_members(&self.function, messages, self.clock.now());
                 }
@@ -277,6 +278,31 @@ impl<S: Shape> Runner<S> {
         }
     }
 
+    /// Where the function's messages come from.
+    pub(crate) fn queue(&self) -> &str {
+        &self.function.queue
+    }
+
+    /// Writes of messages that the broker has given up what that means for them, unless they are done.
+    pub(crate) async fn take_back(&self, given_up: Vec<GivenUp>) -> Result<(), String> {
+        for GivenUp { message, failure } in given_up {
+            let mut messages = [message];
+            let fetched = self.fetch_bodies(&mut messages).await;
+            fetched.map_err(|error| causes(&error))?;
+            let members = read_members(&self.function, messages.into(), self.clock.now());
+            let members: Vec<&Member<S::Input>> = members.iter().collect();
+            let attempt = Attempt {
+                failure: Some(&failure),
+                survived: None,
+                limit: Duration::ZERO,
+            };
+            self.attempt(&members, attempt, &CancellationToken::new())
+                .await
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     /// How long an invocation may take. The lock of a single message is renewed by the host for as
     /// long as it runs, so that the function's own wish counts; those of a batch are not.
     fn budget(&self, call: &Call) -> Duration {
@@ -295,16 +321,13 @@ impl<S: Shape> Runner<S> {
 
     /// Gives copies that are too large for a message their bodies. One that waits for nothing any
     /// more stays without, and is completed.
-    async fn fetch_bodies(&self, messages: &mut [TriggerMessage]) -> Result<(), PassFailed> {
+    async fn fetch_bodies(&self, messages: &mut [TriggerMessage]) -> Result<(), sqlx::Error> {
         let keys: Vec<JobKey> = messages.iter().filter_map(copy::stored).collect();
         if keys.is_empty() {
             return Ok(());
         }
-        let away = |error: sqlx::Error| PassFailed::Away(causes(&error));
-        let mut lease = Lease::take(&self.pool).await.map_err(away)?;
-        let bodies = open_message::bodies(lease.connection(), &keys)
-            .await
-            .map_err(away)?;
+        let mut lease = Lease::take(&self.pool).await?;
+        let bodies = open_message::bodies(lease.connection(), &keys).await?;
         lease.end();
         let mut bodies: HashMap<JobKey, Vec<u8>> = bodies.into_iter().collect();
         for message in messages {
@@ -372,7 +395,6 @@ impl<S: Shape> Runner<S> {
         if suspects.len() < 2 {
             return Ok(suspects);
         }
-        let away = |error: sqlx::Error| PassFailed::Away(causes(&error));
         let keys: Vec<JobKey> = suspects.iter().map(|member| member.claim.key).collect();
         let mut lease = Lease::take(&self.pool).await.map_err(away)?;
         let marked = lone_start::marked(lease.connection(), &keys)
@@ -729,6 +751,11 @@ fn spawn_all(work: Vec<AfterCommit>) {
     for work in work {
         tokio::spawn(work);
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn away(error: sqlx::Error) -> PassFailed {
+    PassFailed::Away(causes(&error))
 }
 
 enum PassFailed {

@@ -16,6 +16,7 @@ use warp::http::{Response, StatusCode, header};
 use warp::{Filter, Rejection};
 
 use crate::call::{Call, InvocationFailed};
+use crate::drain::drain_until;
 use crate::registry::{Registry, RegistryError};
 use crate::settings::HandlerSettings;
 use crate::shutdown;
@@ -54,7 +55,7 @@ pub enum ServeError {
 /// A handler process.
 #[derive(Debug)]
 pub struct Handler {
-    registry: Registry,
+    registry: Arc<Registry>,
     settings: HandlerSettings,
     stopping: CancellationToken,
 }
@@ -63,7 +64,7 @@ impl Handler {
     /// A handler for `registry`.
     pub fn new(registry: Registry, settings: HandlerSettings) -> Self {
         Self {
-            registry,
+            registry: Arc::new(registry),
             settings,
             stopping: CancellationToken::new(),
         }
@@ -84,6 +85,10 @@ impl Handler {
             let outbox = outbox.clone();
             async move { outbox.sweep_until(stopping).await }
         });
+        let drain = tokio::spawn(drain_until(
+            Arc::clone(&self.registry),
+            self.stopping.clone(),
+        ));
         let stopping = self.stopping.clone();
         let watches_stdin = self.settings.exits_on_stdin_eof;
         let stop = async move {
@@ -97,8 +102,9 @@ impl Handler {
             .graceful(stop)
             .run()
             .await;
-        // It has only ended early if it panicked, which the log says.
+        // They have only ended early if they panicked, which the log says.
         let _ = sweeper.await;
+        let _ = drain.await;
         outbox.close().await;
         Ok(())
     }

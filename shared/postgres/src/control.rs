@@ -6,40 +6,57 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 
+use crate::audit::{self, Act};
+use crate::text::storable;
+
 /// For how long what was read is believed: a pause takes effect after this long at most.
 const FRESH: Duration = Duration::from_secs(2);
 
 /// Pauses `function`: within two seconds its messages are no longer run but wait, in the order of
-/// their arrival, and the queue does not grow. `false`: it was paused before.
+/// their arrival, and the queue does not grow. `false`: it was paused before. That `actor` did it
+/// stands in the audit.
 pub async fn pause(
-    connection: &mut PgConnection,
+    tx: &mut PgConnection,
     function: &str,
-    by: &str,
+    actor: &str,
     why: &str,
 ) -> Result<bool, sqlx::Error> {
     let paused = sqlx::query!(
         "INSERT INTO nightshift.control (function, paused_by, why) VALUES ($1, $2, $3)
          ON CONFLICT (function) DO NOTHING",
         function,
-        by,
-        why,
+        storable(actor),
+        storable(why),
     )
-    .execute(connection)
+    .execute(&mut *tx)
     .await?;
+    let act = Act {
+        actor,
+        action: "function.pause",
+        target: function,
+    };
+    audit::append(tx, act, &why).await?;
     Ok(paused.rows_affected() == 1)
 }
 
 /// Ends the pause of `function`. What waits comes back in the order of its arrival, each message
 /// `interval` after the one before. Returns how many there are. What a process that has not heard of it
-/// yet puts aside is woken by [`wake_stragglers`].
+/// yet puts aside is woken by [`wake_stragglers`]. That `actor` did it stands in the audit.
 pub async fn resume(
-    connection: &mut PgConnection,
+    tx: &mut PgConnection,
     function: &str,
     interval: Duration,
+    actor: &str,
 ) -> Result<u64, sqlx::Error> {
     let woken = sqlx::query_file!("sql/resume.sql", function, interval.as_secs_f64())
-        .execute(connection)
+        .execute(&mut *tx)
         .await?;
+    let act = Act {
+        actor,
+        action: "function.resume",
+        target: function,
+    };
+    audit::append(tx, act, &woken.rows_affected()).await?;
     Ok(woken.rows_affected())
 }
 

@@ -10,6 +10,8 @@ use nightshift_job::{BodyHash, JobKey, Refusal};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::audit::{self, Act};
+use crate::fingerprint::fingerprint;
 use crate::text::storable;
 
 /// A message on its way to the dead letters.
@@ -80,7 +82,14 @@ pub async fn bury(tx: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(
     let hashes: Vec<Uuid> = all.clone().map(|letter| letter.body_hash.0).collect();
     let attempts: Vec<i32> = all.clone().map(|letter| letter.attempt).collect();
     let gens: Vec<i32> = all.clone().map(|letter| letter.r#gen).collect();
-    let holds: Vec<bool> = all.map(|letter| letter.holds_session).collect();
+    let holds: Vec<bool> = all.clone().map(|letter| letter.holds_session).collect();
+    let fingerprints: Vec<String> = all
+        .map(
+            |DeadLetter {
+                 function, refusal, ..
+             }| { fingerprint(function, refusal.reason, &refusal.description) },
+        )
+        .collect();
     sqlx::query_file!(
         "sql/bury.sql",
         &keys,
@@ -99,6 +108,7 @@ pub async fn bury(tx: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(
         &attempts,
         &gens,
         &holds,
+        &fingerprints,
     )
     .execute(tx)
     .await?;
@@ -107,16 +117,50 @@ pub async fn bury(tx: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(
 
 /// Makes dead messages wait again, each for a copy that the next sweep sends once it is due: the
 /// first now, and each later one `pause` after the one before. Returns those that were dead; one that
-/// is redriven twice is tried once. A letter that says not from which queue it came stays.
+/// is redriven twice is tried once. A letter that says not from which queue it came stays. That
+/// `actor` did it stands in the audit.
 pub async fn redrive(
-    connection: &mut PgConnection,
+    tx: &mut PgConnection,
     keys: &[JobKey],
     pause: Duration,
+    actor: &str,
 ) -> Result<Vec<JobKey>, sqlx::Error> {
     let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
     let seconds = pause.as_secs_f64();
     let risen = sqlx::query_file_scalar!("sql/redrive.sql", &keys, seconds)
-        .fetch_all(connection)
+        .fetch_all(&mut *tx)
         .await?;
+    let act = Act {
+        actor,
+        action: "dead-letters.redrive",
+        target: "dead-letters",
+    };
+    audit::append(tx, act, &risen).await?;
     Ok(risen.into_iter().map(JobKey).collect())
+}
+
+/// Dead letters that have died of the same thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// What they have in common, 16 hexadecimal digits.
+    pub fingerprint: String,
+    /// The function that refused them.
+    pub function: String,
+    /// Why, in a word.
+    pub reason: String,
+    /// The newest one's description.
+    pub description: String,
+    /// How many there are.
+    pub count: i64,
+    /// When the first of them died.
+    pub first: DateTime<Utc>,
+    /// When the last of them died.
+    pub last: DateTime<Utc>,
+}
+
+/// The dead letters by what they died of, the largest group first.
+pub async fn groups(connection: &mut PgConnection) -> Result<Vec<Group>, sqlx::Error> {
+    sqlx::query_file_as!(Group, "sql/dead_letter_groups.sql")
+        .fetch_all(connection)
+        .await
 }

@@ -8,9 +8,11 @@
 //! written in the same transaction as a function's own effect. [`lone_start`] is written before it,
 //! and [`run`] is for work that takes longer than a transaction may.
 
+pub mod audit;
 pub mod control;
 pub mod dead_letter;
 pub mod fan_out;
+mod fingerprint;
 pub mod inbox;
 pub mod lone_start;
 mod migrate;

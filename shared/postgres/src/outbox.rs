@@ -6,6 +6,7 @@ use nightshift_job::{JobKey, Refusal};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::fingerprint::fingerprint;
 use crate::text::storable;
 
 /// A message to send.
@@ -94,9 +95,16 @@ pub async fn bury(
     refusal: &Refusal,
 ) -> Result<(), sqlx::Error> {
     let description = storable(&refusal.description);
-    sqlx::query_file!("sql/bury_promised.sql", id, refusal.reason, description)
-        .execute(connection)
-        .await?;
+    let fingerprint = fingerprint("", refusal.reason, &description);
+    sqlx::query_file!(
+        "sql/bury_promised.sql",
+        id,
+        refusal.reason,
+        description,
+        fingerprint
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

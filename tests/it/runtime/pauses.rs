@@ -5,16 +5,17 @@ use nightshift_postgres::control;
 use super::*;
 
 async fn pause(world: &World) -> bool {
-    let mut connection = world.database.pool().acquire().await.unwrap();
-    let paused = control::pause(&mut connection, Scripted::NAME, "an operator", "a test");
-    paused.await.unwrap()
+    let mut tx = world.database.pool().begin().await.unwrap();
+    let paused = control::pause(&mut tx, Scripted::NAME, "an operator", "a test").await;
+    tx.commit().await.unwrap();
+    paused.unwrap()
 }
 
 async fn resume(world: &World, interval: Duration) -> u64 {
-    let mut connection = world.database.pool().acquire().await.unwrap();
-    control::resume(&mut connection, Scripted::NAME, interval)
-        .await
-        .unwrap()
+    let mut tx = world.database.pool().begin().await.unwrap();
+    let woken = control::resume(&mut tx, Scripted::NAME, interval, "an operator").await;
+    tx.commit().await.unwrap();
+    woken.unwrap()
 }
 
 fn numbered(title: &str, number: i64) -> TriggerMessage {

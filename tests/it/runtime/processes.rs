@@ -1,6 +1,6 @@
 //! The same rules with the real processes: broker, host and handler.
 
-use nightshift_bus::Message;
+use nightshift_bus::{Message, ReceiverOptions};
 use nightshift_postgres::control;
 use nightshift_tests::{Stack, StackOptions, user_id};
 use nix::sys::signal::{Signal, kill};
@@ -174,6 +174,56 @@ async fn rule_10_what_the_broker_refuses_for_good_is_a_dead_letter_and_so_is_wha
 }
 
 #[tokio::test]
+async fn rule_5_what_the_broker_has_given_up_is_taken_back() {
+    let (database, mut stack) = prepare().await;
+    let pool = database.pool();
+    let (client, sender) = stack.sender().await.unwrap();
+    let titles = ["done", "too often", "refused by a tool"];
+    let messages =
+        titles.map(|title| Message::new(notification(&user_id(1), title)).with_message_id(title));
+    sender.send_messages(messages.into()).await.unwrap();
+    // Somebody receives them and does what the service does after too many deliveries.
+    let receiver = client
+        .create_receiver("notifications", ReceiverOptions::default())
+        .await
+        .unwrap();
+    for (title, reason) in [
+        ("done", "MaxDeliveryCountExceeded"),
+        ("too often", "MaxDeliveryCountExceeded"),
+        ("refused by a tool", "Unwanted"),
+    ] {
+        let wait = Duration::from_secs(10);
+        let received = receiver.receive_messages(1, wait).await.unwrap();
+        assert_eq!(received[0].message.message_id.as_deref(), Some(title));
+        receiver
+            .dead_letter_message(&received[0], reason, "it says")
+            .await
+            .unwrap();
+    }
+    receiver.close().await;
+    // The first was done in one of its deliveries, whose answer was lost.
+    let again = Message::new(notification(&user_id(1), "done")).with_message_id("done");
+    sender.send_message(again).await.unwrap();
+    client.close().await;
+    stack.start_host().unwrap();
+    until(pool, ROWS, 2).await;
+    until(pool, "SELECT count(*) FROM nightshift.dead_letter", 1).await;
+    until(pool, "SELECT count(*) FROM nightshift.open_message", 0).await;
+    let dead: String = sqlx::query_scalar(
+        "SELECT format('%s %s: %s', message_id, reason, description) FROM nightshift.dead_letter",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    assert_eq!(
+        dead,
+        "refused by a tool given-up-by-broker: the broker has given the message up after 1 deliveries: Unwanted: it says"
+    );
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+#[tokio::test]
 async fn rule_9_a_function_is_paused_and_resumed_while_messages_come() {
     const COUNT: i64 = 3_000;
     let (database, mut stack) = prepare().await;
@@ -202,7 +252,7 @@ async fn rule_9_a_function_is_paused_and_resumed_while_messages_come() {
         COUNT / 3,
     )
     .await;
-    let woken = control::resume(&mut connection, function, Duration::ZERO).await;
+    let woken = control::resume(&mut connection, function, Duration::ZERO, "an operator").await;
     assert_eq!(woken.unwrap(), u64::try_from(COUNT / 3).unwrap());
     drop(connection);
     // Some of these meet a handler that has not heard of it.

@@ -16,9 +16,10 @@ async fn keys(world: &World) -> Vec<JobKey> {
 }
 
 async fn redrive(world: &World, keys: &[JobKey]) -> usize {
-    let mut connection = world.database.pool().acquire().await.unwrap();
-    let risen = dead_letter::redrive(&mut connection, keys, Duration::ZERO);
-    risen.await.unwrap().len()
+    let mut tx = world.database.pool().begin().await.unwrap();
+    let risen = dead_letter::redrive(&mut tx, keys, Duration::ZERO, "an operator").await;
+    tx.commit().await.unwrap();
+    risen.unwrap().len()
 }
 
 /// Redrives everything that is dead, which is `title`, and returns the copy that the sweep sends.
@@ -59,7 +60,7 @@ async fn rule_11_many_are_redriven_at_a_rate() {
     let keys = keys(&world).await;
     let mut connection = world.database.pool().acquire().await.unwrap();
     let pause = Duration::from_mins(1);
-    let risen = dead_letter::redrive(&mut connection, &keys, pause).await;
+    let risen = dead_letter::redrive(&mut connection, &keys, pause, "an operator").await;
     assert_eq!(risen.unwrap().len(), 3);
     drop(connection);
     let pauses = world
@@ -85,4 +86,26 @@ async fn rule_11_a_redriven_message_that_fails_is_dead_again_and_can_be_redriven
         assert_eq!(world.dead().await, ["a broken 1"]);
     }
     world.end().await;
+}
+
+#[tokio::test]
+async fn rule_11_dead_letters_of_the_same_cause_are_one_group() {
+    let titles = ["1", "2", "3"];
+    let world = World::new(&[("1", &[DEAD]), ("2", &[DEAD]), ("3", &[Step::Refuse])]).await;
+    world.deliver(&titles.map(titled)).await.unwrap();
+    let unknown = message("m", "{\"schema_version\": 99}", start_of_time()).build();
+    world.deliver(&[unknown]).await.unwrap();
+    let mut connection = world.database.pool().acquire().await.unwrap();
+    let groups = dead_letter::groups(&mut connection).await.unwrap();
+    drop(connection);
+    let mut counts: Vec<_> = groups
+        .iter()
+        .map(|group| (group.count, group.reason.as_str()))
+        .collect();
+    counts.sort_unstable();
+    let expected = [(1, "told"), (1, "unknown-schema-version"), (2, "broken")];
+    assert_eq!(counts, expected);
+    assert_eq!(groups[0].count, 2, "the largest first");
+    assert_eq!(groups[0].fingerprint.len(), 16);
+    world.database.remove().await;
 }

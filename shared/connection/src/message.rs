@@ -7,12 +7,12 @@ use nightshift_bus::{BodyKind, PropertyValue, ReceivedMessage};
 use serde_json::{Number, Value};
 
 /// Whether a trigger can hand the message's body to a function: data sections and text values.
-pub(super) fn has_bindable_body(received: &ReceivedMessage) -> bool {
+pub fn has_bindable_body(received: &ReceivedMessage) -> bool {
     matches!(received.body_kind, BodyKind::Data | BodyKind::Value(_))
 }
 
 /// Takes the sender's part out of `received`, which keeps what its settlement needs.
-pub(super) fn into_trigger_message(received: &mut ReceivedMessage) -> TriggerMessage {
+pub fn into_trigger_message(received: &mut ReceivedMessage) -> TriggerMessage {
     let message = std::mem::take(&mut received.message);
     let body = match &received.body_kind {
         BodyKind::Value(text) => text.clone().into(),
