@@ -86,15 +86,15 @@ impl Handler {
             async move { outbox.sweep_until(stopping).await }
         });
         let drain = tokio::spawn(drain_until(
-            Arc::clone(&handler.registry),
-            handler.stopping.clone(),
+            Arc::clone(&self.registry),
+            self.stopping.clone(),
         ));
         let schedules = tokio::spawn({
-            let handler = Arc::clone(&handler);
-            async move { handler.registry.start_schedules(&handler.stopping).await }
+            let (registry, stopping) = (Arc::clone(&self.registry), self.stopping.clone());
+            async move { registry.start_schedules(&stopping).await }
         });
-        let stopping = handler.stopping.clone();
-        let watches_stdin = handler.settings.exits_on_stdin_eof;
+        let stopping = self.stopping.clone();
+        let watches_stdin = self.settings.exits_on_stdin_eof;
         let stop = async move {
             if let Err(error) = shutdown::requested(watches_stdin).await {
                 tracing::error!(%error, "signals cannot be watched; stopping");
