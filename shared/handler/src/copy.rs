@@ -22,7 +22,9 @@ const ATTEMPT: &str = "ns-attempt";
 /// When the broker accepted the original, RFC 3339.
 const ENQUEUED: &str = "ns-enqueued";
 
-/// That the body is not here but in the database, because with the other properties it would not fit.
+/// That the body is not here but in the database, because with the other properties it would not fit;
+/// says in place of [`ATTEMPT`] how many tries have failed. A release that knows nothing of this takes
+/// the copy for broken and leaves the message to wait.
 const STORED: &str = "ns-stored";
 
 /// The fan-out that a message is a child in.
@@ -83,7 +85,9 @@ impl CopyOf {
         Some(Self {
             key: JobKey(Uuid::try_parse(property(ORIGIN)?.as_str()?).ok()?),
             r#gen: number(GEN).filter(|number| *number > 0)?,
-            attempt: number(ATTEMPT).filter(|number| *number >= 0)?,
+            attempt: number(ATTEMPT)
+                .or_else(|| number(STORED))
+                .filter(|number| *number >= 0)?,
             enqueued: enqueued.with_timezone(&Utc),
         })
     }
@@ -102,7 +106,8 @@ impl CopyOf {
         }
         let mut body = original.body;
         if body.len() > MAX_CARRIED_BYTES {
-            properties.insert(STORED.to_owned(), json!(true));
+            properties.remove(ATTEMPT);
+            properties.insert(STORED.to_owned(), json!(self.attempt));
             body = Bytes::new();
         }
         let mut message_id = format!("{ID_PREFIX}{}:{}", self.key, self.r#gen);
@@ -159,10 +164,8 @@ pub(crate) fn copy_of(waiting: ToWake, id: Uuid) -> Promised {
 
 /// Whose copy a message is that has its body in the database; `None` for others.
 pub(crate) fn stored(message: &TriggerMessage) -> Option<JobKey> {
-    let is_stored = message.application_properties.get(STORED)?.as_bool()?;
-    CopyOf::read(message)
-        .filter(|_| is_stored)
-        .map(|copy| copy.key)
+    message.application_properties.get(STORED)?;
+    CopyOf::read(message).map(|copy| copy.key)
 }
 
 /// The fan-out that `message` is a child in.

@@ -15,6 +15,7 @@ use nightshift_telemetry::causes;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::copy::is_copys_id;
 use crate::fate::Failure;
 use crate::registry::Registry;
 
@@ -65,6 +66,15 @@ impl GivenUp {
         };
         Self { message, failure }
     }
+
+    fn is_copy(&self) -> bool {
+        is_copys_id(&self.message)
+    }
+
+    /// Whether it was delivered too often, and not given up unseen.
+    fn was_delivered(&self) -> bool {
+        self.failure.disposition == Disposition::Retry
+    }
 }
 
 /// Why a dead-letter queue could not be emptied.
@@ -100,10 +110,7 @@ pub(crate) async fn drain_until(registry: Arc<Registry>, stop: CancellationToken
                     queue.taken_back = count,
                     "the broker had given messages up"
                 ),
-                Err(error) => {
-                    problem = Some((queue, error));
-                    break;
-                }
+                Err(error) => problem = Some((queue, error)),
             }
         }
         if let Some((queue, error)) = &problem
@@ -137,12 +144,18 @@ async fn drain(registry: &Registry, queue: &str) -> Result<usize, DrainFailed> {
             receiver.close().await;
             return Ok(count);
         }
-        let given_up = messages.iter_mut().map(GivenUp::new).collect();
-        registry
-            .take_back(queue, given_up)
-            .await
-            .map_err(DrainFailed::Database)?;
-        receiver.complete_messages(&messages).await?;
-        count += messages.len();
+        for message in &mut messages {
+            let given_up = GivenUp::new(message);
+            // The message itself waits, and gets another copy in time.
+            let is_spent_alarm = given_up.is_copy() && !given_up.was_delivered();
+            if !is_spent_alarm {
+                registry
+                    .take_back(queue, given_up)
+                    .await
+                    .map_err(DrainFailed::Database)?;
+            }
+            receiver.complete_message(message).await?;
+            count += 1;
+        }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Member<I> {
     /// Set if the original is older than the inbox remembers, or from the future: it cannot be
     /// claimed.
     pub(crate) forgotten: Option<Refusal>,
+    /// A copy whose body is with the message that waits, which does not any more.
+    pub(crate) is_left_over: bool,
     pub(crate) content: Content<I>,
 }
 
@@ -64,6 +66,7 @@ pub(crate) fn read_members<I: Payload>(
                 let tries = u32::try_from(copy.attempt).unwrap_or(0);
                 let content = read_content(&function.policy, &message, claim, tries);
                 members.push(Member {
+                    is_left_over: copy::stored(&message).is_some() && message.body.is_empty(),
                     message,
                     copy: Some(copy),
                     claim,
@@ -87,6 +90,7 @@ pub(crate) fn read_members<I: Payload>(
                     read_content(&function.policy, &message, claim, 0)
                 };
                 members.push(Member {
+                    is_left_over: false,
                     message,
                     copy: None,
                     claim,
@@ -104,6 +108,7 @@ pub(crate) fn read_members<I: Payload>(
                         ..claim
                     };
                     members.push(Member {
+                        is_left_over: false,
                         message,
                         copy: None,
                         claim,
@@ -216,6 +221,7 @@ impl<I> Member<I> {
             attempt: origin.attempt,
             r#gen: self.r#gen(),
             holds_session: function.holds_sessions(),
+            call: None,
         }
     }
 }

@@ -40,8 +40,8 @@ pub(crate) trait Invocable: Send + Sync {
     /// How its messages come.
     fn trigger(&self) -> &ServiceBusTrigger;
 
-    /// Takes back messages that the broker has given up.
-    fn take_back(&self, given_up: Vec<GivenUp>) -> BoxFuture<'_, Result<(), String>>;
+    /// Takes back a message that the broker has given up.
+    fn take_back(&self, given_up: GivenUp) -> BoxFuture<'_, Result<(), String>>;
 }
 
 impl<S: Shape> Invocable for Runner<S> {
@@ -61,7 +61,7 @@ impl<S: Shape> Invocable for Runner<S> {
         Runner::trigger(self)
     }
 
-    fn take_back(&self, given_up: Vec<GivenUp>) -> BoxFuture<'_, Result<(), String>> {
+    fn take_back(&self, given_up: GivenUp) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(Runner::take_back(self, given_up))
     }
 }
@@ -328,12 +328,8 @@ impl Registry {
         self.invocables().map(Invocable::queue).collect()
     }
 
-    /// Gives messages that the broker has given up to the function whose queue they were in.
-    pub(crate) async fn take_back(
-        &self,
-        queue: &str,
-        given_up: Vec<GivenUp>,
-    ) -> Result<(), String> {
+    /// Gives a message that the broker has given up to the function whose queue it was in.
+    pub(crate) async fn take_back(&self, queue: &str, given_up: GivenUp) -> Result<(), String> {
         let mut invocables = self.invocables();
         match invocables.find(|invocable| invocable.queue() == queue) {
             Some(invocable) => invocable.take_back(given_up).await,

@@ -21,19 +21,21 @@
 //! A function that calls another system does so between two transactions: the first says that the
 //! call is made, the second how it ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use nightshift_bindings::function_json::{Cardinality, ServiceBusTrigger};
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::decode::{DecodeError, decode_batch, decode_single};
 use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{
-    AfterCommit, Cx, Disposition, Item, JobError, JobKey, Outcome, Policy, Prepared, SessionRule,
+    AfterCommit, Classify, Cx, Disposition, Enqueue, Item, JobError, JobKey, Outcome, Policy,
+    Prepared, SessionRule,
 };
 use nightshift_postgres::control::Pauses;
 use nightshift_postgres::inbox::{BEGIN, Claim, Partitions};
@@ -172,7 +174,11 @@ struct Attempt<'a> {
 
 /// How a call ended.
 enum Called<A> {
-    Answered(A),
+    Answered {
+        answer: A,
+        /// What it has sent, which leaves with its end.
+        enqueued: Vec<(Enqueue, Option<String>)>,
+    },
     Failed(Failure),
 }
 
@@ -288,23 +294,22 @@ impl<S: Shape> Runner<S> {
         &self.trigger
     }
 
-    /// Writes of messages that the broker has given up what that means for them, unless they are done.
-    pub(crate) async fn take_back(&self, given_up: Vec<GivenUp>) -> Result<(), String> {
-        for GivenUp { message, failure } in given_up {
-            let mut messages = [message];
-            let fetched = self.fetch_bodies(&mut messages).await;
-            fetched.map_err(|error| causes(&error))?;
-            let members = read_members(&self.function, messages.into(), self.clock.now());
-            let members: Vec<&Member<S::Input>> = members.iter().collect();
-            let attempt = Attempt {
-                failure: Some(&failure),
-                survived: None,
-                limit: Duration::ZERO,
-            };
-            self.attempt(&members, attempt, &CancellationToken::new())
-                .await
-                .map_err(|error| error.to_string())?;
-        }
+    /// Writes of a message that the broker has given up what that means for it, unless it is done.
+    pub(crate) async fn take_back(&self, given_up: GivenUp) -> Result<(), String> {
+        let GivenUp { message, failure } = given_up;
+        let mut messages = [message];
+        let fetched = self.fetch_bodies(&mut messages).await;
+        fetched.map_err(|error| causes(&error))?;
+        let members = read_members(&self.function, messages.into(), self.clock.now());
+        let members: Vec<&Member<S::Input>> = members.iter().collect();
+        let attempt = Attempt {
+            failure: Some(&failure),
+            survived: None,
+            limit: Duration::ZERO,
+        };
+        self.attempt(&members, attempt, &CancellationToken::new())
+            .await
+            .map_err(|error| error.to_string())?;
         Ok(())
     }
 
@@ -334,11 +339,14 @@ impl<S: Shape> Runner<S> {
         let mut lease = Lease::take(&self.pool).await?;
         let bodies = open_message::bodies(lease.connection(), &keys).await?;
         lease.end();
-        let mut bodies: HashMap<JobKey, Vec<u8>> = bodies.into_iter().collect();
+        let bodies: HashMap<JobKey, Bytes> = bodies
+            .into_iter()
+            .map(|(key, body)| (key, body.into()))
+            .collect();
         for message in messages {
-            let body = copy::stored(message).and_then(|key| bodies.remove(&key));
-            if let Some(body) = body {
-                message.body = body.into();
+            // Several copies of one message may have come.
+            if let Some(body) = copy::stored(message).and_then(|key| bodies.get(&key)) {
+                message.body = body.clone();
             }
         }
         Ok(())
@@ -350,46 +358,71 @@ impl<S: Shape> Runner<S> {
         members: &[Member<S::Input>],
         invocation: &Invocation<'_>,
     ) -> Result<(), PassFailed> {
-        let (suspects, mut others): (Vec<_>, Vec<_>) =
-            members.iter().partition(|member| member.is_suspect());
-        if S::TOGETHER && others.len() > 1 {
+        let mut turns = self.turns(members).await?;
+        let together: Vec<_> = match turns.iter().position(|member| member.is_suspect()) {
+            // Nothing of a session comes before the suspect that is before it.
+            Some(_) if self.function.has_sessions => Vec::new(),
+            Some(first) => turns[..first].to_vec(),
+            None => turns.clone(),
+        };
+        if S::TOGETHER && together.len() > 1 {
             let attempt = Attempt {
                 failure: None,
                 survived: None,
                 limit: S::POLICY.timeout.min(invocation.left() / 2),
             };
             let cancellation = &invocation.call.cancellation;
-            match self.attempt(&others, attempt, cancellation).await {
-                Ok(_) => others.clear(),
+            match self.attempt(&together, attempt, cancellation).await {
+                Ok(_) => drop(turns.drain(..together.len())),
                 Err(AttemptFailed::Away(error)) => return Err(PassFailed::Away(error)),
                 Err(error) => {
-                    tracing::info!(function.name = S::NAME, batch.size = others.len(), %error, "batch failed; running its messages one by one");
+                    tracing::info!(function.name = S::NAME, batch.size = together.len(), %error, "batch failed; running its messages one by one");
                 }
             }
         }
-        let mut remaining = others.len() + suspects.len();
         let mut failed = 0;
         let mut first = None;
-        let mut note = |result| match result {
-            Ok(()) => Ok(()),
-            Err(AttemptFailed::Away(error)) => Err(PassFailed::Away(error)),
-            Err(error) => {
+        // Sessions with a message that is not settled: nothing of them runs after it.
+        let mut stopped = HashSet::new();
+        for (member, others) in turns.iter().zip((0..turns.len()).rev()) {
+            let session = member.message.session_id.as_deref();
+            let session = session.filter(|_| self.function.has_sessions);
+            if session.is_some_and(|session| stopped.contains(session)) {
                 failed += 1;
-                first.get_or_insert(error.to_string());
-                Ok(())
+                continue;
             }
-        };
-        for member in others {
-            remaining -= 1;
-            let slice = invocation.slice(remaining, &S::POLICY);
-            note(self.attempt_alone(member, None, slice, invocation).await)?;
-        }
-        for member in self.by_starts(suspects).await? {
-            remaining -= 1;
-            let slice = invocation.slice(remaining, &S::POLICY);
-            note(self.attempt_suspect(member, slice, invocation).await)?;
+            let slice = invocation.slice(others, &S::POLICY);
+            let result = if member.is_suspect() {
+                self.attempt_suspect(member, slice, invocation).await
+            } else {
+                self.attempt_alone(member, None, slice, invocation).await
+            };
+            match result {
+                Ok(()) => {}
+                Err(AttemptFailed::Away(error)) => return Err(PassFailed::Away(error)),
+                Err(error) => {
+                    failed += 1;
+                    first.get_or_insert(error.to_string());
+                    stopped.extend(session);
+                }
+            }
         }
         first.map_or(Ok(()), |first| Err(PassFailed::Members { failed, first }))
+    }
+
+    /// `members` in the order in which they are run: suspects at last, where there is no order of
+    /// sessions to keep, and of those the ones first that nobody has started yet.
+    async fn turns<'m>(
+        &self,
+        members: &'m [Member<S::Input>],
+    ) -> Result<Vec<&'m Member<S::Input>>, PassFailed> {
+        if self.function.has_sessions {
+            return Ok(members.iter().collect());
+        }
+        let (suspects, mut turns): (Vec<_>, Vec<_>) =
+            members.iter().partition(|member| member.is_suspect());
+        turns.extend(self.by_starts(suspects).await?);
+        Ok(turns)
     }
 
     /// `suspects`, those first that nobody has started yet.
@@ -419,15 +452,22 @@ impl<S: Shape> Runner<S> {
         invocation: &Invocation<'_>,
     ) -> Result<(), AttemptFailed> {
         let key = member.claim.key;
+        let slice = slice.ok_or(AttemptFailed::NoTime)?;
         let mut lease = Lease::take(&self.pool).await.map_err(platform_failed)?;
         let starts = lone_start::mark(lease.connection(), S::NAME, key, self.process)
             .await
             .map_err(platform_failed)?;
         lease.end();
         if starts <= MAX_LONE_STARTS {
-            return self
-                .attempt_alone(member, Some(key), slice, invocation)
+            let result = self
+                .attempt_alone(member, Some(key), Some(slice), invocation)
                 .await;
+            if result.is_err() {
+                // It is not done, but nobody was killed either. Should the database be away, the mark
+                // stays, and is this process's for as long as it lives.
+                self.unmark(key).await;
+            }
+            return result;
         }
         let failure = Failure {
             disposition: Disposition::DeadLetter("kills-the-process"),
@@ -444,6 +484,18 @@ impl<S: Shape> Runner<S> {
         self.attempt(&[member], attempt, &invocation.call.cancellation)
             .await?;
         Ok(())
+    }
+
+    async fn unmark(&self, key: JobKey) {
+        let unmarked = async {
+            let mut lease = Lease::take(&self.pool).await?;
+            lone_start::unmark(lease.connection(), key).await?;
+            lease.end();
+            Ok::<(), sqlx::Error>(())
+        };
+        if let Err(error) = unmarked.await {
+            tracing::debug!(function.name = S::NAME, job.key = %key, %error, "the mark of a start stays");
+        }
     }
 
     /// One member. If the function fails on it, that is what is written.
@@ -467,6 +519,11 @@ impl<S: Shape> Runner<S> {
             Err(AttemptFailed::Conflict(error)) => Failure {
                 counts: false,
                 ..Failure::passing(error.to_string())
+            },
+            // What the function has left behind cannot be committed.
+            Err(AttemptFailed::Database(error)) if !is_conflict(&error) => Failure {
+                disposition: error.disposition(),
+                ..Failure::passing(causes(&error))
             },
             Err(other) => return Err(other),
         };
@@ -619,22 +676,44 @@ impl<S: Shape> Runner<S> {
             return Ok(());
         };
         let Calling { id, call } = calling;
-        let limit = invocation
-            .slice(0, &S::POLICY)
-            .unwrap_or(LEAST_RUN)
-            .min(attempt.limit);
+        // Without time left the call is not made: whoever takes it over has the lease by then.
+        let limit = invocation.slice(0, &S::POLICY).unwrap_or_default();
+        let limit = limit.min(attempt.limit);
         let cx = self.cx(limit, &invocation.call.cancellation);
-        let called = match guard_call(limit, self.shape.call(item, call, &cx)).await {
-            Ok(answer) => Called::Answered(answer),
+        let called = if limit < LEAST_RUN {
+            Err(Failure {
+                counts: false,
+                ..Failure::passing("no time was left for the call".to_owned())
+            })
+        } else {
+            guard_call(limit, self.shape.call(item, call, &cx)).await
+        };
+        let called = match called {
+            Ok(answer) => Called::Answered {
+                answer,
+                enqueued: cx.take_enqueued(),
+            },
             Err(failure) => Called::Failed(failure),
         };
         let mut wait = HOLD_FIRST;
         loop {
             let settled = self.settle(member, item, id, &called, invocation).await;
             match settled {
-                Err(AttemptFailed::Away(error)) => {
+                Err(AttemptFailed::Database(error)) if !is_conflict(&error) => {
+                    let failure = Failure {
+                        is_unknown: true,
+                        ..Failure::passing(causes(&error))
+                    };
+                    let called = Called::Failed(failure);
+                    return self.settle(member, item, id, &called, invocation).await;
+                }
+                Err(
+                    error @ (AttemptFailed::Away(_)
+                    | AttemptFailed::Database(_)
+                    | AttemptFailed::Conflict(_)),
+                ) => {
                     // The answer is known here and nowhere else.
-                    tracing::warn!(function.name = S::NAME, job.key = %item.key, error, "the end of a call cannot be written; trying on");
+                    tracing::warn!(function.name = S::NAME, job.key = %item.key, %error, "the end of a call cannot be written; trying on");
                     sleep(wait).await;
                     wait = (wait * 2).min(HOLD_MAX);
                 }
@@ -646,7 +725,12 @@ impl<S: Shape> Runner<S> {
                     let called = Called::Failed(failure);
                     return self.settle(member, item, id, &called, invocation).await;
                 }
-                other => return other,
+                other => {
+                    if other.is_ok() {
+                        spawn_all(cx.take_after_commit());
+                    }
+                    return other;
+                }
             }
         }
     }
@@ -663,21 +747,26 @@ impl<S: Shape> Runner<S> {
         let mut lease = Lease::take(&self.pool).await.map_err(platform_failed)?;
         let mut tx = lease.connection().begin_with(BEGIN).await?;
         let now = self.clock.now();
-        let resumed = Work::resume(&mut tx, &self.function, member, id, now).await;
+        let resumed = Work::resume(&mut tx, &self.function, member, id).await;
         let Some(mut work) = resumed.map_err(platform_failed)? else {
             tracing::warn!(function.name = S::NAME, job.key = %item.key, "a call took so long that its message was taken over");
             return Ok(());
         };
-        let limit = invocation
-            .slice(0, &S::POLICY)
-            .ok_or(AttemptFailed::NoTime)?;
+        let limit = S::POLICY.timeout.min(invocation.left().max(LEAST_RUN));
         let cx = self.cx(limit, &invocation.call.cancellation);
         match called {
-            Called::Failed(failure) => work.fail(failure, now, rand::rng().random()),
-            Called::Answered(answer) => {
+            Called::Failed(failure) => {
+                if !failure.is_unknown {
+                    work.forget_calls();
+                }
+                work.fail(failure, now, rand::rng().random());
+            }
+            Called::Answered { answer, enqueued } => {
+                work.forget_calls();
                 let record = self.shape.record(item, answer, &mut tx, &cx);
                 let outcome: Outcome = guard(limit, record).await?;
                 work.take_outcome(outcome, self.clock.now());
+                cx.enqueue_all(enqueued);
             }
         }
         self.commit(tx, &work, &cx, None).await?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use nightshift_job::{BodyHash, Enqueue, Item, JobKey, Outcome, Prepared, Refusal};
+use nightshift_postgres::dead_letter::DeadLetter;
 use nightshift_postgres::fan_out::{self, Ended};
 use nightshift_postgres::inbox::{self, Claim, Claimed};
 use nightshift_postgres::open_message::{self, Opened, Reason, Waiting};
@@ -34,6 +35,16 @@ pub(crate) struct Origin {
     pub(crate) attempt: i32,
 }
 
+impl Origin {
+    fn of(row: Opened) -> Self {
+        Self {
+            message_id: row.message_id,
+            sequence_number: row.sequence_number,
+            attempt: row.attempt,
+        }
+    }
+}
+
 /// What a transaction may do, once it has looked.
 pub(crate) struct Work<'a, I> {
     function: &'a Definition,
@@ -56,8 +67,8 @@ struct Task<'a, I> {
     origin: Origin,
     /// Whether it has a row in `open_message`.
     is_open: bool,
-    /// Whether nobody knows how its last call ended.
-    is_unknown: bool,
+    /// The last call for it, if nobody knows how that ended.
+    call: Option<Uuid>,
     /// Whether its tick goes on, or has ended, without it.
     is_over: bool,
     fate: Option<Fate>,
@@ -118,6 +129,7 @@ impl<'a, I> Work<'a, I> {
                 .copy
                 .and_then(|copy| Some((copy, opened.get(&copy.key)?)));
             match (row, &member.forgotten) {
+                _ if member.is_left_over => work.finished += 1,
                 (Some((copy, row)), _) if row.r#gen == copy.r#gen && !is_at_work(row) => {
                     work.add(member, Some(row.clone()), now);
                 }
@@ -156,7 +168,6 @@ impl<'a, I> Work<'a, I> {
         function: &'a Definition,
         member: &'a Member<I>,
         id: Uuid,
-        now: DateTime<Utc>,
     ) -> Result<Option<Self>, sqlx::Error> {
         let mut work = Self {
             is_paused: false,
@@ -170,10 +181,19 @@ impl<'a, I> Work<'a, I> {
         work.lock_sessions(tx, &[member]).await?;
         let opened = open_message::lock(tx, &[member.claim.key]).await?;
         let row = opened.into_iter().next().map(|(_, row)| row);
-        let Some(row) = row.filter(|row| row.call == Some(id)) else {
+        let is_its = |row: &Opened| row.call == Some(id) && row.reason == Reason::Calling;
+        let Some(row) = row.filter(is_its) else {
             return Ok(None);
         };
-        work.add(member, Some(row), now);
+        // Whatever has come before it in its session since: the call is made.
+        work.tasks.push(Task {
+            member,
+            is_open: true,
+            call: row.call,
+            origin: Origin::of(row),
+            is_over: false,
+            fate: None,
+        });
         Ok(Some(work))
     }
 
@@ -196,29 +216,31 @@ impl<'a, I> Work<'a, I> {
 
     fn add(&mut self, member: &'a Member<I>, row: Option<Opened>, now: DateTime<Utc>) {
         let is_open = row.is_some();
-        let is_unknown = row
+        let call = row.as_ref().and_then(|row| row.call);
+        let was_cut_off = row
             .as_ref()
-            .is_some_and(|row| matches!(row.reason, Reason::Calling | Reason::Unknown));
-        let origin = row.map_or_else(
+            .is_some_and(|row| row.reason == Reason::Calling);
+        let mut origin = row.map_or_else(
             || Origin {
                 message_id: member.message.message_id.clone(),
                 sequence_number: member.message.sequence_number,
                 attempt: member.copy.map_or(0, |copy| copy.attempt),
             },
-            |row| Origin {
-                message_id: row.message_id,
-                sequence_number: row.sequence_number,
-                attempt: row.attempt,
-            },
+            Origin::of,
         );
+        // Whoever made its call is gone, and it may be the cause.
+        origin.attempt = origin.attempt.saturating_add(i32::from(was_cut_off));
+        let is_last = was_cut_off
+            && u32::try_from(origin.attempt).is_ok_and(|n| n >= self.function.policy.max_attempts);
         let first = session(member).and_then(|session| self.first_open.get(session));
         let fate = match &member.content {
             Content::Dead(refusal) => Some(Fate::Dead(refusal.clone())),
+            Content::Runnable(_) if is_last => Some(Fate::Dead(kills_the_process(origin.attempt))),
             Content::Runnable(_) if first.is_some_and(|first| *first < origin.sequence_number) => {
                 Some(Fate::parked(origin.attempt, now))
             }
             // What was begun is brought to an end.
-            Content::Runnable(_) if self.is_paused && !is_unknown => {
+            Content::Runnable(_) if self.is_paused && call.is_none() => {
                 Some(Fate::paused(origin.attempt, now))
             }
             Content::Runnable(_) => None,
@@ -227,10 +249,17 @@ impl<'a, I> Work<'a, I> {
             member,
             origin,
             is_open,
-            is_unknown,
+            call,
             is_over: false,
             fate,
         });
+    }
+
+    /// It is known how the calls of those that are not decided yet have ended.
+    pub(crate) fn forget_calls(&mut self) {
+        for task in self.tasks.iter_mut().filter(|task| task.fate.is_none()) {
+            task.call = None;
+        }
     }
 
     /// What is to be run, in order.
@@ -247,7 +276,7 @@ impl<'a, I> Work<'a, I> {
     /// Whether nobody knows how the last call for one of [`Self::items`] ended.
     pub(crate) fn is_unknown(&self) -> bool {
         let mut undecided = self.tasks.iter().filter(|task| task.fate.is_none());
-        undecided.any(|task| task.is_unknown)
+        undecided.any(|task| task.call.is_some())
     }
 
     /// Takes what the function says of each of [`Self::items`]. A call that it wants to make is this
@@ -342,7 +371,11 @@ impl<'a, I> Work<'a, I> {
                 None | Some(Fate::Done | Fate::Split(_)) => {}
                 Some(Fate::Skipped(why)) => skipped.push((member.claim, why.as_str())),
                 Some(Fate::Dead(refusal)) => {
-                    letters.push(member.letter(self.function, key, &task.origin, refusal));
+                    let letter = member.letter(self.function, key, &task.origin, refusal);
+                    letters.push(DeadLetter {
+                        call: task.call,
+                        ..letter
+                    });
                 }
                 Some(Fate::Waits(wait)) => waiting.push((task, wait)),
             }
@@ -468,7 +501,11 @@ impl<'a, I> Work<'a, I> {
             fan_out::open(tx, fan_out, count, &finish).await?;
             promised.extend(children.parts.iter().map(|part| {
                 let id = next_id(ids, now);
-                promise_of(part, trace(), Some(fan_out), id, now)
+                // Each part is to end, so each has an id of its own.
+                Promised {
+                    message_id: id.to_string(),
+                    ..promise_of(part, trace(), Some(fan_out), id, now)
+                }
             }));
         }
         Ok(promised)
@@ -579,7 +616,10 @@ impl<I> Task<'_, I> {
             properties: Value::Object(own_properties(message)).to_string(),
             body,
             body_hash,
-            call: wait.call,
+            call: match wait.reason {
+                Reason::Continue => None,
+                _ => wait.call.or(self.call),
+            },
             lease: wait.lease,
         }
     }
@@ -603,6 +643,16 @@ impl<I> Task<'_, I> {
 /// a process that is gone.
 fn is_at_work(row: &Opened) -> bool {
     row.reason == Reason::Calling && row.is_early
+}
+
+fn kills_the_process(attempt: i32) -> Refusal {
+    let description = format!(
+        "{attempt} tries have failed, and the process that made the last call for it is gone; look at its last words for an abort, a stack overflow or too much memory"
+    );
+    Refusal {
+        reason: "kills-the-process",
+        description,
+    }
 }
 
 fn session<I>(member: &Member<I>) -> Option<&str> {

@@ -86,6 +86,13 @@ impl Cx {
         std::mem::take(&mut *enqueued)
     }
 
+    /// Enqueues what [`Self::take_enqueued`] has taken from the context of an earlier part of the same
+    /// call.
+    pub fn enqueue_all(&self, messages: &[(Enqueue, Option<String>)]) {
+        let mut enqueued = self.enqueued.lock().unwrap_or_else(PoisonError::into_inner);
+        enqueued.extend_from_slice(messages);
+    }
+
     /// Takes what is to be done after the commit.
     pub fn take_after_commit(&self) -> Vec<AfterCommit> {
         let mut after = self

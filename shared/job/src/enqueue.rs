@@ -63,10 +63,14 @@ pub enum EnqueueError {
     )]
     Queue(String),
     /// The id would be longer than the service takes.
-    #[error("the unique key {0:?} is empty or longer than {MAX_KEY_CHARS} characters")]
+    #[error(
+        "the unique key {0:?} is empty, longer than {MAX_KEY_CHARS} characters, or has control characters"
+    )]
     Unique(String),
     /// The session's id is longer than the service takes.
-    #[error("the session id {0:?} is empty or longer than {MAX_ID_CHARS} characters")]
+    #[error(
+        "the session id {0:?} is empty, longer than {MAX_ID_CHARS} characters, or has control characters"
+    )]
     Session(String),
 }
 
@@ -85,6 +89,11 @@ pub(crate) fn body_of(payload: &impl Serialize) -> Result<Bytes, EnqueueError> {
         return Err(EnqueueError::TooLarge { size_bytes });
     }
     Ok(body.into())
+}
+
+/// Whether `text` is one that brokers and the database take as an id.
+fn is_text(text: &str, max_chars: usize) -> bool {
+    (1..=max_chars).contains(&text.chars().count()) && !text.contains(char::is_control)
 }
 
 impl Enqueue {
@@ -126,7 +135,7 @@ impl Enqueue {
     /// # Errors
     /// When the key is empty or too long.
     pub fn unique(self, key: &str) -> Result<Self, EnqueueError> {
-        if key.is_empty() || key.chars().count() > MAX_KEY_CHARS {
+        if !is_text(key, MAX_KEY_CHARS) {
             return Err(EnqueueError::Unique(key.to_owned()));
         }
         let unique = Some(format!("{UNIQUE_PREFIX}{key}"));
@@ -138,7 +147,7 @@ impl Enqueue {
     /// # Errors
     /// When the id is empty or too long.
     pub fn in_session(self, id: &str) -> Result<Self, EnqueueError> {
-        if id.is_empty() || id.chars().count() > MAX_ID_CHARS {
+        if !is_text(id, MAX_ID_CHARS) {
             return Err(EnqueueError::Session(id.to_owned()));
         }
         let session_id = Some(id.to_owned());
@@ -195,6 +204,7 @@ mod tests {
         assert!(fine().unique(&"k".repeat(121)).is_ok());
         assert!(error(fine().unique("")).contains("empty"));
         assert!(error(fine().in_session("")).contains("empty"));
+        assert!(error(fine().in_session("a\0")).contains("control characters"));
     }
 
     #[test]

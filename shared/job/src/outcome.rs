@@ -32,7 +32,7 @@ pub enum Outcome {
 /// Parts of one piece of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Children {
-    /// The parts; without any, the finish message is sent at once.
+    /// The parts; without any, the finish message is sent at once. A unique key means nothing here.
     pub parts: Vec<Enqueue>,
     /// Sent when all of them have ended. Its item says how many are dead. A part that is redriven later
     /// does not count again.

@@ -39,7 +39,7 @@ CREATE TABLE nightshift.run (
     progress     json,                 -- for people
     report       json,                 -- what came of it
     started_at   timestamptz NOT NULL DEFAULT clock_timestamp(), -- of the first start
-    heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_at     timestamptz
 );
 

@@ -32,5 +32,7 @@ $$;
 
 -- Dead letters with one fingerprint have died of the same thing: function, reason and description, the
 -- latter without what differs from message to message.
-ALTER TABLE nightshift.dead_letter ADD COLUMN fingerprint text;
+ALTER TABLE nightshift.dead_letter
+    ADD COLUMN fingerprint text,
+    ADD COLUMN call_id uuid; -- of the last call, if nobody knows how it ended
 CREATE INDEX dead_letter_by_fingerprint ON nightshift.dead_letter (fingerprint);

@@ -1,11 +1,8 @@
--- The process lives; its lease begins anew. Nothing if the run is somebody else's.
-WITH beat AS (
-    UPDATE nightshift.run SET heartbeat_at = clock_timestamp()
-    WHERE key = $1 AND epoch = $2 AND ended_at IS NULL
-    RETURNING key)
+-- The process lives; its lease begins anew. Nothing if the run is somebody else's. The run's own row is
+-- not touched: a transaction of the run may hold it for long.
 UPDATE nightshift.open_message AS open
 SET due_at = clock_timestamp() + make_interval(secs => $3),
     rescue_at = clock_timestamp() + make_interval(secs => $3)
-FROM beat
-WHERE open.key = beat.key AND open.reason = 'calling'
+WHERE open.key = $1 AND open.reason = 'calling'
+  AND EXISTS (SELECT FROM nightshift.run WHERE run.key = $1 AND run.epoch = $2 AND run.ended_at IS NULL)
 RETURNING open.key

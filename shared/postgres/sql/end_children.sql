@@ -4,7 +4,7 @@ WITH locked AS (
     SELECT id FROM nightshift.fan_out WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE),
 counted AS (
     UPDATE nightshift.fan_out AS parent
-    SET open = parent.open - ended.ended, failed = parent.failed + ended.failed
+    SET open = greatest(0, parent.open - ended.ended), failed = parent.failed + ended.failed
     FROM unnest($1::uuid[], $2::integer[], $3::integer[]) AS ended (id, ended, failed), locked
     WHERE parent.id = ended.id AND locked.id = parent.id
     RETURNING parent.*)

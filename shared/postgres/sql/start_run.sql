@@ -2,5 +2,5 @@
 INSERT INTO nightshift.run AS run (key, function)
 VALUES ($1, $2)
 ON CONFLICT (key) DO UPDATE
-SET epoch = run.epoch + 1, heartbeat_at = clock_timestamp(), ended_at = NULL
+SET epoch = run.epoch + 1, changed_at = clock_timestamp(), ended_at = NULL
 RETURNING epoch, saved::text

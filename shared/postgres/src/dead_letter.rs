@@ -47,6 +47,8 @@ pub struct DeadLetter<'a> {
     pub r#gen: i32,
     /// Whether the later messages of its session wait for it.
     pub holds_session: bool,
+    /// The last call for it, if nobody knows how that ended.
+    pub call: Option<Uuid>,
 }
 
 /// Stores `letters`; one whose key is dead already stays as it is.
@@ -83,6 +85,7 @@ pub async fn bury(tx: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(
     let attempts: Vec<i32> = all.clone().map(|letter| letter.attempt).collect();
     let gens: Vec<i32> = all.clone().map(|letter| letter.r#gen).collect();
     let holds: Vec<bool> = all.clone().map(|letter| letter.holds_session).collect();
+    let calls: Vec<Option<Uuid>> = all.clone().map(|letter| letter.call).collect();
     let fingerprints: Vec<String> = all
         .map(
             |DeadLetter {
@@ -109,6 +112,7 @@ pub async fn bury(tx: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(
         &gens,
         &holds,
         &fingerprints,
+        &calls as &[Option<Uuid>],
     )
     .execute(tx)
     .await?;

@@ -264,7 +264,8 @@ pub async fn wake_next(
     function: &str,
     sessions: &[&str],
 ) -> Result<Vec<ToWake>, sqlx::Error> {
-    let rows = sqlx::query_file!("sql/wake_next.sql", function, sessions as &[&str])
+    let stored: Vec<String> = sessions.iter().copied().map(storable).collect();
+    let rows = sqlx::query_file!("sql/wake_next.sql", function, &stored)
         .fetch_all(tx)
         .await?;
     let woken = rows.into_iter().map(|row| ToWake {
@@ -289,16 +290,13 @@ pub async fn lock_sessions(
     function: &str,
     sessions: &[&str],
 ) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    sqlx::query_file!("sql/lock_sessions.sql", function, sessions as &[&str])
+    let stored: Vec<String> = sessions.iter().copied().map(storable).collect();
+    sqlx::query_file!("sql/lock_sessions.sql", function, &stored)
         .fetch_all(&mut *tx)
         .await?;
-    let rows = sqlx::query_file!(
-        "sql/first_open_of_sessions.sql",
-        function,
-        sessions as &[&str]
-    )
-    .fetch_all(tx)
-    .await?;
+    let rows = sqlx::query_file!("sql/first_open_of_sessions.sql", function, &stored)
+        .fetch_all(tx)
+        .await?;
     let first = rows.into_iter().map(|row| (row.session_id, row.first));
     Ok(first.collect())
 }

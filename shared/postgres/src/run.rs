@@ -155,7 +155,8 @@ impl Run {
         self.guard(tx, Some(state), None, None).await
     }
 
-    /// Says how far it is, to people who look.
+    /// Says how far it is, to people who look. Not while a transaction of this run is open, for whose end
+    /// it would wait.
     ///
     /// # Errors
     /// [`RunError::TakenOver`] when the run is somebody else's.

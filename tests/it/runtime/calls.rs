@@ -26,6 +26,8 @@ struct Caller {
     answers: Arc<Mutex<Vec<Answer>>>,
     calls: Arc<AtomicUsize>,
     has_acted: bool,
+    /// What [`ExternalFunction::unknown`] says at first.
+    asks_later: Arc<AtomicUsize>,
 }
 
 impl ExternalFunction for Caller {
@@ -55,11 +57,14 @@ impl ExternalFunction for Caller {
 
     async fn call(
         &self,
-        _item: &Item<NotificationRequested>,
+        item: &Item<NotificationRequested>,
         call: String,
-        _cx: &Cx,
+        cx: &Cx,
     ) -> Result<String, JobError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        if item.input.title.as_str() == "tells" {
+            cx.enqueue(item, follow_up("called", None)?);
+        }
         let answer = {
             let mut answers = self.answers.lock().unwrap();
             (!answers.is_empty()).then(|| answers.remove(0))
@@ -94,8 +99,18 @@ impl ExternalFunction for Caller {
         &self,
         item: &Item<NotificationRequested>,
         _tx: &mut PgConnection,
-        _cx: &Cx,
+        cx: &Cx,
     ) -> Result<Prepared<String>, JobError> {
+        match self.asks_later.load(Ordering::SeqCst) {
+            0 => {}
+            left => {
+                self.asks_later.store(left - 1, Ordering::SeqCst);
+                if left % 2 == 0 {
+                    return Err(Told(Disposition::Retry).into());
+                }
+                return Ok(Prepared::End(Outcome::Snooze(cx.now())));
+            }
+        }
         Ok(if self.has_acted {
             Prepared::End(Outcome::Skipped(
                 "the other side says it is done".to_owned(),
@@ -135,11 +150,54 @@ async fn deliver_call(world: &World, messages: &[TriggerMessage]) {
 #[tokio::test]
 async fn rule_7_an_answer_is_written_once_and_a_redelivery_does_not_call() {
     let (world, caller) = world(&[]).await;
-    let messages = ["a", "b", "nothing to do"].map(titled);
+    let messages = ["a", "tells", "nothing to do"].map(titled);
     deliver_call(&world, &messages).await;
     deliver_call(&world, &messages).await;
-    assert_eq!(world.effects().await, ["called for a 1", "called for b 1"]);
+    assert_eq!(
+        world.effects().await,
+        ["called for a 1", "called for tells 1"]
+    );
     assert_eq!(caller.calls.load(Ordering::SeqCst), 2);
+    assert_eq!(world.promised().await.len(), 1, "what a call has sent");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_7_what_is_unknown_stays_so_until_the_function_has_decided() {
+    let (world, caller) = world(&[Answer::Broken]).await;
+    // It cannot ask, then it wants to ask later.
+    caller.asks_later.store(2, Ordering::SeqCst);
+    deliver_call(&world, &[titled("a")]).await;
+    for state in ["a unknown 2 1", "a retry 3 2", "a snooze 4 2"] {
+        assert_eq!(world.waiting().await, [state]);
+        let copy = world.copy().await;
+        deliver_call(&world, &[copy]).await;
+    }
+    assert_eq!(world.effects().await, ["called again for a 3"]);
+    assert_eq!(caller.calls.load(Ordering::SeqCst), 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_7_a_call_that_ends_its_processes_is_a_dead_letter_in_the_end() {
+    let (world, caller) = world(&[Answer::Never, Answer::Never, Answer::Never]).await;
+    let mut messages = vec![titled("a")];
+    for _ in 0..3 {
+        let dies = deliver_to(&world.registry, "caller", &messages);
+        tokio::time::timeout(Duration::from_millis(500), dies)
+            .await
+            .unwrap_err();
+        leases_end(&world).await;
+        messages = take_overdue(world.database.pool(), start_of_time()).await;
+        assert_eq!(messages.len(), 1);
+    }
+    deliver_call(&world, &messages).await;
+    assert_eq!(world.dead().await, ["a kills-the-process 3"]);
+    assert_eq!(caller.calls.load(Ordering::SeqCst), 3);
+    // Should an operator redrive it, the function is still asked.
+    let copy = redrive::redriven(&world, "a").await;
+    deliver_call(&world, &[copy]).await;
+    assert_eq!(world.effects().await, ["called again for a 1"]);
     world.end().await;
 }
 

@@ -79,7 +79,16 @@ async fn rule_10_a_copy_that_would_not_fit_leaves_its_body_in_the_database() {
     world.deliver(&[original]).await.unwrap();
     let copy = world.copy().await;
     assert_eq!(copy.body.len(), 0);
-    world.deliver(&[copy.clone(), titled("b")]).await.unwrap();
+    // A rescue that is late comes in the same batch as the next copy.
+    let rescue = {
+        let mut rescue = copy.clone();
+        rescue
+            .application_properties
+            .insert("ns-gen".to_owned(), 9.into());
+        rescue
+    };
+    let batch = [rescue, copy.clone(), titled("b")];
+    world.deliver(&batch).await.unwrap();
     assert_eq!(world.effects().await, ["a 2", "b 1"]);
     world.deliver(&[copy]).await.unwrap();
     assert_eq!(

@@ -127,3 +127,32 @@ async fn rule_6_redeliveries_and_copies_that_race_leave_one_effect_each_in_order
         world.end().await;
     }
 }
+
+#[tokio::test]
+async fn rule_6_nothing_of_a_session_runs_before_one_that_is_held_elsewhere_or_suspected() {
+    let world = World::new(&[]).await;
+    sqlx::query("SELECT nightshift.ensure_inbox_partitions(($1 AT TIME ZONE 'UTC')::date)")
+        .bind(start_of_time())
+        .execute(world.database.pool())
+        .await
+        .unwrap();
+    let mut other = world.database.pool().begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO nightshift.inbox (key, enqueued_day, body_hash, function)
+         VALUES ($1, ($2 AT TIME ZONE 'UTC')::date, $1, 'ordered')",
+    )
+    .bind(nightshift_job::JobKey::of_message_id("ordered", "s1").0)
+    .bind(start_of_time())
+    .execute(&mut *other)
+    .await
+    .unwrap();
+    let mut batch = first(2, "s");
+    batch.push(nth(3, "t"));
+    world.deliver_to("ordered", &batch).await.unwrap_err();
+    assert_eq!(order(&world).await, ["t3"]);
+    other.rollback().await.unwrap();
+    batch[0].delivery_count = 3;
+    world.deliver_to("ordered", &batch).await.unwrap();
+    assert_eq!(order(&world).await, ["t3", "s1", "s2"]);
+    world.end().await;
+}

@@ -2,6 +2,7 @@
 //! that only happened to be there is not taken for one.
 
 use nightshift_job::JobKey;
+use nightshift_postgres::lone_start;
 
 use super::*;
 
@@ -78,7 +79,7 @@ async fn rule_5_suspects_run_last_and_those_that_others_have_started_after_them(
 }
 
 #[tokio::test]
-async fn rule_5_a_process_that_lives_has_not_been_killed_however_often_it_starts_a_message() {
+async fn rule_5_a_start_that_ends_without_an_outcome_is_taken_back() {
     let world = World::new(&[("a", &[Step::Hang])]).await;
     let key = JobKey::of_message_id(Scripted::NAME, "a").0;
     sqlx::query("SELECT nightshift.ensure_inbox_partitions(($1 AT TIME ZONE 'UTC')::date)")
@@ -100,12 +101,28 @@ async fn rule_5_a_process_that_lives_has_not_been_killed_however_often_it_starts
         .unwrap();
         world.deliver(&[delivered("a", 9)]).await.unwrap_err();
         other.rollback().await.unwrap();
+        assert_eq!(marks(&world).await, [""; 0]);
     }
-    assert_eq!(marks(&world).await, ["1"]);
     world.deliver(&[delivered("a", 9)]).await.unwrap();
     assert_eq!(world.waiting().await, ["a retry 1 1"]);
     assert_eq!(marks(&world).await, [""; 0]);
     let copy = world.copy().await;
     world.deliver(&[copy]).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn rule_5_a_process_that_starts_a_message_again_is_alive() {
+    let world = World::new(&[]).await;
+    let mut connection = world.database.pool().acquire().await.unwrap();
+    let key = JobKey::of_message_id(Scripted::NAME, "a");
+    let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let mut starts = Vec::new();
+    for process in [one, one, one, other, other] {
+        let count = lone_start::mark(&mut connection, Scripted::NAME, key, process).await;
+        starts.push(count.unwrap());
+    }
+    assert_eq!(starts, [1, 1, 1, 2, 2]);
+    drop(connection);
     world.end().await;
 }

@@ -34,7 +34,7 @@ impl<I> Work<'_, I> {
         &mut self,
         tx: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let can_be_left = |task: &Task<'_, I>| task.fate.is_none() && !task.is_unknown;
+        let can_be_left = |task: &Task<'_, I>| task.fate.is_none() && task.call.is_none();
         let tasks = self.tasks.iter().filter(|task| can_be_left(task));
         let ticks: Vec<TickId> = tasks.filter_map(Task::tick).collect();
         if ticks.is_empty() {
