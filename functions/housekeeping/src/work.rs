@@ -1,13 +1,15 @@
 //! `housekeeping-work`: retention, and a watch over the schedules.
 //!
-//! What: partitions of the inbox go when none of their messages would be run any more, ticks after 90
-//! days; a schedule on which nobody has decided although a tick was due is an error in the log. When:
+//! What: partitions of the inbox go when none of their messages would be run any more; ticks, runs and
+//! the audit's old end after 90 days; a schedule on which nobody has decided although a tick was due is an error in the log. When:
 //! each minute, a bounded amount. Why it is safe to run twice: what is gone is gone. What it leaves to
 //! others: messages whose copy has not come, and the outbox, which every handler sweeps.
 
 use nightshift_contract::HousekeepingDue;
 use nightshift_job::{BatchFunction, Cx, Item, JobError, Outcome, Policy};
+use nightshift_postgres::audit;
 use nightshift_postgres::inbox::{OldPartitions, drop_old_partitions};
+use nightshift_postgres::run::forget_old;
 use nightshift_postgres::schedule::{Silent, prune, silent};
 use sqlx::PgConnection;
 
@@ -17,8 +19,8 @@ const PARTITIONS_AT_A_TIME: i32 = 2;
 /// How many may be left before somebody is told: one is new each day, so they have piled up for days.
 const TOO_MANY_PARTITIONS: i32 = 3;
 
-/// How long a tick can be looked at.
-const TICK_DAYS: i32 = 90;
+/// How long a tick and a run can be looked at.
+const HISTORY_DAYS: i32 = 90;
 
 /// How many ticks one run removes.
 const TICKS_AT_A_TIME: i64 = 10_000;
@@ -32,6 +34,8 @@ pub struct Work;
 struct Report {
     partitions: OldPartitions,
     ticks_pruned: u64,
+    runs_pruned: i64,
+    audit_pruned: i64,
     silent: Vec<Silent>,
 }
 
@@ -53,11 +57,15 @@ impl BatchFunction for Work {
     ) -> Result<Vec<Outcome>, JobError> {
         // The watch goes first: dropping a partition ends the inbox's rest until the commit.
         let silent = silent(tx).await?;
-        let ticks_pruned = prune(tx, TICK_DAYS, TICKS_AT_A_TIME).await?;
+        let ticks_pruned = prune(tx, HISTORY_DAYS, TICKS_AT_A_TIME).await?;
+        let runs_pruned = forget_old(tx, HISTORY_DAYS).await?;
+        let audit_pruned = audit::prune(tx, audit::RETENTION_DAYS).await?;
         let partitions = drop_old_partitions(tx, PARTITIONS_AT_A_TIME).await?;
         log(&Report {
             partitions,
             ticks_pruned,
+            runs_pruned,
+            audit_pruned,
             silent,
         });
         Ok(vec![Outcome::Completed; items.len()])
@@ -93,6 +101,8 @@ fn log(report: &Report) {
         inbox.partitions_dropped = dropped,
         inbox.partitions_remaining = remaining,
         schedule.ticks_pruned = report.ticks_pruned,
+        runs_pruned = report.runs_pruned,
+        audit.pruned = report.audit_pruned,
         schedule.silent = report.silent.len(),
         "tidied up"
     );

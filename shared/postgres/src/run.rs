@@ -237,3 +237,11 @@ pub async fn end(tx: &mut PgConnection, key: JobKey, epoch: i32) -> Result<(), s
     .await?;
     Ok(())
 }
+
+/// Removes runs, and what is left of messages and of split work, that nothing has changed for `days`.
+/// Returns how many rows that were.
+pub async fn forget_old(tx: &mut PgConnection, days: i32) -> Result<i64, sqlx::Error> {
+    sqlx::query_file_scalar!("sql/forget_old.sql", days)
+        .fetch_one(tx)
+        .await
+}
