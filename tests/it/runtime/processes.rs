@@ -148,7 +148,8 @@ async fn rule_10_what_the_broker_refuses_for_good_is_a_dead_letter_and_so_is_wha
                     now(), now() + interval '1 hour', 7, now(), '{}', 'the body', gen_random_uuid())
             RETURNING key)
          INSERT INTO nightshift.outbox (id, queue, message_id, properties, body, next_try_at, wakes)
-         SELECT gen_random_uuid(), 'notifications', 'a', '{}', repeat('x', 2000000)::bytea, now(), key
+         SELECT gen_random_uuid(), 'notifications', format('ns:%s:3', replace(key::text, '-', '')), '{}',
+            repeat('x', 2000000)::bytea, now(), key
          FROM waits",
     )
     .execute(pool)
