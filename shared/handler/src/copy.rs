@@ -48,6 +48,9 @@ pub(crate) fn is_copys_id(message: &TriggerMessage) -> bool {
     id.is_some_and(|id| id.starts_with(ID_PREFIX))
 }
 
+/// The reason of such a dead letter.
+pub(crate) const BROKEN: &str = "broken-copy";
+
 /// Why a message dies that has the id of a copy and does not say whose: to run it could double an
 /// effect, and what waits for it is rescued.
 pub(crate) fn broken() -> Refusal {
@@ -55,7 +58,7 @@ pub(crate) fn broken() -> Refusal {
         "its id begins with {ID_PREFIX:?}, which is for copies of messages that wait, but its properties {ORIGIN}, {GEN}, {ATTEMPT} and {ENQUEUED} do not say of which; the message itself waits on and is sent again"
     );
     Refusal {
-        reason: "broken-copy",
+        reason: BROKEN,
         description,
     }
 }

@@ -220,7 +220,8 @@ impl<I> Member<I> {
             body_hash: self.claim.body_hash,
             attempt: origin.attempt,
             r#gen: self.r#gen(),
-            holds_session: function.holds_sessions(),
+            // Whose copy was broken waits on by itself.
+            holds_session: function.holds_sessions() && refusal.reason != copy::BROKEN,
             call: None,
         }
     }

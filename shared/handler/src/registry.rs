@@ -291,12 +291,12 @@ impl Registry {
         self.timers().map(Timed::listed).collect()
     }
 
-    /// Looks at every schedule for the first time, each as soon as the database lets it, until `stop`.
-    pub(crate) async fn start_schedules(&self, stop: &CancellationToken) {
-        let starts = self
+    /// Looks at every schedule, each as soon as the database lets it and then every minute, until `stop`.
+    pub(crate) async fn watch_schedules(&self, stop: &CancellationToken) {
+        let watches = self
             .timers()
-            .map(|timer| schedule::start(timer, self.release, stop));
-        join_all(starts).await;
+            .map(|timer| schedule::watch(timer, self.release, stop));
+        join_all(watches).await;
     }
 
     fn timers(&self) -> impl Iterator<Item = &dyn Timed> {

@@ -3,7 +3,7 @@
 //! What the invocation says does not matter, only that there is one. While the database is away it is
 //! held and tried again; if that takes too long it fails, and the next one finds what this one has not.
 //! A process looks at all its schedules when it starts, so that a new one counts from its deployment on
-//! and what was missed is caught up with.
+//! and what was missed is caught up with, and every minute from then on.
 
 use std::time::Duration;
 
@@ -27,8 +27,9 @@ use crate::outbox::Outbox;
 const HOLD_FIRST: Duration = Duration::from_millis(100);
 const HOLD_MAX: Duration = Duration::from_secs(1);
 
-/// The longest wait between two tries at the start of a process, which nobody waits for.
-const START_MAX: Duration = Duration::from_secs(30);
+/// How often a process looks by itself, and the longest wait between two tries while it cannot.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+const WATCH_MAX: Duration = Duration::from_secs(30);
 
 /// A scheduled function that can be asked to look.
 pub(crate) trait Timed: Send + Sync {
@@ -173,29 +174,37 @@ pub(crate) async fn invoke(
     }
 }
 
-/// Looks at `timer` for the first time in this process, as soon as the database lets it.
-pub(crate) async fn start(timer: &dyn Timed, release: DateTime<Utc>, stop: &CancellationToken) {
+/// Looks at `timer` as soon as the database lets it, and then every minute until `stop`: the host's timer
+/// may wake it a little before the database's clock says that a tick is due, or not at all.
+pub(crate) async fn watch(timer: &dyn Timed, release: DateTime<Utc>, stop: &CancellationToken) {
     let mut wait = HOLD_FIRST;
     loop {
         let looked = tokio::select! {
             looked = timer.look(release, Occasion::Start) => looked,
             () = stop.cancelled() => return,
         };
-        let Err(error) = looked else {
-            return;
+        let pause = match looked {
+            Ok(()) => {
+                wait = HOLD_FIRST;
+                LOOK_EVERY
+            }
+            Err(error) => {
+                if wait == HOLD_FIRST {
+                    // Once for each outage.
+                    tracing::warn!(
+                        function.name = timer.listed().function,
+                        error = causes(&error),
+                        "the schedule cannot be looked at; trying on"
+                    );
+                }
+                let pause = wait;
+                wait = (wait * 2).min(WATCH_MAX);
+                pause
+            }
         };
-        if wait == HOLD_FIRST {
-            // Once for each outage.
-            tracing::warn!(
-                function.name = timer.listed().function,
-                error = causes(&error),
-                "the schedule cannot be looked at yet; trying on"
-            );
-        }
         tokio::select! {
-            () = sleep(wait) => {}
+            () = sleep(pause) => {}
             () = stop.cancelled() => return,
         }
-        wait = (wait * 2).min(START_MAX);
     }
 }

@@ -91,7 +91,7 @@ impl Handler {
         ));
         let schedules = tokio::spawn({
             let (registry, stopping) = (Arc::clone(&self.registry), self.stopping.clone());
-            async move { registry.start_schedules(&stopping).await }
+            async move { registry.watch_schedules(&stopping).await }
         });
         let stopping = self.stopping.clone();
         let watches_stdin = self.settings.exits_on_stdin_eof;

@@ -141,6 +141,7 @@ impl<'a, I> Work<'a, I> {
                 _ => work.finished += 1,
             }
         }
+        work.leave_open_ticks(tx, &mut claimants).await?;
         if claimants.is_empty() {
             return Ok(work);
         }

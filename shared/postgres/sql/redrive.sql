@@ -1,10 +1,12 @@
 -- Dead messages wait again, for a copy that the next sweep sends. Idempotent: what is not dead any
--- more is redriven already, and what waits is not made to wait twice. The first of them is due now, and
+-- more is redriven already, and what waits is not made to wait twice; whose copy was broken waits by
+-- itself. The first of them is due now, and
 -- each later one $2 seconds after it. The first copy is no rescue.
 WITH wanted AS (
     SELECT key, dead_at
     FROM nightshift.dead_letter
     WHERE key = ANY($1::uuid[]) AND queue IS NOT NULL AND function <> ''
+      AND reason <> 'broken-copy'
     ORDER BY key
     FOR UPDATE),
 turns AS MATERIALIZED (

@@ -1,6 +1,7 @@
 //! Rules 1 and 3: a key is taken care of in one place, and of its copies only the newest runs.
 
 use nightshift_job::JobKey;
+use nightshift_postgres::dead_letter;
 
 use super::*;
 
@@ -138,6 +139,17 @@ async fn rule_3_a_copy_that_lost_its_properties_is_dead_and_the_message_waits_on
     world.deliver(&[broken]).await.unwrap();
     assert_eq!(world.dead().await, ["a broken-copy 0"]);
     assert_eq!(world.effects().await, [""; 0]);
+    // To redrive it, too, would double the effect.
+    let pool = world.database.pool();
+    let letter: Uuid = sqlx::query_scalar("SELECT key FROM nightshift.dead_letter")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    let (keys, pause) = ([JobKey(letter)], Duration::ZERO);
+    let risen = dead_letter::redrive(&mut connection, &keys, pause, "an operator");
+    assert_eq!(risen.await.unwrap(), []);
+    drop(connection);
     world.deliver(&[copy]).await.unwrap();
     assert_eq!(world.effects().await, ["a 2"]);
     world.end().await;

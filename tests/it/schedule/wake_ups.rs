@@ -201,6 +201,11 @@ async fn a_message_that_is_sent_again_days_later_is_not_run_twice() {
     let same_id = |message: &&TriggerMessage| message.message_id == first.message_id;
     let again = messages.iter().find(same_id).unwrap();
     world.deliver(again, Mode::Complete).await;
+    assert_eq!(
+        world.ran(),
+        [""; 0],
+        "the first one waits, and its copy runs"
+    );
     world.deliver(&copy, Mode::Complete).await;
     world.deliver(again, Mode::Complete).await;
     assert_eq!(world.ran(), ["10:00"]);

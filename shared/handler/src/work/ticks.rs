@@ -1,6 +1,9 @@
 //! Members that are the messages of ticks: whether they still run, and who is told when they end.
 
-use nightshift_job::TickId;
+use std::collections::HashSet;
+
+use nightshift_job::{JobKey, TickId};
+use nightshift_postgres::open_message;
 use nightshift_postgres::outbox::Promised;
 use nightshift_postgres::schedule::{self, Ended, Over};
 use serde_json::{Map, Value};
@@ -8,6 +11,7 @@ use sqlx::PgConnection;
 
 use super::{Task, Work};
 use crate::fate::Fate;
+use crate::member::Member;
 
 /// The tick that a message carries on which is not the first of it.
 const TICK: &str = "ns-tick";
@@ -27,7 +31,28 @@ pub(super) fn carry_on<I>(task: &Task<'_, I>, finish: Promised) -> Promised {
     }
 }
 
-impl<I> Work<'_, I> {
+impl<'a, I> Work<'a, I> {
+    /// Takes out of `claimants` the messages of ticks that wait. A tick's message is sent again when its
+    /// end does not come, also on another day than the one on which the first was claimed.
+    pub(super) async fn leave_open_ticks(
+        &mut self,
+        tx: &mut PgConnection,
+        claimants: &mut Vec<&'a Member<I>>,
+    ) -> Result<(), sqlx::Error> {
+        let id = |member: &Member<I>| TickId::of_message(member.message.message_id.as_deref()?);
+        let ticks = claimants.iter().filter(|member| id(member).is_some());
+        let keys: Vec<JobKey> = ticks.map(|member| member.claim.key).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let open = open_message::lock(tx, &keys).await?;
+        let open: HashSet<JobKey> = open.into_iter().map(|(key, _)| key).collect();
+        let all = claimants.len();
+        claimants.retain(|member| !open.contains(&member.claim.key));
+        self.finished += all - claimants.len();
+        Ok(())
+    }
+
     /// Settles those whose tick is over: they are not run. One of whose last call nobody knows how it
     /// ended is not left alone with that.
     pub(crate) async fn skip_ended_ticks(
