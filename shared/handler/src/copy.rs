@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_job::{JobKey, Refusal};
+use nightshift_postgres::fan_out::Finished;
 use nightshift_postgres::open_message::ToWake;
 use nightshift_postgres::outbox::Promised;
 use serde_json::{Map, Value, json};
@@ -32,6 +33,9 @@ pub(crate) const PARENT: &str = "ns-parent";
 
 /// How many children of the fan-out are dead whose finish message this is.
 pub(crate) const FAILED_CHILDREN: &str = "ns-failed-children";
+
+/// The tick that a message carries on which is not the first of it.
+pub(crate) const TICK: &str = "ns-tick";
 
 /// The names that a copy adds.
 const ADDED: [&str; 5] = [ORIGIN, GEN, ATTEMPT, ENQUEUED, STORED];
@@ -169,6 +173,24 @@ pub(crate) fn copy_of(waiting: ToWake, id: Uuid) -> Promised {
 pub(crate) fn stored(message: &TriggerMessage) -> Option<JobKey> {
     message.application_properties.get(STORED)?;
     CopyOf::read(message).map(|copy| copy.key)
+}
+
+/// The finish messages of fan-outs whose last part has ended, as rows of the outbox.
+pub(crate) fn finish_of(
+    finished: Vec<Finished>,
+    mut new_id: impl FnMut() -> Uuid,
+) -> impl Iterator<Item = Promised> {
+    finished.into_iter().map(move |finished| {
+        // What we have written ourselves is an object.
+        let mut properties: Map<String, Value> =
+            serde_json::from_str(&finished.finish.properties).unwrap_or_default();
+        properties.insert(FAILED_CHILDREN.to_owned(), finished.failed.into());
+        Promised {
+            id: new_id(),
+            properties: Value::Object(properties).to_string(),
+            ..finished.finish
+        }
+    })
 }
 
 /// The fan-out that `message` is a child in.

@@ -6,7 +6,8 @@
 //! members with a key and a decoded payload (`member`), and members become transactions that hold claim,
 //! effect and outcome (`runner`, `work`), whatever the function's shape (`shape`). How each ends is
 //! decided in `fate`. What waits for another try comes
-//! back as a copy (`copy`), which the outbox sends after the commit (`outbox`). What
+//! back as a copy (`copy`), which the outbox sends after the commit (`outbox`); what the
+//! broker refuses for good is dead (`refused`). What
 //! the broker has given up is taken back (`drain`). A timer's invocation is a look at what its schedule
 //! says (`schedule`). The answer says "fine" only after
 //! the commit; whatever happens before, the broker delivers again and the claim sorts it out.
@@ -20,6 +21,7 @@ mod drain;
 mod fate;
 mod member;
 mod outbox;
+mod refused;
 mod registry;
 mod runner;
 mod schedule;

@@ -13,7 +13,6 @@ use futures_util::future::join_all;
 use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue, ServiceBusClient};
 use nightshift_connection::{Connection, Connections};
 use nightshift_crashpoint::CrashPoint;
-use nightshift_job::Refusal;
 use nightshift_postgres::Lease;
 use nightshift_postgres::outbox::{self, Promised};
 use nightshift_postgres::{control, open_message};
@@ -27,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::copy::copy_of;
+use crate::refused;
 
 /// How often the sweeper looks.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -278,11 +278,9 @@ impl Inner {
         for (id, error) in &unsent {
             if is_about_message(error) {
                 tracing::error!(outbox.id = %id, error = causes(error), "the broker refuses a promised message, which is a dead letter now");
-                let refusal = Refusal {
-                    reason: "cannot-be-sent",
-                    description: causes(error),
-                };
-                outbox::bury(lease.connection(), *id, &refusal).await?;
+                let (mut ids, now) = (Ids::random(), self.clock.now());
+                let new_id = || ids.next(now);
+                refused::bury(lease.connection(), *id, causes(error), new_id).await?;
             } else {
                 outbox::note_failure(lease.connection(), *id, &causes(error)).await?;
             }

@@ -24,7 +24,7 @@ use crate::outbox::Outbox;
 use crate::runner::Runner;
 use crate::schedule::{self, Timed, Timer};
 use crate::settings::CONNECTION;
-use crate::shape::{Batch, External, Long, Shape, Transactional};
+use crate::shape::{External, InCommit, Long, OneByOne, Shape};
 
 /// Something that answers invocations.
 pub(crate) trait Invocable: Send + Sync {
@@ -189,7 +189,7 @@ impl Registry {
 
     /// Adds a batch function.
     pub fn with_batch<F: BatchFunction>(self, function: F) -> Result<Self, RegistryError> {
-        self.with_shape(Batch(function))
+        self.with_shape(InCommit::<_, true>(function))
     }
 
     /// Adds a transactional function.
@@ -197,7 +197,7 @@ impl Registry {
         self,
         function: F,
     ) -> Result<Self, RegistryError> {
-        self.with_shape(Transactional(function))
+        self.with_shape(InCommit::<_, false>(OneByOne(function)))
     }
 
     /// Adds an external function.

@@ -53,15 +53,15 @@ pub(crate) trait Shape: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Outcome, JobError>> + Send;
 }
 
-/// A [`BatchFunction`].
+/// A function that does all it does in the transaction of the claim.
 #[derive(Debug)]
-pub(crate) struct Batch<F>(pub(crate) F);
+pub(crate) struct InCommit<F, const TOGETHER: bool>(pub(crate) F);
 
-impl<F: BatchFunction> Shape for Batch<F> {
+impl<F: BatchFunction, const TOGETHER: bool> Shape for InCommit<F, TOGETHER> {
     const NAME: &'static str = F::NAME;
     const CONFIG: &'static str = F::CONFIG;
     const POLICY: Policy = F::POLICY;
-    const TOGETHER: bool = true;
+    const TOGETHER: bool = TOGETHER;
     type Input = F::Input;
     type Call = Infallible;
     type Answer = Infallible;
@@ -97,50 +97,27 @@ impl<F: BatchFunction> Shape for Batch<F> {
     }
 }
 
-/// A [`TransactionalFunction`].
+/// A [`TransactionalFunction`] as a batch function, whose batches have one message.
 #[derive(Debug)]
-pub(crate) struct Transactional<F>(pub(crate) F);
+pub(crate) struct OneByOne<F>(pub(crate) F);
 
-impl<F: TransactionalFunction> Shape for Transactional<F> {
+impl<F: TransactionalFunction> BatchFunction for OneByOne<F> {
     const NAME: &'static str = F::NAME;
     const CONFIG: &'static str = F::CONFIG;
     const POLICY: Policy = F::POLICY;
-    const TOGETHER: bool = false;
     type Input = F::Input;
-    type Call = Infallible;
-    type Answer = Infallible;
 
     async fn run(
         &self,
         items: &[&Item<F::Input>],
-        _is_unknown: bool,
         tx: &mut PgConnection,
         cx: &Cx,
-    ) -> Result<Vec<Prepared<Infallible>>, JobError> {
-        let mut ends = Vec::with_capacity(items.len());
+    ) -> Result<Vec<Outcome>, JobError> {
+        let mut outcomes = Vec::with_capacity(items.len());
         for item in items {
-            ends.push(Prepared::End(self.0.run(item, tx, cx).await?));
+            outcomes.push(self.0.run(item, tx, cx).await?);
         }
-        Ok(ends)
-    }
-
-    async fn call(
-        &self,
-        _item: &Item<F::Input>,
-        call: Infallible,
-        _cx: &Cx,
-    ) -> Result<Infallible, JobError> {
-        match call {}
-    }
-
-    async fn record(
-        &self,
-        _item: &Item<F::Input>,
-        answer: &Infallible,
-        _tx: &mut PgConnection,
-        _cx: &Cx,
-    ) -> Result<Outcome, JobError> {
-        match *answer {}
+        Ok(outcomes)
     }
 }
 

@@ -36,3 +36,4 @@ SELECT coalesce(woken.key, refused.id), coalesce(woken.function, ''), refused.qu
 FROM refused LEFT JOIN woken ON true
 WHERE refused.wakes IS NULL OR woken.key IS NOT NULL
 ON CONFLICT (key) DO NOTHING
+RETURNING key, message_id, properties::text AS "properties!"

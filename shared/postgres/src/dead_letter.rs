@@ -143,6 +143,22 @@ pub async fn redrive(
     Ok(risen.into_iter().map(JobKey).collect())
 }
 
+/// Gives a letter other application properties, as JSON text. Idempotent by key.
+pub async fn set_properties(
+    tx: &mut PgConnection,
+    key: JobKey,
+    properties: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE nightshift.dead_letter SET properties = $2::text::json WHERE key = $1",
+        key.0,
+        properties,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Dead letters that have died of the same thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {

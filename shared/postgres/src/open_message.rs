@@ -257,6 +257,37 @@ pub struct ToWake {
     pub body: Vec<u8>,
 }
 
+/// A [`ToWake`] as the database returns it.
+struct ToWakeRow {
+    key: Uuid,
+    function: String,
+    queue: String,
+    r#gen: i32,
+    attempt: i32,
+    rescues: i32,
+    session_id: Option<String>,
+    enqueued_at: DateTime<Utc>,
+    properties: String,
+    body: Vec<u8>,
+}
+
+impl From<ToWakeRow> for ToWake {
+    fn from(row: ToWakeRow) -> Self {
+        Self {
+            key: JobKey(row.key),
+            function: row.function,
+            queue: row.queue,
+            r#gen: row.r#gen,
+            attempt: row.attempt,
+            rescues: row.rescues,
+            session_id: row.session_id,
+            enqueued: row.enqueued_at,
+            properties: row.properties,
+            body: row.body,
+        }
+    }
+}
+
 /// Makes it the turn of the first open message of each of `sessions`, where it is parked. In the same
 /// transaction the caller promises the copies.
 pub async fn wake_next(
@@ -265,22 +296,10 @@ pub async fn wake_next(
     sessions: &[&str],
 ) -> Result<Vec<ToWake>, sqlx::Error> {
     let stored: Vec<String> = sessions.iter().copied().map(storable).collect();
-    let rows = sqlx::query_file!("sql/wake_next.sql", function, &stored)
+    let rows = sqlx::query_file_as!(ToWakeRow, "sql/wake_next.sql", function, &stored)
         .fetch_all(tx)
         .await?;
-    let woken = rows.into_iter().map(|row| ToWake {
-        key: JobKey(row.key),
-        function: row.function,
-        queue: row.queue,
-        r#gen: row.r#gen,
-        attempt: row.attempt,
-        rescues: row.rescues,
-        session_id: row.session_id,
-        enqueued: row.enqueued_at,
-        properties: row.properties,
-        body: row.body,
-    });
-    Ok(woken.collect())
+    Ok(rows.into_iter().map(ToWake::from).collect())
 }
 
 /// Makes sure that nobody else works for `sessions` of `function` until the transaction ends, and
@@ -304,22 +323,10 @@ pub async fn lock_sessions(
 /// Takes at most `at_most` messages whose copies have not come; in the same transaction the caller
 /// promises others.
 pub async fn take_overdue(tx: &mut PgConnection, at_most: i64) -> Result<Vec<ToWake>, sqlx::Error> {
-    let rows = sqlx::query_file!("sql/take_overdue.sql", at_most)
+    let rows = sqlx::query_file_as!(ToWakeRow, "sql/take_overdue.sql", at_most)
         .fetch_all(tx)
         .await?;
-    let overdue = rows.into_iter().map(|row| ToWake {
-        key: JobKey(row.key),
-        function: row.function,
-        queue: row.queue,
-        r#gen: row.r#gen,
-        attempt: row.attempt,
-        rescues: row.rescues,
-        session_id: row.session_id,
-        enqueued: row.enqueued_at,
-        properties: row.properties,
-        body: row.body,
-    });
-    Ok(overdue.collect())
+    Ok(rows.into_iter().map(ToWake::from).collect())
 }
 
 /// These messages do not wait any more: they are finished or dead. Idempotent by key.

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::fingerprint::fingerprint;
+use crate::open_message;
 use crate::text::storable;
 
 /// A message to send.
@@ -88,24 +89,43 @@ pub async fn forget(connection: &mut PgConnection, sent: &[Uuid]) -> Result<(), 
     Ok(())
 }
 
-/// Makes a dead letter of a message that the broker refuses for what it is, and of what waits for it.
+/// A promised message that is a dead letter now, or what waited for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buried {
+    /// Its key among the dead letters.
+    pub key: Uuid,
+    /// Its id, or that of the original.
+    pub message_id: Option<String>,
+    /// Its application properties, as JSON text.
+    pub properties: String,
+}
+
+/// Makes a dead letter of a message that the broker refuses for what it is, or of what waits for it.
+/// `None` if that does not wait any more.
 pub async fn bury(
-    connection: &mut PgConnection,
+    tx: &mut PgConnection,
     id: Uuid,
     refusal: &Refusal,
-) -> Result<(), sqlx::Error> {
+) -> Result<Option<Buried>, sqlx::Error> {
+    let session = sqlx::query_file!("sql/session_of_promised.sql", id)
+        .fetch_optional(&mut *tx)
+        .await?;
+    if let Some(session) = session {
+        // Nobody parks a message behind this one in the meantime.
+        open_message::lock_sessions(tx, &session.function, &[&session.session_id]).await?;
+    }
     let description = storable(&refusal.description);
     let fingerprint = fingerprint("", refusal.reason, &description);
-    sqlx::query_file!(
+    sqlx::query_file_as!(
+        Buried,
         "sql/bury_promised.sql",
         id,
         refusal.reason,
         description,
         fingerprint
     )
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_optional(tx)
+    .await
 }
 
 /// Notes why a message could not be sent. Idempotent by id.

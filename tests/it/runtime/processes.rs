@@ -175,6 +175,42 @@ async fn rule_10_what_the_broker_refuses_for_good_is_a_dead_letter_and_so_is_wha
 }
 
 #[tokio::test]
+async fn rule_10_whoever_waits_for_the_end_of_what_the_broker_refuses_is_told() {
+    let (database, mut stack) = prepare().await;
+    let pool = database.pool();
+    sqlx::query(
+        "WITH parent AS (
+            INSERT INTO nightshift.fan_out (id, open, queue, message_id, properties, body)
+            VALUES (gen_random_uuid(), 1, 'notifications', 'finish', '{}', $1)
+            RETURNING id),
+         schedule AS (
+            INSERT INTO nightshift.schedule (function, queue, definition, release, cursor_at)
+            VALUES ('gone', 'notifications', '{}', now(), now())),
+         tick AS (
+            INSERT INTO nightshift.schedule_tick
+                (id, function, kind, due_at, last_at, revision, state, run_at, written_at)
+            VALUES ('ns-tick:gone:2026-11-22T00:00:00Z', 'gone', 'tick', now(), now(), 1, 'enqueued',
+                    now(), now()))
+         INSERT INTO nightshift.outbox (id, queue, message_id, properties, body, next_try_at)
+         SELECT gen_random_uuid(), 'notifications', message_id, properties,
+            repeat('x', 2000000)::bytea, now()
+         FROM (SELECT 'part', json_build_object('ns-parent', id) FROM parent
+               UNION ALL SELECT 'ns-tick:gone:2026-11-22T00:00:00Z', '{}') AS refused (message_id, properties)",
+    )
+    .bind(notification(&user_id(1), "finish").into_bytes())
+    .execute(pool)
+    .await
+    .unwrap();
+    stack.start_host().unwrap();
+    until(pool, "SELECT count(*) FROM nightshift.dead_letter", 2).await;
+    until(pool, "SELECT count(*) FROM nightshift.schedule_tick WHERE id LIKE 'ns-tick:gone:%' AND state = 'failed'", 1).await;
+    until(pool, ROWS, 1).await;
+    until(pool, "SELECT count(*) FROM nightshift.fan_out", 0).await;
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+#[tokio::test]
 async fn rule_5_what_the_broker_has_given_up_is_taken_back() {
     let (database, mut stack) = prepare().await;
     let pool = database.pool();

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use nightshift_postgres::fan_out::{self, Ended};
 use nightshift_postgres::outbox::Promised;
-use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -80,16 +79,6 @@ impl<I> Work<'_, I> {
         }
         let ended: Vec<Ended> = ended.into_values().collect();
         let finished = fan_out::end(tx, &ended).await?;
-        let finish = finished.into_iter().map(|finished| {
-            let mut promised = finished.finish;
-            promised.id = next_id(ids, now);
-            // What we have written ourselves is an object.
-            let mut properties: Map<String, Value> =
-                serde_json::from_str(&promised.properties).unwrap_or_default();
-            properties.insert(copy::FAILED_CHILDREN.to_owned(), finished.failed.into());
-            promised.properties = Value::Object(properties).to_string();
-            promised
-        });
-        Ok(finish.collect())
+        Ok(copy::finish_of(finished, || next_id(ids, now)).collect())
     }
 }

@@ -10,11 +10,9 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::{Task, Work};
+use crate::copy::TICK;
 use crate::fate::Fate;
 use crate::member::Member;
-
-/// The tick that a message carries on which is not the first of it.
-const TICK: &str = "ns-tick";
 
 /// `finish`, the last message of what `task` was split into, which carries on its tick, if it has one.
 pub(super) fn carry_on<I>(task: &Task<'_, I>, finish: Promised) -> Promised {
