@@ -1,5 +1,6 @@
 //! What the integration tests and the benchmark share: the whole product as real processes.
 
+pub mod bench;
 pub mod chaos;
 mod probe;
 mod stack;

@@ -219,11 +219,16 @@ impl Stack {
         }
     }
 
-    /// A connection to the broker with a sender to the queue.
+    /// A connection to the broker with a sender to the first queue.
     pub async fn sender(&self) -> anyhow::Result<(ServiceBusClient, Sender)> {
+        self.sender_to(self.app.queues[0]).await
+    }
+
+    /// A connection to the broker with a sender to `queue`.
+    pub async fn sender_to(&self, queue: &str) -> anyhow::Result<(ServiceBusClient, Sender)> {
         let connection: ConnectionString = self.connection_string.parse()?;
         let client = ServiceBusClient::connect(&connection, ClientOptions::default()).await?;
-        let sender = client.create_sender(self.app.queues[0]).await?;
+        let sender = client.create_sender(queue).await?;
         Ok((client, sender))
     }
 

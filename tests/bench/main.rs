@@ -1,7 +1,7 @@
 //! `make bench`: how fast and how small the product is, as ratios to a limit measured in the same
 //! run on the same machine.
 //!
-//! `bench [work] [broker] [host]` runs the parts that are named, or all. Everything measured is a
+//! `bench [work] [pace] [start] [history] [broker] [host]` runs the parts that are named, or all. Everything measured is a
 //! release build and a process of its own. Prints tables, writes `tests/bench/results.json`, and
 //! ends with code 1 when a bar is missed.
 
@@ -17,7 +17,7 @@ use anyhow::bail;
 
 use report::Section;
 
-const PARTS: [&str; 3] = ["work", "broker", "host"];
+const PARTS: [&str; 6] = ["work", "pace", "start", "history", "broker", "host"];
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,7 +40,16 @@ fn main() -> anyhow::Result<ExitCode> {
         sections.push(section);
     };
     if is_wanted("work") {
-        done(runtime.block_on(work::measure())?);
+        done(runtime.block_on(work::throughput())?);
+    }
+    if is_wanted("pace") {
+        done(runtime.block_on(work::pace())?);
+    }
+    if is_wanted("start") {
+        done(runtime.block_on(work::start())?);
+    }
+    if is_wanted("history") {
+        done(runtime.block_on(work::history())?);
     }
     if is_wanted("broker") {
         done(runtime.block_on(broker::measure())?);

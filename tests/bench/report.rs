@@ -28,15 +28,15 @@ pub(crate) struct Figure {
 #[derive(Debug)]
 pub(crate) struct Section {
     name: &'static str,
-    title: &'static str,
+    title: String,
     figures: Vec<Figure>,
 }
 
 impl Section {
-    pub(crate) fn new(name: &'static str, title: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str, title: impl Into<String>) -> Self {
         Self {
             name,
-            title,
+            title: title.into(),
             figures: Vec::new(),
         }
     }

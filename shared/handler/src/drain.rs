@@ -12,6 +12,7 @@ use nightshift_bus::{BusError, ReceivedMessage, ReceiverOptions, SubQueue};
 use nightshift_connection::into_trigger_message;
 use nightshift_job::Disposition;
 use nightshift_telemetry::causes;
+use nightshift_telemetry::metrics::TAKEN_BACK;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -105,11 +106,14 @@ pub(crate) async fn drain_until(registry: Arc<Registry>, stop: CancellationToken
             };
             match drained {
                 Ok(0) => {}
-                Ok(count) => tracing::warn!(
-                    queue.name = queue,
-                    queue.taken_back = count,
-                    "the broker had given messages up"
-                ),
+                Ok(count) => {
+                    TAKEN_BACK.add(&[queue], count);
+                    tracing::warn!(
+                        queue.name = queue,
+                        queue.taken_back = count,
+                        "the broker had given messages up"
+                    );
+                }
                 Err(error) => problem = Some((queue, error)),
             }
         }

@@ -17,6 +17,7 @@ use nightshift_postgres::Lease;
 use nightshift_postgres::outbox::{self, Promised};
 use nightshift_postgres::{control, open_message};
 use nightshift_telemetry::causes;
+use nightshift_telemetry::metrics::{SENT, UNSENT};
 use nightshift_time::{Ids, SharedClock};
 use serde_json::{Map, Value};
 use sqlx::{Connection as _, PgPool};
@@ -126,7 +127,11 @@ impl Outbox {
         let inner = Arc::clone(&self.0);
         self.0.flushes.spawn(async move {
             CrashPoint::BeforeFlush.reach().await;
-            let why = match timeout(OWNED, inner.send(promised)).await {
+            let sent = timeout(OWNED, inner.send(promised)).await;
+            if let Ok(Ok(Sent { count, .. })) = &sent {
+                SENT.add(&["flush"], *count);
+            }
+            let why = match sent {
                 Ok(Ok(Sent { unsent: None, .. })) => return,
                 Ok(Ok(Sent {
                     unsent: Some(error),
@@ -211,7 +216,9 @@ impl Inner {
             if taken.is_empty() {
                 break;
             }
-            swept.sent += swept.take(self.send(taken).await?);
+            let sent = swept.take(self.send(taken).await?);
+            SENT.add(&["sweep"], sent);
+            swept.sent += sent;
         }
         let mut lease = Lease::take(&self.pool).await?;
         control::wake_stragglers(lease.connection(), AT_A_TIME).await?;
@@ -221,7 +228,9 @@ impl Inner {
             if overdue.is_empty() {
                 break;
             }
-            swept.rescued += swept.take(self.send(overdue).await?);
+            let sent = swept.take(self.send(overdue).await?);
+            SENT.add(&["rescue"], sent);
+            swept.rescued += sent;
         }
         Ok(swept)
     }
@@ -275,6 +284,7 @@ impl Inner {
         if !sent.is_empty() {
             outbox::forget(lease.connection(), &sent).await?;
         }
+        UNSENT.add(&[], unsent.len());
         for (id, error) in &unsent {
             if is_about_message(error) {
                 tracing::error!(outbox.id = %id, error = causes(error), "the broker refuses a promised message, which is a dead letter now");

@@ -1,16 +1,18 @@
-//! The HTTP surface that the host sees: a readiness probe and one path per function.
+//! The HTTP surface that the host sees: a readiness probe, one path per function, and what is counted.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{Stream, StreamExt, pin_mut};
 use nightshift_bindings::invocation::response::{CONTENT_TYPE, SUCCESS};
 use nightshift_crashpoint::CrashPoint;
-use nightshift_telemetry::causes;
+use nightshift_telemetry::{causes, metrics};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use warp::http::{Response, StatusCode, header};
 use warp::{Filter, Rejection};
@@ -33,6 +35,10 @@ const LOCKED_UNTIL: &str = "x-nightshift-locked-until";
 
 /// How long before the locks end an answer must be on its way, to settle the messages in time.
 const SETTLEMENT_MARGIN: TimeDelta = TimeDelta::seconds(1);
+
+/// How long a process works for its host alone after its start, so that the first message, for which
+/// it may have been started, does not share processor and database with the look at what else there is.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Why a handler could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -80,19 +86,7 @@ impl Handler {
         let listener = TcpListener::bind(address).await.map_err(io)?;
         tracing::info!(server.address = %address, functions = ?self.registry.names(), "handler is listening");
         let outbox = self.registry.outbox().clone();
-        let stopping = self.stopping.clone();
-        let sweeper = tokio::spawn({
-            let outbox = outbox.clone();
-            async move { outbox.sweep_until(stopping).await }
-        });
-        let drain = tokio::spawn(drain_until(
-            Arc::clone(&self.registry),
-            self.stopping.clone(),
-        ));
-        let schedules = tokio::spawn({
-            let (registry, stopping) = (Arc::clone(&self.registry), self.stopping.clone());
-            async move { registry.watch_schedules(&stopping).await }
-        });
+        let background = self.background();
         let stopping = self.stopping.clone();
         let watches_stdin = self.settings.exits_on_stdin_eof;
         let stop = async move {
@@ -106,12 +100,32 @@ impl Handler {
             .graceful(stop)
             .run()
             .await;
-        // They have only ended early if they panicked, which the log says.
-        let _ = sweeper.await;
-        let _ = drain.await;
-        let _ = schedules.await;
+        for work in background {
+            // It has only ended early if it panicked, which the log says.
+            let _ = work.await;
+        }
         outbox.close().await;
         Ok(())
+    }
+
+    /// Starts what a handler does of its own accord, until it stops.
+    fn background(&self) -> [JoinHandle<()>; 3] {
+        let (registry, outbox) = (&self.registry, self.registry.outbox());
+        let stopping = || self.stopping.clone();
+        let sweeper = {
+            let (outbox, stopping) = (outbox.clone(), stopping());
+            async move { outbox.sweep_until(stopping).await }
+        };
+        let schedules = {
+            let (registry, stopping) = (Arc::clone(registry), stopping());
+            async move { registry.watch_schedules(&stopping).await }
+        };
+        let drain = drain_until(Arc::clone(registry), stopping());
+        [
+            spawn_later(sweeper),
+            spawn_later(schedules),
+            spawn_later(drain),
+        ]
     }
 
     async fn answer<B: Buf>(
@@ -148,6 +162,7 @@ impl Handler {
                 failure(StatusCode::NOT_FOUND, &what)
             }
             Some(Err(error)) => {
+                metrics::FAILED_INVOCATIONS.add(&[name], 1);
                 let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::error!(
                     function.name = name,
@@ -162,12 +177,22 @@ impl Handler {
     }
 }
 
+fn spawn_later(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        sleep(HEAD_START).await;
+        work.await;
+    })
+}
+
 fn routes(
     handler: Arc<Handler>,
 ) -> impl Filter<Extract = (Response<String>,), Error = Rejection> + Clone + Send + Sync + 'static {
     let ready = warp::path::end()
         .and(warp::get().or(warp::head()).unify())
         .map(|| json(StatusCode::OK, "{}".to_owned()));
+    let counted = warp::path!("metrics")
+        .and(warp::get())
+        .map(|| typed(metrics::text(), metrics::CONTENT_TYPE));
     let invoke = warp::post()
         .and(warp::path::param::<String>())
         .and(warp::path::end())
@@ -178,7 +203,7 @@ fn routes(
             let handler = Arc::clone(&handler);
             async move { handler.answer(&name, invocation_id, limits, body).await }
         });
-    ready.or(invoke).unify()
+    ready.or(counted).unify().or(invoke).unify()
 }
 
 /// Until when our own host waits for an answer; other hosts do not say.
@@ -256,11 +281,16 @@ fn failure(status: StatusCode, what: &str) -> Response<String> {
 }
 
 fn json(status: StatusCode, body: String) -> Response<String> {
-    let mut response = Response::new(body);
+    let mut response = typed(body, CONTENT_TYPE);
     *response.status_mut() = status;
+    response
+}
+
+fn typed(body: String, content_type: &'static str) -> Response<String> {
+    let mut response = Response::new(body);
     response.headers_mut().insert(
         header::CONTENT_TYPE,
-        header::HeaderValue::from_static(CONTENT_TYPE),
+        header::HeaderValue::from_static(content_type),
     );
     response
 }

@@ -17,6 +17,7 @@ use nightshift_postgres::inbox;
 use nightshift_postgres::open_message::{self, Opened, Reason, Waiting};
 use nightshift_postgres::outbox::{self, Promised};
 use nightshift_postgres::{dead_letter, lone_start};
+use nightshift_telemetry::metrics::MESSAGES;
 use nightshift_time::Ids;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -314,7 +315,7 @@ impl<'a, I> Work<'a, I> {
         Ok(copies.collect())
     }
 
-    /// Says how it ended, once it is committed.
+    /// Says and counts how it ended, once it is committed.
     pub(crate) fn log(&self) {
         let function = self.function.name;
         let (mut done, mut skipped, mut dead, mut waiting) = (0, 0, self.strays.len(), 0);
@@ -328,12 +329,21 @@ impl<'a, I> Work<'a, I> {
                 }
                 Some(Fate::Waits(wait)) => {
                     waiting += 1;
+                    MESSAGES.add(&[function, wait.reason.name()], 1);
                     task.log_wait(function, wait);
                 }
             }
         }
         for (member, key, refusal) in &self.strays {
             log_dead(function, member, *key, refusal);
+        }
+        for (outcome, count) in [
+            ("done", done),
+            ("skipped", skipped),
+            ("dead", dead),
+            ("known", self.finished),
+        ] {
+            MESSAGES.add(&[function, outcome], count);
         }
         tracing::debug!(
             function.name = function,

@@ -33,6 +33,9 @@ const CLOCK_SKEW_DAYS: u64 = 1;
 /// briefly, never for long.
 pub const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'";
 
+/// The statement of [`claim`], for whoever compares with it.
+pub const CLAIM: &str = include_str!("../sql/claim.sql");
+
 /// A message to be claimed.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim {
@@ -144,30 +147,49 @@ pub fn is_within_retention(enqueued: DateTime<Utc>, now: DateTime<Utc>) -> bool 
 }
 
 /// Claims `claims`, whose keys must differ, for `function`, and says for each what it found.
-/// One round trip when all are new, two otherwise.
+/// For each day in `claims`, which is mostly one, one round trip when all are new, two otherwise.
 pub async fn claim(
     tx: &mut PgConnection,
     function: &str,
     claims: &[Claim],
 ) -> Result<Vec<Claimed>, sqlx::Error> {
+    let days: BTreeSet<NaiveDate> = claims.iter().map(Claim::day).collect();
+    let mut found = HashMap::with_capacity(claims.len());
+    for day in days {
+        let of_day = claims.iter().filter(|claim| claim.day() == day);
+        let of_day: Vec<&Claim> = of_day.collect();
+        claim_of_day(tx, function, day, &of_day, &mut found).await?;
+    }
+    let found = |claim: &Claim| found.get(&claim.key.0).copied();
+    Ok(claims
+        .iter()
+        .map(|claim| found(claim).unwrap_or(Claimed::Busy))
+        .collect())
+}
+
+async fn claim_of_day(
+    tx: &mut PgConnection,
+    function: &str,
+    day: NaiveDate,
+    claims: &[&Claim],
+    found: &mut HashMap<Uuid, Claimed>,
+) -> Result<(), sqlx::Error> {
     let keys: Vec<Uuid> = claims.iter().map(|claim| claim.key.0).collect();
-    let days: Vec<NaiveDate> = claims.iter().map(Claim::day).collect();
     let hashes: Vec<Uuid> = claims.iter().map(|claim| claim.body_hash.0).collect();
-    let ours = sqlx::query_file_scalar!("sql/claim.sql", &keys, &days, &hashes, function)
+    let ours = sqlx::query_file_scalar!("sql/claim.sql", &keys, day, &hashes, function)
         .fetch_all(&mut *tx)
         .await?;
-    if ours.len() == claims.len() {
-        return Ok(vec![Claimed::Ours; claims.len()]);
+    let are_all_ours = ours.len() == claims.len();
+    found.extend(ours.into_iter().map(|key| (key, Claimed::Ours)));
+    if are_all_ours {
+        return Ok(());
     }
-    let mut found: HashMap<Uuid, Claimed> =
-        ours.into_iter().map(|key| (key, Claimed::Ours)).collect();
-    let rest: Vec<usize> = (0..claims.len())
-        .filter(|&row| !found.contains_key(&keys[row]))
-        .collect();
-    let rest_keys: Vec<Uuid> = rest.iter().map(|&row| keys[row]).collect();
-    let rest_days: Vec<NaiveDate> = rest.iter().map(|&row| days[row]).collect();
-    let rest_hashes: Vec<Uuid> = rest.iter().map(|&row| hashes[row]).collect();
-    let states = sqlx::query_file!("sql/read_claimed.sql", &rest_keys, &rest_days, &rest_hashes)
+    let rest = claims
+        .iter()
+        .filter(|claim| !found.contains_key(&claim.key.0));
+    let (keys, hashes): (Vec<Uuid>, Vec<Uuid>) =
+        rest.map(|claim| (claim.key.0, claim.body_hash.0)).unzip();
+    let states = sqlx::query_file!("sql/read_claimed.sql", &keys, day, &hashes)
         .fetch_all(tx)
         .await?;
     for state in states {
@@ -178,10 +200,7 @@ pub async fn claim(
         };
         found.insert(state.key, claimed);
     }
-    Ok(keys
-        .iter()
-        .map(|key| found.get(key).copied().unwrap_or(Claimed::Busy))
-        .collect())
+    Ok(())
 }
 
 /// Notes that messages were skipped, and why. Idempotent by key.

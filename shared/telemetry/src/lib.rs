@@ -5,6 +5,8 @@
 //! dotted (`function.name`) and carry their unit (`duration_ms`). Never logged: message bodies,
 //! addresses, keys, tokens, URLs with a query.
 
+pub mod metrics;
+
 use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
 
@@ -55,7 +57,7 @@ pub fn init(filter: &LogFilter) {
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
-        .with_current_span(false)
+        .with_current_span(true)
         .with_span_list(false)
         .with_writer(std::io::stdout);
     let installed = tracing_subscriber::registry()

@@ -1,18 +1,20 @@
-//! From the moment a client sends until another connection sees the row, at 200 messages per second.
+//! From the moment a client sends until the handler has the database's word that the row is
+//! committed, at 200 messages per second.
 //!
-//! The database notifies a listener of every row after its commit is flushed, so what is measured
-//! contains the whole commit and, on top of it, the notification: an upper bound.
+//! The function tells it by a datagram as soon as its transaction has ended, so that what is measured
+//! contains the whole commit and the database's answer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use nightshift_bus::Message;
-use nightshift_testkit::notification;
-use nightshift_tests::{Stack, user_id};
-use sqlx::postgres::PgListener;
-use sqlx::{Executor, PgPool};
-use tokio::time::timeout;
+use nightshift_tests::Stack;
+use nightshift_tests::bench::Order;
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, timeout_at};
+
+use super::QUEUE;
 
 /// Messages per second.
 pub(crate) const RATE: u32 = 200;
@@ -26,17 +28,6 @@ const WARM_UP_SECONDS: u32 = 3;
 /// How long the last rows may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Tells the titles of the rows of every insert.
-const TRIGGER: &str = "
-    CREATE FUNCTION nightshift.bench_tell() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        PERFORM pg_notify('bench', title) FROM inserted WHERE kind = 'bench.pace';
-        RETURN NULL;
-    END $$;
-    CREATE TRIGGER bench_tell AFTER INSERT ON nightshift.notification
-        REFERENCING NEW TABLE AS inserted
-        FOR EACH STATEMENT EXECUTE FUNCTION nightshift.bench_tell();";
-
 /// What was measured, in milliseconds.
 #[derive(Debug)]
 pub(crate) struct Latency {
@@ -44,38 +35,11 @@ pub(crate) struct Latency {
     pub(crate) p99_ms: f64,
 }
 
-/// Sends at an even pace without waiting for answers; each message's title is its send time.
-pub(crate) async fn measure(stack: &Stack, pool: &PgPool) -> anyhow::Result<Latency> {
-    pool.execute(TRIGGER).await?;
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen("bench").await?;
-    let seen = tokio::spawn(collect(listener));
-    let (client, sender) = stack.sender().await?;
-    let sender = Arc::new(sender);
-    let mut pace = tokio::time::interval(Duration::from_secs(1) / RATE);
-    let mut sends = tokio::task::JoinSet::new();
-    for n in 0..RATE * SECONDS {
-        pace.tick().await;
-        let sender = Arc::clone(&sender);
-        let kind = if n < RATE * WARM_UP_SECONDS {
-            "bench.warm"
-        } else {
-            "bench.pace"
-        };
-        sends.spawn(async move {
-            let user = user_id(1 + n as usize % 200);
-            let body =
-                notification(&user, &micros_now().to_string()).replace("creature.liked", kind);
-            sender
-                .send_message(Message::new(body).with_message_id(format!("pace-{n}")))
-                .await
-        });
-    }
-    while let Some(sent) = sends.join_next().await {
-        sent??;
-    }
-    let mut waits_ms = seen.await??;
-    client.close().await;
+/// Sends at an even pace without waiting for answers, and collects what `told` hears.
+pub(crate) async fn measure(stack: &Stack, told: &UdpSocket) -> anyhow::Result<Latency> {
+    let (sent, waits_ms) = tokio::join!(send(stack), collect(told));
+    sent?;
+    let mut waits_ms = waits_ms?;
     waits_ms.sort_by(f64::total_cmp);
     let quantile = |hundredths: usize| waits_ms[(waits_ms.len() - 1) * hundredths / 100];
     Ok(Latency {
@@ -84,31 +48,44 @@ pub(crate) async fn measure(stack: &Stack, pool: &PgPool) -> anyhow::Result<Late
     })
 }
 
-/// How long each counted row took, in milliseconds, in the order in which they were seen.
-async fn collect(mut listener: PgListener) -> anyhow::Result<Vec<f64>> {
-    let expected = (RATE * (SECONDS - WARM_UP_SECONDS)) as usize;
-    let deadline = Instant::now() + Duration::from_secs(SECONDS.into()) + PATIENCE;
-    let mut waits = Vec::with_capacity(expected);
-    while waits.len() < expected {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let told = timeout(left, listener.recv())
-            .await
-            .with_context(|| format!("only {} of {expected} rows in time", waits.len()))??;
-        let sent: u128 = told.payload().parse()?;
-        let micros = u32::try_from(micros_now().saturating_sub(sent))?;
-        waits.push(f64::from(micros) / 1000.0);
+async fn send(stack: &Stack) -> anyhow::Result<()> {
+    let (client, sender) = stack.sender_to(QUEUE).await?;
+    let sender = Arc::new(sender);
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / RATE);
+    let mut sends = tokio::task::JoinSet::new();
+    for n in 0..RATE * SECONDS {
+        pace.tick().await;
+        let sender = Arc::clone(&sender);
+        sends.spawn(async move {
+            let body = serde_json::to_vec(&Order::told("pace"))?;
+            let message = Message::new(body).with_message_id(format!("pace-{n}"));
+            sender.send_message(message).await?;
+            anyhow::Ok(())
+        });
     }
-    ensure!(!waits.is_empty(), "nothing was counted");
-    Ok(waits)
+    while let Some(sent) = sends.join_next().await {
+        sent??;
+    }
+    client.close().await;
+    Ok(())
 }
 
-/// Microseconds since 1970 by this machine's clock.
-fn micros_now() -> u128 {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "two tasks of one process compare it; nothing is decided by it"
-    )]
-    let now = SystemTime::now();
-    now.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_micros())
+/// How long each counted message took, in milliseconds, in the order of their commits.
+async fn collect(told: &UdpSocket) -> anyhow::Result<Vec<f64>> {
+    let expected = (RATE * SECONDS) as usize;
+    let deadline = Instant::now() + Duration::from_secs(SECONDS.into()) + PATIENCE;
+    let mut waits = Vec::with_capacity(expected);
+    let mut micros = [0; 8];
+    while waits.len() < expected {
+        let heard = timeout_at(deadline, told.recv(&mut micros)).await;
+        ensure!(
+            heard.is_ok(),
+            "only {} of {expected} rows in time",
+            waits.len()
+        );
+        heard??;
+        let micros = u32::try_from(u64::from_be_bytes(micros))?;
+        waits.push(f64::from(micros) / 1000.0);
+    }
+    Ok(waits.split_off((RATE * WARM_UP_SECONDS) as usize))
 }

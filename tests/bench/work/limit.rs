@@ -1,42 +1,93 @@
-//! What the database alone can do: `pgbench` writes the same two rows in batches of the same size.
+//! What the database alone can do: `pgbench` runs the statements of claim, effect and outcome in
+//! transactions of the same size, with arrays that the server makes up.
 
 use std::io::Write;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 use nightshift_cli::servers::Postgres;
+use nightshift_postgres::inbox;
+use nightshift_tests::bench::EFFECT;
 
 /// How long `pgbench` runs.
 const SECONDS: u32 = 10;
 
-/// Connections, as many as the handler has batches in flight.
-const CLIENTS: u32 = 2;
-
-/// What was measured.
-#[derive(Debug)]
-pub(crate) struct Limit {
-    pub(crate) rows_per_second: f64,
+/// How much `pgbench` does at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Connections.
+    pub(crate) clients: u32,
+    /// Messages in a transaction.
     pub(crate) batch_size: u32,
 }
 
-/// Runs `pgbench` with the statements of claim and effect, rows made by the server.
-pub(crate) async fn measure(postgres: &Postgres, batch_size: f64) -> anyhow::Result<Limit> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "1 to 1000"
-    )]
-    let batch_size = batch_size.round().clamp(1.0, 1000.0) as u32;
+/// What was measured at a pace.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+}
+
+/// Messages per second, as many as there can be.
+pub(crate) async fn measure(postgres: &Postgres, shape: Shape) -> anyhow::Result<f64> {
+    let text = run(postgres, shape, Vec::new()).await?;
+    let transactions: f64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
+        .with_context(|| format!("pgbench printed no rate: {text}"))?;
+    Ok(transactions * f64::from(shape.batch_size))
+}
+
+/// How long transactions of one message take at `rate` a second.
+pub(crate) async fn pace(postgres: &Postgres, rate: u32) -> anyhow::Result<Pace> {
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("pace");
+    let one = Shape {
+        clients: 1,
+        batch_size: 1,
+    };
+    let options = [
+        format!("--rate={rate}"),
+        "--log".to_owned(),
+        format!("--log-prefix={}", log.display()),
+    ];
+    run(postgres, one, options.to_vec()).await?;
+    let mut took_ms = Vec::new();
+    for file in std::fs::read_dir(folder.path())? {
+        let text = std::fs::read_to_string(file?.path())?;
+        took_ms.extend(text.lines().filter_map(took));
+    }
+    ensure!(!took_ms.is_empty(), "pgbench logged no transaction");
+    took_ms.sort_by(f64::total_cmp);
+    let quantile = |hundredths: usize| took_ms[(took_ms.len() - 1) * hundredths / 100];
+    Ok(Pace {
+        p50_ms: quantile(50),
+        p99_ms: quantile(99),
+    })
+}
+
+/// The milliseconds in a line of the log: the third word, less the last one, by which it began late.
+fn took(line: &str) -> Option<f64> {
+    let words: Vec<f64> = line
+        .split(' ')
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    Some((words.get(2)? - words.last()?) / 1000.0)
+}
+
+/// What `pgbench` prints.
+async fn run(postgres: &Postgres, shape: Shape, options: Vec<String>) -> anyhow::Result<String> {
     let mut script = tempfile::NamedTempFile::new()?;
-    script.write_all(script_for(batch_size).as_bytes())?;
+    script.write_all(script_for(shape.batch_size).as_bytes())?;
     let url = postgres.url();
     let program = postgres.programs().join("pgbench");
     let path = script.path().to_owned();
     let output = tokio::task::spawn_blocking(move || {
         Command::new(&program)
             .args(["--no-vacuum", "--protocol=prepared", "--jobs=1"])
-            .arg(format!("--client={CLIENTS}"))
+            .arg(format!("--client={}", shape.clients))
             .arg(format!("--time={SECONDS}"))
+            .args(options)
             .arg("--file")
             .arg(path)
             .arg(url)
@@ -44,30 +95,20 @@ pub(crate) async fn measure(postgres: &Postgres, batch_size: f64) -> anyhow::Res
             .with_context(|| format!("{} cannot be run", program.display()))
     })
     .await??;
-    let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "pgbench failed: {errors}");
-    let transactions: f64 = text
-        .lines()
-        .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
-        .with_context(|| format!("pgbench printed no rate: {text}"))?;
-    Ok(Limit {
-        rows_per_second: transactions * f64::from(batch_size),
-        batch_size,
-    })
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn script_for(batch_size: u32) -> String {
-    format!(
-        "BEGIN;\n\
-         INSERT INTO nightshift.inbox (key, enqueued_day, body_hash, function) \
-         SELECT gen_random_uuid(), current_date, gen_random_uuid(), 'notifications-dispatch' \
-         FROM generate_series(1, {batch_size}) ON CONFLICT DO NOTHING;\n\
-         INSERT INTO nightshift.notification (id, user_id, kind, title, body, enqueued_at) \
-         SELECT gen_random_uuid(), users.id, 'bench.limit', 'Somebody likes your creature', \
-         'Your creature was liked', now() \
-         FROM generate_series(1, {batch_size}) AS n \
-         JOIN app.users ON users.id = ('00000000-0000-4000-8000-' || lpad(to_hex(1 + n % 200), 12, '0'))::uuid;\n\
-         COMMIT;\n"
-    )
+    let array = |of: &str| format!("ARRAY(SELECT {of} FROM generate_series(1, {batch_size}))");
+    let claim = inbox::CLAIM
+        .replace("$1", &array("gen_random_uuid()"))
+        .replace("$2", "current_date")
+        .replace("$3", &array("gen_random_uuid()"))
+        .replace("$4", "'bench-limit'");
+    let effect = EFFECT
+        .replace("$1", &array("gen_random_uuid()"))
+        .replace("$2", &array("'limit'"));
+    format!("{};\n{claim};\n{effect};\nCOMMIT;\n", inbox::BEGIN)
 }

@@ -1,11 +1,15 @@
 //! The same rules with the real processes: broker, host and handler.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use nightshift_bus::{Message, ReceiverOptions};
 use nightshift_postgres::control;
-use nightshift_tests::{Stack, StackOptions, user_id};
+use nightshift_tests::{App, Stack, StackOptions, user_id};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sqlx::PgPool;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::walking_skeleton::until;
@@ -62,6 +66,66 @@ async fn rule_3_a_passing_failure_is_tried_again_through_the_broker() {
         .await
         .unwrap();
     assert_eq!(tries, 4);
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+/// The page of the host with what it and its handler count.
+async fn metrics(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn what_becomes_of_messages_is_counted_on_the_hosts_page() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let app = App {
+        environment: vec![("NIGHTSHIFT_HOST_LISTEN", address.to_string().into())],
+        ..App::of_checkout()
+    };
+    let options = StackOptions {
+        postgres_url: database.url().to_owned(),
+        lock_seconds: 60,
+    };
+    let mut stack = Stack::prepare_app(options, app).await.unwrap();
+    pool.execute(FLAKY).await.unwrap();
+    let (client, sender) = stack.sender().await.unwrap();
+    let bodies = ["good", "flaky"].map(|title| notification(&user_id(1), title));
+    let [good, flaky] = bodies.map(Message::new);
+    let stranger = Message::new(notification(&Uuid::nil().to_string(), "nobody"));
+    let messages = vec![good, flaky, stranger];
+    sender.send_messages(messages).await.unwrap();
+    client.close().await;
+    stack.start_host().unwrap();
+    until(pool, ROWS, 2).await;
+    let outcome = |outcome, count| {
+        let labels = format!("function=\"notifications-dispatch\",outcome=\"{outcome}\"");
+        format!("\nnightshift_messages_total{{{labels}}} {count}\n")
+    };
+    let lines = [
+        outcome("done", 2),
+        outcome("dead", 1),
+        outcome("retry", 2),
+        "\nnightshift_outbox_sent_total{by=\"flush\"} 2\n".to_owned(),
+        "\nnightshift_host_handler_ready 1\n".to_owned(),
+    ];
+    let page = metrics(address).await;
+    for line in lines {
+        assert!(page.contains(&line), "{line} is not in\n{page}");
+    }
+    assert!(
+        page.contains(
+            "\nnightshift_transaction_seconds_count{function=\"notifications-dispatch\"}"
+        )
+    );
     stack.stop().unwrap();
     database.remove().await;
 }

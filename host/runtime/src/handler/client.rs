@@ -17,6 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use nightshift_telemetry::metrics;
 
 use super::redirect::{self, Step};
 
@@ -29,6 +30,9 @@ pub(crate) const AGENT: &str = "Azure-Functions-Host/4.1052.200.0";
 /// How long a connection is kept for the next call: less than the five seconds after which common
 /// servers (Node's among them) close it, which would fail a call that comes at that moment.
 const IDLE_CONNECTION: Duration = Duration::from_secs(4);
+
+/// The most bytes of metrics that are taken over.
+const MAX_METRICS_BYTES: usize = 4 << 20;
 
 /// What a request carries.
 pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -107,13 +111,24 @@ impl HandlerClient {
 
     /// Asks whatever listens on `port` for `/`; any status is an answer.
     pub(crate) async fn probe(&self, port: u16) -> Result<(), CallError> {
+        self.get(port, "/").await.map(drop)
+    }
+
+    /// The metrics of the handler on `port`, in the text format of Prometheus; `None` if it has none.
+    pub(crate) async fn metrics(&self, port: u16) -> Result<Option<Bytes>, CallError> {
+        let answer = take(self.get(port, "/metrics").await?, MAX_METRICS_BYTES).await?;
+        let is_text = answer.content_type.as_deref() == Some(metrics::CONTENT_TYPE);
+        Ok((answer.status == StatusCode::OK && is_text).then_some(answer.body))
+    }
+
+    async fn get(&self, port: u16, path: &str) -> Result<Response<Incoming>, CallError> {
         let request = Request::builder()
             .method(Method::GET)
-            .uri(format!("http://127.0.0.1:{port}/"))
+            .uri(format!("http://127.0.0.1:{port}{path}"))
             .header(USER_AGENT, AGENT)
             .body(ChunkedBody(None).boxed_unsync())
             .map_err(CallError::Request)?;
-        self.send(request).await.map(drop)
+        self.send(request).await
     }
 
     /// Sends `request`, whose address names the handler, and returns as soon as the answer begins.

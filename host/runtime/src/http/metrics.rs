@@ -7,9 +7,6 @@ use tokio::time::Instant;
 use crate::monitor::Monitor;
 use crate::stats::FunctionStats;
 
-/// The content type of the format.
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 /// A metric of each function: name, kind, help, value.
 type FunctionMetric = (
     &'static str,

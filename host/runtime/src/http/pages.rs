@@ -3,14 +3,17 @@
 //! The admin pages are the real host's, and `backlog`; they need the master key, but for `ping`.
 //! Health pages are for whatever watches the process and are open.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use nightshift_bindings::function_json::AuthLevel;
 use nightshift_telemetry::causes;
+use nightshift_telemetry::metrics::CONTENT_TYPE as CONTENT_TYPE_OF_METRICS;
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::body::{ReplyBody, read, reply};
 use super::guard::{Asked, Refusal};
@@ -21,6 +24,9 @@ use crate::app::{Function, ServiceBusFunction};
 use crate::handler::HOST_VERSION;
 use crate::listener::{ByHand, backlog};
 use crate::timer::Timer;
+
+/// How long the handler is waited for when its metrics are asked for.
+const METRICS: Duration = Duration::from_secs(1);
 
 /// The largest body of an admin request, in bytes.
 pub(super) const MAX_ADMIN_BYTES: u64 = 1024 * 1024;
@@ -43,7 +49,8 @@ impl Service {
             ["healthz", "ready"] if is_get => self.readiness(),
             ["metrics"] if is_get => {
                 self.admit_admin(asked, &request)?;
-                with_type(metrics::text(&self.monitor), metrics::CONTENT_TYPE)
+                let text = metrics::text(&self.monitor) + &self.handler_metrics().await;
+                with_type(text, CONTENT_TYPE_OF_METRICS)
             }
             [_, host, ping]
                 if is_admin && (is_get || is_post) && is(host, "host") && is(ping, "ping") =>
@@ -168,6 +175,26 @@ impl Service {
                 function(name).map_or_else(not_found, |_| json_page(&json!({"errors": []})))
             }
             _ => not_found(),
+        }
+    }
+
+    /// What the handler counts itself; nothing where it has no such page or is not there.
+    async fn handler_metrics(&self) -> String {
+        let Some(port) = self.monitor.stats().handler.port else {
+            return String::new();
+        };
+        let asked = timeout(METRICS, self.caller.client.metrics(port)).await;
+        match asked {
+            Ok(Ok(Some(text))) => String::from_utf8_lossy(&text).into_owned(),
+            Ok(Ok(None)) => String::new(),
+            Ok(Err(error)) => {
+                tracing::debug!(
+                    error = causes(&error),
+                    "the handler did not tell its metrics"
+                );
+                String::new()
+            }
+            Err(_elapsed) => String::new(),
         }
     }
 

@@ -1,20 +1,23 @@
 //! One transaction for one member or several, and what is written when the function fails in it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{AfterCommit, Classify, Cx, Disposition, JobKey, Prepared};
 use nightshift_postgres::inbox::{BEGIN, Claim};
 use nightshift_postgres::{Lease, is_conflict, lone_start};
 use nightshift_telemetry::causes;
+use nightshift_telemetry::metrics::TRANSACTION_SECONDS;
 use rand::Rng;
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span};
 
 use super::failed::{AttemptFailed, guard, platform_failed};
 use super::{Invocation, Runner};
 use crate::fate::{Failure, later};
-use crate::member::Member;
+use crate::member::{Content, Member};
 use crate::shape::Shape;
 use crate::work::{Calling, Work};
 
@@ -137,9 +140,13 @@ impl<S: Shape> Runner<S> {
         cancellation: &CancellationToken,
     ) -> Result<Option<Calling<S::Call>>, AttemptFailed> {
         let mut lease = Lease::take(&self.pool).await.map_err(platform_failed)?;
+        let began = Instant::now();
+        let span = span_of(S::NAME, members);
         let result = self
             .transact(lease.connection(), members, attempt, cancellation)
+            .instrument(span)
             .await;
+        TRANSACTION_SECONDS.observe(&[S::NAME], began.elapsed());
         if !matches!(
             result,
             Err(AttemptFailed::Away(_) | AttemptFailed::TooSlow(_))
@@ -257,6 +264,29 @@ impl<S: Shape> Runner<S> {
         spawn_all(cx.take_after_commit());
         Ok(())
     }
+}
+
+/// What a function's own log lines say about where they come from.
+fn span_of<I>(function: &str, members: &[&Member<I>]) -> Span {
+    let span = tracing::info_span!(
+        "function.run",
+        function.name = function,
+        trigger.kind = "queue",
+        batch.size = members.len(),
+        job.key = Empty,
+        job.attempt = Empty,
+        traceparent = Empty,
+    );
+    if let [member] = members
+        && let Content::Runnable(item) = &member.content
+    {
+        span.record("job.key", display(item.key));
+        span.record("job.attempt", item.attempt);
+        if let Some(traceparent) = &item.traceparent {
+            span.record("traceparent", traceparent.as_str());
+        }
+    }
+    span
 }
 
 pub(super) fn spawn_all(work: Vec<AfterCommit>) {

@@ -1,0 +1,26 @@
+//! The handler of the work benchmark, which a host starts.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
+use nightshift_settings::{Environment, Reader};
+use nightshift_tests::bench::{Batch, Single, Teller};
+use nightshift_time::SystemClock;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let mut reader = Reader::new(&Environment);
+    let settings = HandlerSettings::read(&mut reader);
+    reader.finish(HandlerSettings::KNOWN_ELSEWHERE)?;
+    let settings = settings.context("the settings have problems that nobody told")?;
+    nightshift_telemetry::init(&settings.log);
+    let pool = settings.postgres.connect_lazy();
+    let clock = SystemClock::shared();
+    let outbox = Outbox::new(pool.clone(), clock.clone(), settings.bus.clone());
+    let registry = Registry::new(pool, outbox, clock)
+        .with_batch(Batch(Teller::of_environment()?))?
+        .with_transactional(Single)?;
+    Handler::new(registry, settings).serve().await?;
+    Ok(ExitCode::from(EXIT_CODE_STOPPED))
+}
