@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use nightshift_contract::Payload;
 use sqlx::PgConnection;
 
-use crate::{Backoff, Cx, JobError, JobKey, Outcome};
+use crate::{Backoff, Cx, JobError, JobKey, Outcome, RateLimit};
 
 /// A function for a high-rate queue: what is waiting comes as one call and one commit.
 ///
@@ -180,6 +180,8 @@ pub struct Policy {
     pub timeout: Duration,
     /// What a dead message means for its session; of functions whose queue has sessions.
     pub session: SessionRule,
+    /// How often it may be tried, together with all functions that name the same limit.
+    pub rate: Option<RateLimit>,
 }
 
 impl Policy {
@@ -192,5 +194,6 @@ impl Policy {
         backoff: Backoff::DEFAULT,
         timeout: Duration::from_secs(10),
         session: SessionRule::Continue,
+        rate: None,
     };
 }
