@@ -6,6 +6,7 @@ mod calls;
 mod children;
 mod copies;
 mod enqueued;
+mod limits;
 mod pauses;
 mod processes;
 mod redrive;

@@ -21,6 +21,7 @@ mod drain;
 mod fate;
 mod member;
 mod outbox;
+mod rate;
 mod refused;
 mod registry;
 mod runner;

@@ -2,6 +2,7 @@
 //! written.
 
 mod parts;
+mod slots;
 mod take;
 mod ticks;
 
@@ -70,6 +71,8 @@ struct Task<'a, I> {
     is_open: bool,
     /// The last call for it, if nobody knows how that ended.
     call: Option<Uuid>,
+    /// Whether it has waited for the slot of its rate limit that is its own.
+    has_slot: bool,
     /// Whether its tick goes on, or has ended, without it.
     is_over: bool,
     fate: Option<Fate>,

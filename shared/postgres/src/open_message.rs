@@ -34,10 +34,14 @@ pub enum Reason {
     Redrive,
     /// For the end of its function's pause.
     Paused,
+    /// For a slot of its function's rate limit, which is its own.
+    Limited,
+    /// Because its function's rate limit gives out no slots.
+    Closed,
 }
 
 impl Reason {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Retry,
         Self::Snooze,
         Self::Continue,
@@ -47,6 +51,8 @@ impl Reason {
         Self::Unknown,
         Self::Redrive,
         Self::Paused,
+        Self::Limited,
+        Self::Closed,
     ];
 
     /// The word for it in the table.
@@ -61,6 +67,8 @@ impl Reason {
             Self::Unknown => "unknown",
             Self::Redrive => "redrive",
             Self::Paused => "paused",
+            Self::Limited => "limited",
+            Self::Closed => "closed",
         }
     }
 

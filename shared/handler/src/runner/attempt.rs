@@ -178,6 +178,9 @@ impl<S: Shape> Runner<S> {
         if let Some(failure) = attempt.failure {
             work.fail(failure, self.clock.now(), rand::rng().random());
         } else {
+            if let Some(rate) = &self.rate {
+                work.take_slots(rate, &self.clock).await;
+            }
             let prepared = self.run(&work, &mut tx, &cx, attempt.limit).await?;
             let now = self.clock.now();
             let lease = S::LEASE.unwrap_or(attempt.limit.saturating_add(CALL_GRACE));
