@@ -8,6 +8,7 @@ mod copies;
 mod enqueued;
 mod limits;
 mod pauses;
+mod places;
 mod processes;
 mod redrive;
 mod retries;

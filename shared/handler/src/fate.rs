@@ -151,6 +151,11 @@ impl Fate {
         Self::Waits(Wait::new(Reason::Paused, now, attempt))
     }
 
+    /// A message for which its concurrency key has no place.
+    pub(crate) fn queued(attempt: i32, now: DateTime<Utc>) -> Self {
+        Self::Waits(Wait::new(Reason::Queued, now, attempt))
+    }
+
     /// A message whose slot of its rate limit is at `slot`.
     pub(crate) fn limited(slot: DateTime<Utc>, attempt: i32) -> Self {
         Self::Waits(Wait::new(Reason::Limited, slot, attempt))

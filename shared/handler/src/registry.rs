@@ -171,6 +171,18 @@ pub enum RegistryError {
         /// Another function.
         other: &'static str,
     },
+    /// The places of a function's concurrency keys are not as many as it can keep to.
+    #[error(
+        "{name} says that {found} messages of one concurrency key may be at work at a time; it must be {}", if *is_in_commit { "1, because its work is done in one transaction" } else { "at least 1" }
+    )]
+    Concurrency {
+        /// The function.
+        name: &'static str,
+        /// How many it says.
+        found: u32,
+        /// Whether all that it does is done in the transaction of the claim.
+        is_in_commit: bool,
+    },
     /// Two functions have one name.
     #[error("there are two functions named {0}")]
     Twice(&'static str),
@@ -252,6 +264,14 @@ impl Registry {
     fn with_shape<S: Shape>(mut self, shape: S) -> Result<Self, RegistryError> {
         if let Some(limit) = S::POLICY.rate {
             self.know_limit(S::NAME, limit)?;
+        }
+        let found = S::POLICY.concurrency;
+        if found == 0 || S::IS_IN_COMMIT && found > 1 {
+            return Err(RegistryError::Concurrency {
+                name: S::NAME,
+                found,
+                is_in_commit: S::IS_IN_COMMIT,
+            });
         }
         let (trigger, queue) = queue_of(S::NAME, S::CONFIG)?;
         let runner = Runner::new(

@@ -2,6 +2,7 @@
 //! written.
 
 mod parts;
+mod places;
 mod slots;
 mod take;
 mod ticks;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use nightshift_job::{BodyHash, Enqueue, Item, JobKey, Outcome, Prepared, Refusal};
+use nightshift_job::{BodyHash, ConcurrencyKey, Enqueue, Item, JobKey, Outcome, Prepared, Refusal};
 use nightshift_postgres::dead_letter::DeadLetter;
 use nightshift_postgres::inbox;
 use nightshift_postgres::open_message::{self, Opened, Reason, Waiting};
@@ -73,6 +74,10 @@ struct Task<'a, I> {
     call: Option<Uuid>,
     /// Whether it has waited for the slot of its rate limit that is its own.
     has_slot: bool,
+    /// The concurrency key of which it had a place when the transaction began.
+    place: Option<ConcurrencyKey>,
+    /// Its concurrency key, once that is known to be needed.
+    key: Option<ConcurrencyKey>,
     /// Whether its tick goes on, or has ended, without it.
     is_over: bool,
     fate: Option<Fate>,
@@ -247,6 +252,7 @@ impl<'a, I> Work<'a, I> {
             promised = self.wait(tx, &waiting, ids, now).await?;
         }
         promised.extend(self.wake(tx, ids, now).await?);
+        promised.extend(self.pass_places_on(tx, ids, now).await?);
         promised.extend(enqueued.into_iter().map(|(message, traceparent)| {
             promise_of(&message, traceparent, None, next_id(ids, now), now)
         }));
@@ -384,6 +390,7 @@ impl<I> Task<'_, I> {
                 _ => wait.call.or(self.call),
             },
             lease: wait.lease,
+            concurrency_key: self.key_of_row(wait.reason),
         }
     }
 

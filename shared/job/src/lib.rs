@@ -26,7 +26,7 @@ pub use enqueue::{Enqueue, EnqueueError};
 pub use function::{
     BatchFunction, ExternalFunction, Item, Policy, Prepared, SessionRule, TransactionalFunction,
 };
-pub use key::{BodyHash, JobKey};
+pub use key::{BodyHash, ConcurrencyKey, JobKey};
 pub use limit::{BadRateLimit, RateLimit, WhenAway};
 pub use outcome::{Children, Outcome, Refusal};
 pub use schedule::{

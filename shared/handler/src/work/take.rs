@@ -111,6 +111,8 @@ impl<'a, I> Work<'a, I> {
             is_open: true,
             call: row.call,
             has_slot: true,
+            place: row.place,
+            key: row.place,
             origin: Origin::of(row),
             is_over: false,
             fate: None,
@@ -139,6 +141,7 @@ impl<'a, I> Work<'a, I> {
         let is_open = row.is_some();
         let call = row.as_ref().and_then(|row| row.call);
         let reason = row.as_ref().map(|row| row.reason);
+        let place = row.as_ref().and_then(|row| row.place);
         let was_cut_off = reason == Some(Reason::Calling);
         let mut origin = row.map_or_else(
             || Origin {
@@ -171,6 +174,8 @@ impl<'a, I> Work<'a, I> {
             is_open,
             call,
             has_slot: reason == Some(Reason::Limited),
+            place,
+            key: None,
             is_over: false,
             fate,
         });
