@@ -4,8 +4,9 @@
 
 use std::process::ExitCode;
 
+use nightshift_cache::Cache;
 use nightshift_functions::registry;
-use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox};
+use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
 use nightshift_settings::{EXIT_CODE, Environment, Reader};
 use nightshift_time::SystemClock;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -44,11 +45,14 @@ async fn run(settings: HandlerSettings) -> anyhow::Result<()> {
     let pool = settings.postgres.connect_lazy();
     let clock = SystemClock::shared();
     let outbox = Outbox::new(pool.clone(), clock.clone(), settings.bus.clone());
-    let mut registry = registry(pool, outbox, clock)?;
+    let mut empty = Registry::new(pool, outbox, clock);
     if let Some(released_at) = settings.released_at {
-        registry = registry.released_at(released_at);
+        empty = empty.released_at(released_at);
     }
-    Ok(Handler::new(registry, settings).serve().await?)
+    if let Some(redis) = settings.redis.clone() {
+        empty = empty.with_cache(Cache::connect_lazy(redis));
+    }
+    Ok(Handler::new(registry(empty)?, settings).serve().await?)
 }
 
 /// Prints the schedules without connecting to anything.
@@ -56,7 +60,7 @@ fn list_schedules() -> ExitCode {
     let nowhere = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
     let clock = SystemClock::shared();
     let outbox = Outbox::left_to_others(nowhere.clone(), clock.clone());
-    let listed = registry(nowhere, outbox, clock)
+    let listed = registry(Registry::new(nowhere, outbox, clock))
         .map_err(anyhow::Error::from)
         .and_then(|registry| Ok(serde_json::to_string(&registry.schedules())?));
     match listed {

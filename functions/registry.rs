@@ -1,16 +1,10 @@
 //! The one list of this application's functions, in alphabetical order.
 
-use nightshift_handler::{Outbox, Registry, RegistryError};
-use nightshift_time::SharedClock;
-use sqlx::PgPool;
+use nightshift_handler::{Registry, RegistryError};
 
-/// All functions, running against `pool` and sending by `outbox`.
-pub fn registry(
-    pool: PgPool,
-    outbox: Outbox,
-    clock: SharedClock,
-) -> Result<Registry, RegistryError> {
-    Registry::new(pool, outbox, clock)
+/// Adds all functions to the `empty` list.
+pub fn registry(empty: Registry) -> Result<Registry, RegistryError> {
+    empty
         .with_schedule(nightshift_housekeeping::Schedule)?
         .with_batch(nightshift_housekeeping::Work)?
         .with_batch(nightshift_notifications::Dispatch)

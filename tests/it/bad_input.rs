@@ -23,7 +23,7 @@ async fn start() -> (TestDatabase, Registry) {
     let pool = database.pool().clone();
     let clock: SharedClock = Arc::new(TestClock::new(now()));
     let outbox = Outbox::left_to_others(pool.clone(), clock.clone());
-    let registry = registry(pool, outbox, clock).unwrap();
+    let registry = registry(Registry::new(pool, outbox, clock)).unwrap();
     (database, registry)
 }
 

@@ -26,9 +26,17 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("identity", with(&["bus"])),
         ("connection", with(&["bus", "identity"])),
         ("postgres", with(&["job"])),
+        ("cache", with(&["job"])),
         (
             "handler",
-            with(&["bus", "connection", "crashpoint", "job", "postgres"]),
+            with(&[
+                "bus",
+                "cache",
+                "connection",
+                "crashpoint",
+                "job",
+                "postgres",
+            ]),
         ),
         ("testkit", with(&["job", "postgres", "handler"])),
         ("housekeeping", with(&["job", "postgres", "handler"])),
@@ -36,6 +44,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         (
             "functions",
             with(&[
+                "cache",
                 "job",
                 "postgres",
                 "handler",
@@ -58,6 +67,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "amqp",
                 "broker",
                 "bus",
+                "cache",
                 "cli",
                 "crashpoint",
                 "functions",
@@ -74,12 +84,13 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
 }
 
 /// Licences that a permissively licensed product can carry.
-const LICENCES: [&str; 12] = [
+const LICENCES: [&str; 13] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
     "BSD-3-Clause",
+    "BSL-1.0",
     "CDLA-Permissive-2.0",
     "ISC",
     "MIT",

@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod bus;
+mod cache;
 mod chaos;
 mod cli;
 mod conformance;

@@ -5,7 +5,7 @@ use std::process::Command;
 use nightshift_tests::program;
 
 #[test]
-fn four_broken_settings_give_four_lines_and_exit_64_before_any_socket_opens() {
+fn five_broken_settings_give_five_lines_and_exit_64_before_any_socket_opens() {
     // The port is taken: a handler that opened its socket first would fail with that instead.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let output = Command::new(program("handler"))
@@ -15,6 +15,7 @@ fn four_broken_settings_give_four_lines_and_exit_64_before_any_socket_opens() {
             taken.local_addr().unwrap().port().to_string(),
         )
         .env("NIGHTSHIFT_POSTGRES_URL", "mysql:/root:hunter2")
+        .env("NIGHTSHIFT_REDIS_URL", "http://:hunter2@cache")
         .env("NIGHTSHIFT_BATCH_DEADLINE_SECONDS", "soon")
         .env("NIGHTSHIFT_POSTGRES_MAX_CONECTIONS", "3")
         .output()
@@ -24,9 +25,10 @@ fn four_broken_settings_give_four_lines_and_exit_64_before_any_socket_opens() {
     let table = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         table,
-        "4 problems in the settings:\n  \
+        "5 problems in the settings:\n  \
          NIGHTSHIFT_BATCH_DEADLINE_SECONDS   cannot be \"soon\": invalid digit found in string\n  \
          NIGHTSHIFT_POSTGRES_URL             is not a URL of the form postgres://user:password@host:5432/database\n  \
+         NIGHTSHIFT_REDIS_URL                is not a URL of the form redis://user:password@host:6379/0, or rediss:// with TLS; what is no letter or digit in a password is written as %XX\n  \
          ServiceBusConnection                the connection ServiceBusConnection has no value: set ServiceBusConnection to a connection string, or ServiceBusConnection__fullyQualifiedNamespace to the name of a namespace\n  \
          NIGHTSHIFT_POSTGRES_MAX_CONECTIONS  is not a setting; did you mean NIGHTSHIFT_POSTGRES_MAX_CONNECTIONS?\n"
     );

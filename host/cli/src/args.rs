@@ -110,7 +110,7 @@ pub struct ExecArgs {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "postgres,python,node"
+        default_value = "postgres,python,node,redis"
     )]
     pub with: Vec<Part>,
     /// Give Postgres its defaults (a committed row survives a power cut) instead of skipping
@@ -241,7 +241,10 @@ mod tests {
             panic!()
         };
         assert_eq!(args.command, ["cargo", "--json"]);
-        assert_eq!(args.with, [Part::Postgres, Part::Python, Part::Node]);
+        assert_eq!(
+            args.with,
+            [Part::Postgres, Part::Python, Part::Node, Part::Redis]
+        );
         assert!(!cli.json);
     }
 }

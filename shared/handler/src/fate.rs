@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// The nearest and the farthest time to which a message is put off by request.
 const SHORTEST_WISH: Duration = Duration::from_secs(1);
-const LONGEST_WISH: Duration = Duration::from_hours(30 * 24);
+pub(crate) const LONGEST_WISH: Duration = Duration::from_hours(30 * 24);
 
 /// The failures after which a pause is as long as that of a message that another transaction was in
 /// the way of; such a try does not count, so its pauses do not grow.
@@ -151,6 +151,21 @@ impl Fate {
         Self::Waits(Wait::new(Reason::Paused, now, attempt))
     }
 
+    /// A message for which its concurrency key has no place.
+    pub(crate) fn queued(attempt: i32, now: DateTime<Utc>) -> Self {
+        Self::Waits(Wait::new(Reason::Queued, now, attempt))
+    }
+
+    /// A message whose slot of its rate limit is at `slot`.
+    pub(crate) fn limited(slot: DateTime<Utc>, attempt: i32) -> Self {
+        Self::Waits(Wait::new(Reason::Limited, slot, attempt))
+    }
+
+    /// A message that gets no slot of its rate limit, and asks again at `due`.
+    pub(crate) fn closed(due: DateTime<Utc>, attempt: i32) -> Self {
+        Self::Waits(Wait::new(Reason::Closed, due, attempt))
+    }
+
     /// A message for which the call `id` is made now, which is this process's for `lease`.
     pub(crate) fn calling(id: Uuid, lease: Duration, attempt: i32, now: DateTime<Utc>) -> Self {
         Self::Waits(Wait {
@@ -158,6 +173,11 @@ impl Fate {
             lease: Some(lease),
             ..Wait::new(Reason::Calling, now, attempt)
         })
+    }
+
+    /// Whether it waits for something that is not before or at `now`.
+    pub(crate) fn is_due_after(&self, now: DateTime<Utc>) -> bool {
+        matches!(self, Self::Waits(wait) if wait.due > now)
     }
 
     /// Whether the later messages of its session may run.

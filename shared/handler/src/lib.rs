@@ -4,7 +4,8 @@
 //! per invocation to `/<function name>`. [`Handler::serve`] binds at once and connects to nothing until it
 //! must. A request becomes messages ([`nightshift_bindings::invocation`]), messages become
 //! members with a key and a decoded payload (`member`), and members become transactions that hold claim,
-//! effect and outcome (`runner`, `work`), whatever the function's shape (`shape`). How each ends is
+//! effect and outcome (`runner`, `work`), whatever the function's shape (`shape`); what is to keep to a
+//! rate gets its slots first (`rate`). How each ends is
 //! decided in `fate`. What waits for another try comes
 //! back as a copy (`copy`), which the outbox sends after the commit (`outbox`); what the
 //! broker refuses for good is dead (`refused`). What
@@ -21,6 +22,7 @@ mod drain;
 mod fate;
 mod member;
 mod outbox;
+mod rate;
 mod refused;
 mod registry;
 mod runner;

@@ -1,6 +1,7 @@
 //! The messages of one invocation as pieces of work, each with its identity and its decoded body.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 use chrono::{DateTime, Utc};
 use nightshift_bindings::invocation::TriggerMessage;
@@ -33,6 +34,8 @@ pub(crate) struct Member<I> {
     /// A copy whose body is with the message that waits, which does not any more.
     pub(crate) is_left_over: bool,
     pub(crate) content: Content<I>,
+    /// Its slot of the function's rate limit: one for all that this invocation tries with it.
+    pub(crate) slot: OnceLock<DateTime<Utc>>,
 }
 
 /// What is in a message.
@@ -72,6 +75,7 @@ pub(crate) fn read_members<I: Payload>(
                     claim,
                     forgotten: forgotten(claim.enqueued, now),
                     content,
+                    slot: OnceLock::new(),
                 });
             }
             continue;
@@ -96,6 +100,7 @@ pub(crate) fn read_members<I: Payload>(
                     claim,
                     forgotten: forgotten(claim.enqueued, now),
                     content,
+                    slot: OnceLock::new(),
                 });
             }
             Some(first) => {
@@ -114,6 +119,7 @@ pub(crate) fn read_members<I: Payload>(
                         claim,
                         forgotten: forgotten(claim.enqueued, now),
                         content: Content::Dead(id_reused()),
+                        slot: OnceLock::new(),
                     });
                 }
             }

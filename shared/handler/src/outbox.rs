@@ -13,14 +13,15 @@ use futures_util::future::join_all;
 use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue, ServiceBusClient};
 use nightshift_connection::{Connection, Connections};
 use nightshift_crashpoint::CrashPoint;
-use nightshift_postgres::Lease;
+use nightshift_job::ConcurrencyKey;
+use nightshift_postgres::inbox::BEGIN;
 use nightshift_postgres::outbox::{self, Promised};
-use nightshift_postgres::{control, open_message};
+use nightshift_postgres::{Lease, control, is_conflict, open_message};
 use nightshift_telemetry::causes;
 use nightshift_telemetry::metrics::{SENT, UNSENT};
 use nightshift_time::{Ids, SharedClock};
 use serde_json::{Map, Value};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -223,6 +224,8 @@ impl Inner {
         let mut lease = Lease::take(&self.pool).await?;
         control::wake_stragglers(lease.connection(), AT_A_TIME).await?;
         lease.end();
+        let stuck = self.wake_stuck().await?;
+        swept.rescued += swept.take(self.send(stuck).await?);
         while swept.goes_on() {
             let overdue = self.take_overdue().await?;
             if overdue.is_empty() {
@@ -233,6 +236,47 @@ impl Inner {
             swept.rescued += sent;
         }
         Ok(swept)
+    }
+
+    /// Wakes the first of those who wait for a place of a concurrency key that nobody has. Whoever gave
+    /// it up should have.
+    async fn wake_stuck(&self) -> Result<Vec<Promised>, sqlx::Error> {
+        let mut lease = Lease::take(&self.pool).await?;
+        let stuck = open_message::stuck_queues(lease.connection(), AT_A_TIME).await?;
+        let mut promised = Vec::new();
+        for key in stuck {
+            match self.wake_queue(lease.connection(), key).await {
+                Ok(copies) => promised.extend(copies),
+                // Somebody is at it.
+                Err(error) if is_conflict(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        lease.end();
+        Ok(promised)
+    }
+
+    async fn wake_queue(
+        &self,
+        connection: &mut PgConnection,
+        key: ConcurrencyKey,
+    ) -> Result<Vec<Promised>, sqlx::Error> {
+        let mut tx = connection.begin_with(BEGIN).await?;
+        // One at least may be at work, and wakes the others when it is done.
+        let woken = open_message::wake_queued(&mut tx, key, 1).await?;
+        let (mut ids, now) = (Ids::random(), self.clock.now());
+        let copies = woken.into_iter().map(|row| {
+            tracing::warn!(
+                function.name = row.function,
+                job.key = %row.key,
+                "a message waited for a place that nobody had; waking it"
+            );
+            copy_of(row, ids.next(now))
+        });
+        let copies: Vec<Promised> = copies.collect();
+        outbox::promise(&mut tx, &copies).await?;
+        tx.commit().await?;
+        Ok(copies)
     }
 
     async fn take_overdue(&self) -> Result<Vec<Promised>, sqlx::Error> {

@@ -9,9 +9,10 @@ use nightshift_bindings::function_json::{
     Binding, DataType, EntityPath, FunctionJson, ServiceBusTrigger,
 };
 use nightshift_bindings::problem::ConfigProblems;
+use nightshift_cache::Cache;
 use nightshift_job::{
-    BadSchedule, BatchFunction, ExternalFunction, Listed, MAX_NAME_LENGTH, ScheduledFunction,
-    TransactionalFunction,
+    BadRateLimit, BadSchedule, BatchFunction, ExternalFunction, Listed, MAX_NAME_LENGTH, RateLimit,
+    ScheduledFunction, TransactionalFunction,
 };
 use nightshift_postgres::run::LongFunction;
 use nightshift_time::SharedClock;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::call::{Call, InvocationFailed};
 use crate::drain::GivenUp;
 use crate::outbox::Outbox;
+use crate::rate::Limiter;
 use crate::runner::Runner;
 use crate::schedule::{self, Timed, Timer};
 use crate::settings::CONNECTION;
@@ -85,6 +87,9 @@ pub struct Registry {
     outbox: Outbox,
     clock: SharedClock,
     release: DateTime<Utc>,
+    limiter: Limiter,
+    /// By name, each with the first function that names it.
+    limits: BTreeMap<&'static str, (RateLimit, &'static str)>,
     entries: BTreeMap<&'static str, Entry>,
 }
 
@@ -143,6 +148,41 @@ pub enum RegistryError {
         "{0} is too long for the name of a scheduled function, at most {MAX_NAME_LENGTH} characters"
     )]
     LongName(&'static str),
+    /// The rate limit of a function is none.
+    #[error("the rate limit {limit:?} of {name}: {source}")]
+    RateLimit {
+        /// The function.
+        name: &'static str,
+        /// The limit.
+        limit: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: BadRateLimit,
+    },
+    /// Two functions name one rate limit and mean different ones.
+    #[error(
+        "{one} and {other} both name the rate limit {limit:?} and say different things of it; put it into one constant"
+    )]
+    RateLimitsDiffer {
+        /// The limit.
+        limit: &'static str,
+        /// A function.
+        one: &'static str,
+        /// Another function.
+        other: &'static str,
+    },
+    /// The places of a function's concurrency keys are not as many as it can keep to.
+    #[error(
+        "{name} says that {found} messages of one concurrency key may be at work at a time; it must be {}", if *is_in_commit { "1, because its work is done in one transaction" } else { "at least 1" }
+    )]
+    Concurrency {
+        /// The function.
+        name: &'static str,
+        /// How many it says.
+        found: u32,
+        /// Whether all that it does is done in the transaction of the claim.
+        is_in_commit: bool,
+    },
     /// Two functions have one name.
     #[error("there are two functions named {0}")]
     Twice(&'static str),
@@ -176,6 +216,8 @@ impl Registry {
             outbox,
             release: clock.now(),
             clock,
+            limiter: Limiter::default(),
+            limits: BTreeMap::new(),
             entries: BTreeMap::new(),
         }
     }
@@ -185,6 +227,14 @@ impl Registry {
     #[must_use]
     pub fn released_at(self, release: DateTime<Utc>) -> Self {
         Self { release, ..self }
+    }
+
+    /// Where the slots of rate limits come from; to be said before the functions are. Without it no limit
+    /// can be kept to, and each means what it does while Redis is away.
+    #[must_use]
+    pub fn with_cache(self, cache: Cache) -> Self {
+        let limiter = Limiter::new(Some(cache));
+        Self { limiter, ..self }
     }
 
     /// Adds a batch function.
@@ -211,7 +261,18 @@ impl Registry {
         self.with_shape(Long { function, pool })
     }
 
-    fn with_shape<S: Shape>(self, shape: S) -> Result<Self, RegistryError> {
+    fn with_shape<S: Shape>(mut self, shape: S) -> Result<Self, RegistryError> {
+        if let Some(limit) = S::POLICY.rate {
+            self.know_limit(S::NAME, limit)?;
+        }
+        let found = S::POLICY.concurrency;
+        if found == 0 || S::IS_IN_COMMIT && found > 1 {
+            return Err(RegistryError::Concurrency {
+                name: S::NAME,
+                found,
+                is_in_commit: S::IS_IN_COMMIT,
+            });
+        }
         let (trigger, queue) = queue_of(S::NAME, S::CONFIG)?;
         let runner = Runner::new(
             shape,
@@ -220,8 +281,26 @@ impl Registry {
             self.pool.clone(),
             self.outbox.clone(),
             self.clock.clone(),
+            &self.limiter,
         );
         self.with(S::NAME, S::CONFIG, Caller::Messages(Box::new(runner)))
+    }
+
+    fn know_limit(&mut self, name: &'static str, limit: RateLimit) -> Result<(), RegistryError> {
+        limit.check().map_err(|source| RegistryError::RateLimit {
+            name,
+            limit: limit.name,
+            source,
+        })?;
+        let (first, one) = self.limits.entry(limit.name).or_insert((limit, name));
+        if *first == limit {
+            return Ok(());
+        }
+        Err(RegistryError::RateLimitsDiffer {
+            limit: limit.name,
+            one,
+            other: name,
+        })
     }
 
     /// Adds a function that the clock calls. The `schedule` of its `function.json` must be the wake-up

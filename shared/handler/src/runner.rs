@@ -51,6 +51,7 @@ use crate::copy;
 use crate::drain::GivenUp;
 use crate::member::{Member, read_members};
 use crate::outbox::Outbox;
+use crate::rate::{Limiter, Rate};
 use crate::shape::Shape;
 use crate::work::SharedIds;
 
@@ -92,6 +93,7 @@ pub(crate) struct Runner<S> {
     ids: SharedIds,
     partitions: Partitions,
     pauses: Pauses,
+    rate: Option<Rate>,
     /// Tells its starts from those of processes that are gone.
     process: Uuid,
 }
@@ -128,7 +130,12 @@ impl<S: Shape> Runner<S> {
         pool: PgPool,
         outbox: Outbox,
         clock: SharedClock,
+        limiter: &Limiter,
     ) -> Self {
+        let rate = |limit| Rate {
+            limit,
+            limiter: limiter.clone(),
+        };
         let function = Definition {
             name: S::NAME,
             queue,
@@ -147,6 +154,7 @@ impl<S: Shape> Runner<S> {
             ids: Mutex::new(ids),
             partitions: Partitions::default(),
             pauses: Pauses::default(),
+            rate: S::POLICY.rate.map(rate),
             process,
         }
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use nightshift_cache::RedisSettings;
 use nightshift_connection::Connection;
 use nightshift_postgres::PostgresSettings;
 use nightshift_settings::{Lookup, Reader};
@@ -27,6 +28,8 @@ pub struct HandlerSettings {
     pub log: LogFilter,
     /// Where the database is.
     pub postgres: PostgresSettings,
+    /// Where the slots of rate limits are kept, if that is known.
+    pub redis: Option<RedisSettings>,
     /// Where the queues are.
     pub bus: Connection,
     /// When this release was deployed, if that is known: of two releases with different schedules the
@@ -42,7 +45,6 @@ impl HandlerSettings {
     pub const KNOWN_ELSEWHERE: &'static [&'static str] = &[
         "NIGHTSHIFT_HOST_",
         "NIGHTSHIFT_BROKER_",
-        "NIGHTSHIFT_REDIS_",
         "NIGHTSHIFT_BLOB_",
         "NIGHTSHIFT_TEST_",
     ];
@@ -60,6 +62,7 @@ impl HandlerSettings {
         let exits_on_stdin_eof = reader.optional("NIGHTSHIFT_EXIT_ON_STDIN_EOF", 0_u8) == 1;
         let log = LogFilter::read(reader);
         let postgres = PostgresSettings::read(reader);
+        let redis = RedisSettings::read(reader);
         let released_at = reader.maybe("NIGHTSHIFT_RELEASED_AT");
         let bus = Connection::resolve(CONNECTION, &Lookup::new(reader.source()))
             .map_err(|what| reader.problem(CONNECTION, what));
@@ -71,6 +74,7 @@ impl HandlerSettings {
             exits_on_stdin_eof,
             log,
             postgres: postgres?,
+            redis,
             bus: bus.ok()?,
             released_at,
         })

@@ -20,12 +20,17 @@ pub(crate) trait Shape: Send + Sync + 'static {
     const POLICY: Policy;
     /// Whether several messages may share a transaction.
     const TOGETHER: bool;
+    /// Whether all that it does is done in the transaction of the claim.
+    const IS_IN_COMMIT: bool;
     /// For how long a call is its process's, where a heartbeat renews that; `None`: as long as it may
     /// take.
     const LEASE: Option<Duration> = None;
     type Input: Payload;
     type Call: Send;
     type Answer: Send + Sync;
+
+    /// Of messages with one key only so many are at work at a time.
+    fn concurrency_key(&self, input: &Self::Input) -> Option<String>;
 
     /// What happens to `items` in the transaction of their claims. `is_unknown`: nobody knows how the
     /// last call for the one item ended.
@@ -62,9 +67,14 @@ impl<F: BatchFunction, const TOGETHER: bool> Shape for InCommit<F, TOGETHER> {
     const CONFIG: &'static str = F::CONFIG;
     const POLICY: Policy = F::POLICY;
     const TOGETHER: bool = TOGETHER;
+    const IS_IN_COMMIT: bool = true;
     type Input = F::Input;
     type Call = Infallible;
     type Answer = Infallible;
+
+    fn concurrency_key(&self, input: &F::Input) -> Option<String> {
+        self.0.concurrency_key(input)
+    }
 
     async fn run(
         &self,
@@ -107,6 +117,10 @@ impl<F: TransactionalFunction> BatchFunction for OneByOne<F> {
     const POLICY: Policy = F::POLICY;
     type Input = F::Input;
 
+    fn concurrency_key(&self, input: &F::Input) -> Option<String> {
+        self.0.concurrency_key(input)
+    }
+
     async fn run(
         &self,
         items: &[&Item<F::Input>],
@@ -130,9 +144,14 @@ impl<F: ExternalFunction> Shape for External<F> {
     const CONFIG: &'static str = F::CONFIG;
     const POLICY: Policy = F::POLICY;
     const TOGETHER: bool = false;
+    const IS_IN_COMMIT: bool = false;
     type Input = F::Input;
     type Call = F::Call;
     type Answer = F::Answer;
+
+    fn concurrency_key(&self, input: &F::Input) -> Option<String> {
+        self.0.concurrency_key(input)
+    }
 
     async fn run(
         &self,
@@ -184,11 +203,16 @@ impl<F: LongFunction> Shape for Long<F> {
     const CONFIG: &'static str = F::CONFIG;
     const POLICY: Policy = F::POLICY;
     const TOGETHER: bool = false;
+    const IS_IN_COMMIT: bool = false;
     const LEASE: Option<Duration> = Some(LEASE);
     type Input = F::Input;
     type Call = Started;
     /// With the epoch that it belongs to.
     type Answer = (Outcome, i32);
+
+    fn concurrency_key(&self, input: &F::Input) -> Option<String> {
+        self.function.concurrency_key(input)
+    }
 
     async fn run(
         &self,

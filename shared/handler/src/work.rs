@@ -2,6 +2,8 @@
 //! written.
 
 mod parts;
+mod places;
+mod slots;
 mod take;
 mod ticks;
 
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use nightshift_job::{BodyHash, Enqueue, Item, JobKey, Outcome, Prepared, Refusal};
+use nightshift_job::{BodyHash, ConcurrencyKey, Enqueue, Item, JobKey, Outcome, Prepared, Refusal};
 use nightshift_postgres::dead_letter::DeadLetter;
 use nightshift_postgres::inbox;
 use nightshift_postgres::open_message::{self, Opened, Reason, Waiting};
@@ -71,6 +73,12 @@ struct Task<'a, I> {
     is_open: bool,
     /// The last call for it, if nobody knows how that ended.
     call: Option<Uuid>,
+    /// Whether it has waited for the slot of its rate limit that is its own.
+    has_slot: bool,
+    /// The concurrency key of which it had a place when the transaction began.
+    place: Option<ConcurrencyKey>,
+    /// Its concurrency key, once that is known to be needed.
+    key: Option<ConcurrencyKey>,
     /// Whether its tick goes on, or has ended, without it.
     is_over: bool,
     fate: Option<Fate>,
@@ -245,6 +253,7 @@ impl<'a, I> Work<'a, I> {
             promised = self.wait(tx, &waiting, ids, now).await?;
         }
         promised.extend(self.wake(tx, ids, now).await?);
+        promised.extend(self.pass_places_on(tx, ids, now).await?);
         promised.extend(enqueued.into_iter().map(|(message, traceparent)| {
             promise_of(&message, traceparent, None, next_id(ids, now), now)
         }));
@@ -391,6 +400,7 @@ impl<I> Task<'_, I> {
                 _ => wait.call.or(self.call),
             },
             lease: wait.lease,
+            concurrency_key: self.key_of_row(wait.reason),
         }
     }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use nightshift_contract::Payload;
 use sqlx::PgConnection;
 
-use crate::{Backoff, Cx, JobError, JobKey, Outcome};
+use crate::{Backoff, Cx, JobError, JobKey, Outcome, RateLimit};
 
 /// A function for a high-rate queue: what is waiting comes as one call and one commit.
 ///
@@ -36,6 +36,12 @@ pub trait BatchFunction: Send + Sync + 'static {
         tx: &mut PgConnection,
         cx: &Cx,
     ) -> impl Future<Output = Result<Vec<Outcome>, JobError>> + Send;
+
+    /// Of messages with one key only one at a time is run, on all machines. It is called before a message
+    /// is run.
+    fn concurrency_key(&self, _input: &Self::Input) -> Option<String> {
+        None
+    }
 }
 
 /// A function whose every message is a commit of its own: for work that does not gain from company.
@@ -63,6 +69,12 @@ pub trait TransactionalFunction: Send + Sync + 'static {
         tx: &mut PgConnection,
         cx: &Cx,
     ) -> impl Future<Output = Result<Outcome, JobError>> + Send;
+
+    /// Of messages with one key only one at a time is run, on all machines. It is called before a message
+    /// is run.
+    fn concurrency_key(&self, _input: &Self::Input) -> Option<String> {
+        None
+    }
 }
 
 /// A function whose effect is outside the database: a mail, a call of an API, a restore.
@@ -126,6 +138,12 @@ pub trait ExternalFunction: Send + Sync + 'static {
         tx: &mut PgConnection,
         cx: &Cx,
     ) -> impl Future<Output = Result<Prepared<Self::Call>, JobError>> + Send;
+
+    /// Of messages with one key only [`Policy::concurrency`] at a time are called for, on all machines;
+    /// the others wait, in the order of their arrival. It is called before a message is prepared.
+    fn concurrency_key(&self, _input: &Self::Input) -> Option<String> {
+        None
+    }
 }
 
 /// What [`ExternalFunction::prepare`] has found.
@@ -180,6 +198,11 @@ pub struct Policy {
     pub timeout: Duration,
     /// What a dead message means for its session; of functions whose queue has sessions.
     pub session: SessionRule,
+    /// How often it may be tried, together with all functions that name the same limit.
+    pub rate: Option<RateLimit>,
+    /// How many messages with one concurrency key may be at work at a time; at least 1, and no more for
+    /// a function that does all it does in the transaction of the claim.
+    pub concurrency: u32,
 }
 
 impl Policy {
@@ -192,5 +215,7 @@ impl Policy {
         backoff: Backoff::DEFAULT,
         timeout: Duration::from_secs(10),
         session: SessionRule::Continue,
+        rate: None,
+        concurrency: 1,
     };
 }

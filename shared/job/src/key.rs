@@ -51,6 +51,22 @@ impl fmt::Display for JobKey {
     }
 }
 
+/// The first 16 bytes of a SHA-256 over a function's name and what its messages have in common of which
+/// only so many are to be at work at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConcurrencyKey(pub Uuid);
+
+impl ConcurrencyKey {
+    /// The key of the messages of `function` that have `key` in common.
+    pub fn of(function: &str, key: &str) -> Self {
+        Self(first_half(&[
+            function.as_bytes(),
+            b"\0concurrency\0",
+            key.as_bytes(),
+        ]))
+    }
+}
+
 /// The first 16 bytes of a body's SHA-256, to tell a redelivery from another message that was
 /// given the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

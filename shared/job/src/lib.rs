@@ -14,6 +14,7 @@ mod cx;
 mod enqueue;
 mod function;
 mod key;
+mod limit;
 mod outcome;
 mod schedule;
 mod scheduled;
@@ -25,7 +26,8 @@ pub use enqueue::{Enqueue, EnqueueError};
 pub use function::{
     BatchFunction, ExternalFunction, Item, Policy, Prepared, SessionRule, TransactionalFunction,
 };
-pub use key::{BodyHash, JobKey};
+pub use key::{BodyHash, ConcurrencyKey, JobKey};
+pub use limit::{BadRateLimit, RateLimit, WhenAway};
 pub use outcome::{Children, Outcome, Refusal};
 pub use schedule::{
     BadRequestId, BadSchedule, Decision, Due, GRACE, Listed, MAX_CATCH_UP, MAX_NAME_LENGTH, Missed,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use nightshift_job::{BodyHash, JobKey};
+use nightshift_job::{BodyHash, ConcurrencyKey, JobKey};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -34,10 +34,16 @@ pub enum Reason {
     Redrive,
     /// For the end of its function's pause.
     Paused,
+    /// For a slot of its function's rate limit, which is its own.
+    Limited,
+    /// Because its function's rate limit gives out no slots.
+    Closed,
+    /// For a place among those of its concurrency key, which makes it [`Reason::Turn`].
+    Queued,
 }
 
 impl Reason {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 12] = [
         Self::Retry,
         Self::Snooze,
         Self::Continue,
@@ -47,6 +53,9 @@ impl Reason {
         Self::Unknown,
         Self::Redrive,
         Self::Paused,
+        Self::Limited,
+        Self::Closed,
+        Self::Queued,
     ];
 
     /// The word for it in the table.
@@ -61,6 +70,9 @@ impl Reason {
             Self::Unknown => "unknown",
             Self::Redrive => "redrive",
             Self::Paused => "paused",
+            Self::Limited => "limited",
+            Self::Closed => "closed",
+            Self::Queued => "queued",
         }
     }
 
@@ -73,7 +85,10 @@ impl Reason {
 
     /// Whether a copy wakes the message.
     pub fn has_copy(self) -> bool {
-        !matches!(self, Self::Parked | Self::Calling | Self::Paused)
+        !matches!(
+            self,
+            Self::Parked | Self::Calling | Self::Paused | Self::Queued
+        )
     }
 }
 
@@ -110,6 +125,8 @@ pub struct Waiting<'a> {
     pub call: Option<Uuid>,
     /// For how long the call that is under way is its process's, instead of `due`.
     pub lease: Option<Duration>,
+    /// Of which concurrency key it has a place or, if it is [`Reason::Queued`], waits for one.
+    pub concurrency_key: Option<ConcurrencyKey>,
 }
 
 /// What is known of a waiting message whose copy has come.
@@ -125,6 +142,8 @@ pub struct Opened {
     pub is_early: bool,
     /// The call that is under way or was last.
     pub call: Option<Uuid>,
+    /// The concurrency key of which it has a place.
+    pub place: Option<ConcurrencyKey>,
     /// The original's id.
     pub message_id: Option<String>,
     /// The original's number in its queue.
@@ -141,12 +160,15 @@ pub async fn lock(
         .fetch_all(tx)
         .await?;
     let opened = rows.into_iter().map(|row| {
+        let reason = Reason::of(&row.reason);
+        let place = row.concurrency_key.map(ConcurrencyKey);
         let opened = Opened {
             r#gen: row.r#gen,
             attempt: row.attempt,
-            reason: Reason::of(&row.reason),
+            reason,
             is_early: row.is_early,
             call: row.call_id,
+            place: place.filter(|_| reason != Reason::Queued),
             message_id: row.message_id,
             sequence_number: row.sequence_number,
         };
@@ -203,6 +225,10 @@ pub async fn wait(
     let bodies: Vec<&[u8]> = all.clone().map(|row| row.body).collect();
     let hashes: Vec<Uuid> = all.clone().map(|row| row.body_hash.0).collect();
     let calls: Vec<Option<Uuid>> = all.clone().map(|row| row.call).collect();
+    let places: Vec<Option<Uuid>> = all
+        .clone()
+        .map(|row| row.concurrency_key.map(|key| key.0))
+        .collect();
     let leases: Vec<Option<f64>> = all
         .map(|row| row.lease.as_ref().map(Duration::as_secs_f64))
         .collect();
@@ -225,6 +251,7 @@ pub async fn wait(
         function,
         queue,
         &leases as &[Option<f64>],
+        &places as &[Option<Uuid>],
     )
     .fetch_all(tx)
     .await?;
@@ -318,6 +345,65 @@ pub async fn lock_sessions(
         .await?;
     let first = rows.into_iter().map(|row| (row.session_id, row.first));
     Ok(first.collect())
+}
+
+/// Makes sure that nobody else takes or gives up a place of `keys` until the transaction ends.
+pub async fn lock_places(
+    tx: &mut PgConnection,
+    keys: &[ConcurrencyKey],
+) -> Result<(), sqlx::Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    sqlx::query_file!("sql/lock_places.sql", &keys)
+        .fetch_all(tx)
+        .await?;
+    Ok(())
+}
+
+/// Whether the message `key`, the `sequence_number`-th of its queue, may take one of the `places` of
+/// `concurrency_key`. Locks them.
+pub async fn has_place(
+    tx: &mut PgConnection,
+    concurrency_key: ConcurrencyKey,
+    places: u32,
+    key: JobKey,
+    sequence_number: i64,
+) -> Result<bool, sqlx::Error> {
+    lock_places(tx, &[concurrency_key]).await?;
+    sqlx::query_file_scalar!(
+        "sql/has_place.sql",
+        concurrency_key.0,
+        key.0,
+        sequence_number,
+        i64::from(places)
+    )
+    .fetch_one(tx)
+    .await
+}
+
+/// Gives the first of those that wait for one of the `places` of `concurrency_key` the places that are
+/// free. In the same transaction the caller promises the copies.
+pub async fn wake_queued(
+    tx: &mut PgConnection,
+    concurrency_key: ConcurrencyKey,
+    places: u32,
+) -> Result<Vec<ToWake>, sqlx::Error> {
+    lock_places(tx, &[concurrency_key]).await?;
+    let places = i64::from(places);
+    let rows = sqlx::query_file_as!(ToWakeRow, "sql/wake_queued.sql", concurrency_key.0, places)
+        .fetch_all(tx)
+        .await?;
+    Ok(rows.into_iter().map(ToWake::from).collect())
+}
+
+/// At most `at_most` concurrency keys of which messages wait while none has a place.
+pub async fn stuck_queues(
+    connection: &mut PgConnection,
+    at_most: i64,
+) -> Result<Vec<ConcurrencyKey>, sqlx::Error> {
+    let keys = sqlx::query_file_scalar!("sql/stuck_queues.sql", at_most)
+        .fetch_all(connection)
+        .await?;
+    Ok(keys.into_iter().map(ConcurrencyKey).collect())
 }
 
 /// Takes at most `at_most` messages whose copies have not come; in the same transaction the caller

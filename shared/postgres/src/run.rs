@@ -45,6 +45,12 @@ pub trait LongFunction: Send + Sync + 'static {
         run: &Run,
         cx: &Cx,
     ) -> impl Future<Output = Result<Outcome, JobError>> + Send;
+
+    /// Of messages with one key only [`Policy::concurrency`] at a time are run, on all machines; the
+    /// others wait, in the order of their arrival. A run keeps its place from slice to slice.
+    fn concurrency_key(&self, _input: &Self::Input) -> Option<String> {
+        None
+    }
 }
 
 /// A run, in the hands of the process that started it last.

@@ -73,11 +73,16 @@ impl<'a> Reader<'a> {
 
     /// The secret `name`, which must be set. `None` means that a problem was written down.
     pub fn secret(&mut self, name: &str) -> Option<SecretString> {
-        let text = self.text(name, true);
-        if text.is_none() {
+        let secret = self.maybe_secret(name);
+        if secret.is_none() {
             self.problem(name, "is not set");
         }
-        text.map(SecretString::from)
+        secret
+    }
+
+    /// The secret `name` if it is set.
+    pub fn maybe_secret(&mut self, name: &str) -> Option<SecretString> {
+        self.text(name, true).map(SecretString::from)
     }
 
     /// The secret `name`, which must be set and must parse. A problem quotes nothing of it but what

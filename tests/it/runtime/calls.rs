@@ -9,7 +9,7 @@ use super::*;
 
 /// How the other side answers one call.
 #[derive(Debug, Clone, Copy)]
-enum Answer {
+pub(super) enum Answer {
     Yes,
     /// It was not reached.
     Refused,
@@ -22,9 +22,9 @@ enum Answer {
 /// Calls as it is told, and writes a row for each answer. After a call whose end nobody knows it asks
 /// whether the other side has acted.
 #[derive(Debug, Clone, Default)]
-struct Caller {
-    answers: Arc<Mutex<Vec<Answer>>>,
-    calls: Arc<AtomicUsize>,
+pub(super) struct Caller {
+    pub(super) answers: Arc<Mutex<Vec<Answer>>>,
+    pub(super) calls: Arc<AtomicUsize>,
     has_acted: bool,
     /// What [`ExternalFunction::unknown`] says at first.
     asks_later: Arc<AtomicUsize>,

@@ -176,6 +176,31 @@ async fn rule_3_a_message_whose_copy_was_lost_is_rescued() {
 }
 
 #[tokio::test]
+async fn rule_9_who_waits_for_a_place_that_nobody_has_is_woken_by_any_handler() {
+    let (database, mut stack) = prepare().await;
+    let pool = database.pool();
+    sqlx::query(
+        "INSERT INTO nightshift.open_message
+            (key, function, queue, gen, attempt, reason, due_at, rescue_at, sequence_number,
+             enqueued_at, properties, body, body_hash, concurrency_key)
+         SELECT gen_random_uuid(), 'notifications-dispatch', 'notifications', 1, 0, 'queued', now(),
+            'infinity', n, now(), '{}', $1, gen_random_uuid(), $2
+         FROM generate_series(1, 3) AS n",
+    )
+    .bind(notification(&user_id(1), "queued").into_bytes())
+    .bind(Uuid::from_u128(1))
+    .execute(pool)
+    .await
+    .unwrap();
+    stack.start_host().unwrap();
+    // The handler wakes the first, and the end of each the next.
+    until(pool, ROWS, 3).await;
+    nothing_waits(pool).await;
+    stack.stop().unwrap();
+    database.remove().await;
+}
+
+#[tokio::test]
 async fn rule_10_what_the_broker_cannot_take_stays_and_says_why() {
     let (database, mut stack) = prepare().await;
     let pool = database.pool();

@@ -58,7 +58,11 @@ const SETTINGS: [Setting; 21] = [
         "8",
         "connections that one process holds at most",
     ),
-    secret(REDIS, "a private one in `up`", "cache"),
+    secret(
+        REDIS,
+        "a private one in `up`",
+        "Redis, where the slots of rate limits are kept",
+    ),
     secret(STORAGE, "a private one in `up`", "blob storage"),
     secret(
         BLOB,

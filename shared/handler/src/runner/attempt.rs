@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use nightshift_crashpoint::CrashPoint;
-use nightshift_job::{AfterCommit, Classify, Cx, Disposition, JobKey, Prepared};
+use nightshift_job::{AfterCommit, Classify, ConcurrencyKey, Cx, Disposition, JobKey, Prepared};
 use nightshift_postgres::inbox::{BEGIN, Claim};
-use nightshift_postgres::{Lease, is_conflict, lone_start};
+use nightshift_postgres::{Lease, is_conflict, lone_start, open_message};
 use nightshift_telemetry::causes;
 use nightshift_telemetry::metrics::TRANSACTION_SECONDS;
 use rand::Rng;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
 
-use super::failed::{AttemptFailed, guard, platform_failed};
+use super::failed::{AttemptFailed, guard, in_the_way, platform_failed};
 use super::{Invocation, Runner};
 use crate::fate::{Failure, later};
 use crate::member::{Content, Member};
@@ -185,6 +185,7 @@ impl<S: Shape> Runner<S> {
         if let Some(failure) = attempt.failure {
             work.fail(failure, self.clock.now(), rand::rng().random());
         } else {
+            self.admit(&mut work, &mut tx, attempt.limit).await?;
             let prepared = self.run(&work, &mut tx, &cx, attempt.limit).await?;
             let now = self.clock.now();
             let lease = S::LEASE.unwrap_or(attempt.limit.saturating_add(CALL_GRACE));
@@ -221,6 +222,54 @@ impl<S: Shape> Runner<S> {
         .await?;
         work.skip_ended_ticks(&mut tx).await?;
         Ok((tx, work))
+    }
+
+    /// Leaves to be run what may be at work now: what has a place of its concurrency key and a slot of its
+    /// rate limit.
+    async fn admit(
+        &self,
+        work: &mut Work<'_, S::Input>,
+        tx: &mut PgConnection,
+        limit: Duration,
+    ) -> Result<(), AttemptFailed> {
+        let keys = self.concurrency_keys(work, limit).await?;
+        if !S::IS_IN_COMMIT && !keys.is_empty() {
+            let taken = work.take_places(tx, &keys, self.clock.now()).await;
+            taken.map_err(in_the_way)?;
+        }
+        if let Some(rate) = &self.rate {
+            work.take_slots(rate, &self.clock).await;
+        }
+        // Whoever works in this transaction has a place as long as it lasts.
+        let keys: Vec<ConcurrencyKey> = keys.into_iter().flatten().collect();
+        if S::IS_IN_COMMIT && !keys.is_empty() {
+            let locked = open_message::lock_places(tx, &keys).await;
+            locked.map_err(in_the_way)?;
+        }
+        Ok(())
+    }
+
+    /// The concurrency keys of what is to be run; none if there is none.
+    async fn concurrency_keys(
+        &self,
+        work: &Work<'_, S::Input>,
+        limit: Duration,
+    ) -> Result<Vec<Option<ConcurrencyKey>>, AttemptFailed> {
+        let items = work.items();
+        // The function may panic here as well.
+        let keys = guard(limit, async {
+            let keys = items
+                .iter()
+                .map(|item| self.shape.concurrency_key(&item.input));
+            let keys = keys.map(|key| Some(ConcurrencyKey::of(S::NAME, &key?)));
+            Ok(keys.collect::<Vec<_>>())
+        });
+        let keys = keys.await?;
+        Ok(if keys.iter().any(Option::is_some) {
+            keys
+        } else {
+            Vec::new()
+        })
     }
 
     /// Runs the function on what is to be run, no longer than `limit`.

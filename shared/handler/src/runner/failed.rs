@@ -67,6 +67,15 @@ pub(super) fn platform_failed(error: sqlx::Error) -> AttemptFailed {
     }
 }
 
+/// What it means that a lock of a concurrency key was not to be had: the message waits, and that is no try.
+pub(super) fn in_the_way(error: sqlx::Error) -> AttemptFailed {
+    if is_conflict(&error) {
+        AttemptFailed::Conflict(error.into())
+    } else {
+        platform_failed(error)
+    }
+}
+
 /// Lets a function run no longer than `limit`, and turns a panic into a failure.
 pub(super) async fn guard<T>(
     limit: Duration,

@@ -110,6 +110,9 @@ impl<'a, I> Work<'a, I> {
             member,
             is_open: true,
             call: row.call,
+            has_slot: true,
+            place: row.place,
+            key: row.place,
             origin: Origin::of(row),
             is_over: false,
             fate: None,
@@ -137,9 +140,9 @@ impl<'a, I> Work<'a, I> {
     fn add(&mut self, member: &'a Member<I>, row: Option<Opened>, now: DateTime<Utc>) {
         let is_open = row.is_some();
         let call = row.as_ref().and_then(|row| row.call);
-        let was_cut_off = row
-            .as_ref()
-            .is_some_and(|row| row.reason == Reason::Calling);
+        let reason = row.as_ref().map(|row| row.reason);
+        let place = row.as_ref().and_then(|row| row.place);
+        let was_cut_off = reason == Some(Reason::Calling);
         let mut origin = row.map_or_else(
             || Origin {
                 message_id: member.message.message_id.clone(),
@@ -170,6 +173,9 @@ impl<'a, I> Work<'a, I> {
             origin,
             is_open,
             call,
+            has_slot: reason == Some(Reason::Limited),
+            place,
+            key: None,
             is_over: false,
             fate,
         });

@@ -1,0 +1,635 @@
+//! Rule 9: of messages with one concurrency key only so many are at work at a time, and none of the
+//! others is forgotten.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use nightshift_handler::RegistryError;
+use nightshift_job::{ConcurrencyKey, ExternalFunction, Prepared, RateLimit, WhenAway};
+use nightshift_postgres::{control, open_message};
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::cache::{cache_at, connect, server};
+
+/// A call takes this long, so that those that overlap are seen to.
+const CALL: Duration = Duration::from_millis(3);
+
+/// The first word of a title is its key, `-` is none; `held` in it waits for the gate.
+fn key_of(title: &str) -> Option<String> {
+    let key = title.split(' ').next()?;
+    (key != "-").then(|| key.to_owned())
+}
+
+/// Calls are rows in `at_work`, which say when each began and ended. `LIMITED`: behind a rate, too.
+#[derive(Debug, Clone)]
+struct Keyed<const PLACES: u32, const LIMITED: bool> {
+    pool: PgPool,
+    gate: Arc<Semaphore>,
+    is_away: Arc<AtomicBool>,
+}
+
+impl<const PLACES: u32, const LIMITED: bool> ExternalFunction for Keyed<PLACES, LIMITED> {
+    const NAME: &'static str = "keyed";
+    const CONFIG: &'static str = r#"{"bindings": [{"type": "serviceBusTrigger", "direction": "in",
+        "name": "messages", "queueName": "keyed", "connection": "ServiceBusConnection",
+        "cardinality": "many", "dataType": "binary"}]}"#;
+    const POLICY: Policy = Policy {
+        concurrency: PLACES,
+        timeout: Duration::from_secs(8),
+        rate: if LIMITED {
+            Some(RateLimit {
+                name: "keyed",
+                count: 1,
+                per: Duration::from_mins(10),
+                burst: 1,
+                when_away: WhenAway::Closed,
+            })
+        } else {
+            None
+        },
+        ..Scripted::POLICY
+    };
+    type Input = NotificationRequested;
+    type Call = ();
+    type Answer = ();
+
+    fn concurrency_key(&self, input: &NotificationRequested) -> Option<String> {
+        let title = input.title.as_str();
+        assert!(!title.contains("panics"), "the script says so");
+        key_of(title)
+    }
+
+    async fn prepare(
+        &self,
+        item: &Item<NotificationRequested>,
+        _tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Prepared<()>, JobError> {
+        let title = item.input.title.as_str();
+        if title.contains("refused") {
+            return Ok(Prepared::End(Outcome::refused(
+                "told",
+                "the script says so",
+            )));
+        }
+        if title.contains("fails") && item.attempt == 1 {
+            return Err(Told(Disposition::Retry).into());
+        }
+        Ok(Prepared::Call(()))
+    }
+
+    async fn call(
+        &self,
+        item: &Item<NotificationRequested>,
+        (): (),
+        _cx: &Cx,
+    ) -> Result<(), JobError> {
+        let title = item.input.title.as_str();
+        sqlx::query("INSERT INTO at_work (title, key) VALUES ($1, $2)")
+            .bind(title)
+            .bind(key_of(title))
+            .execute(&self.pool)
+            .await?;
+        if title.contains("held") {
+            self.gate.acquire().await.unwrap().forget();
+        }
+        tokio::time::sleep(CALL).await;
+        sqlx::query("UPDATE at_work SET ended = clock_timestamp() WHERE title = $1")
+            .bind(title)
+            .execute(&self.pool)
+            .await?;
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(Told(Disposition::Retry).into());
+        }
+        Ok(())
+    }
+
+    async fn record(
+        &self,
+        _item: &Item<NotificationRequested>,
+        (): &(),
+        _tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Outcome, JobError> {
+        Ok(Outcome::Completed)
+    }
+
+    async fn unknown(
+        &self,
+        _item: &Item<NotificationRequested>,
+        _tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Prepared<()>, JobError> {
+        Ok(Prepared::End(Outcome::Completed))
+    }
+}
+
+/// The same in a batch, whose work is its transaction.
+#[derive(Debug, Clone)]
+struct KeyedBatch<const PLACES: u32>;
+
+impl<const PLACES: u32> BatchFunction for KeyedBatch<PLACES> {
+    const NAME: &'static str = "keyed-batch";
+    const CONFIG: &'static str = Keyed::<1, false>::CONFIG;
+    const POLICY: Policy = Policy {
+        concurrency: PLACES,
+        timeout: Duration::from_secs(8),
+        ..Scripted::POLICY
+    };
+    type Input = NotificationRequested;
+
+    fn concurrency_key(&self, input: &NotificationRequested) -> Option<String> {
+        key_of(input.title.as_str())
+    }
+
+    async fn run(
+        &self,
+        items: &[&Item<NotificationRequested>],
+        tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Vec<Outcome>, JobError> {
+        let mut outcomes = Vec::new();
+        for item in items {
+            let title = item.input.title.as_str();
+            sqlx::query(
+                "INSERT INTO at_work (title, key, began, ended)
+                 SELECT $1, $2, began, clock_timestamp()
+                 FROM (SELECT clock_timestamp() AS began OFFSET 0) AS began, pg_sleep(0.003)",
+            )
+            .bind(title)
+            .bind(key_of(title))
+            .execute(&mut *tx)
+            .await?;
+            outcomes.push(Outcome::Completed);
+        }
+        Ok(outcomes)
+    }
+}
+
+struct Places {
+    world: World,
+    /// For the test itself: those that deliver may hold all connections of the other one.
+    pool: PgPool,
+    gate: Arc<Semaphore>,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Places {
+    async fn new() -> Self {
+        let world = World::new(&[]).await;
+        let pool = world.database.pool();
+        pool.execute(
+            "CREATE TABLE at_work (n integer GENERATED ALWAYS AS IDENTITY, title text, key text,
+                began timestamptz DEFAULT clock_timestamp(), ended timestamptz)",
+        )
+        .await
+        .unwrap();
+        Self {
+            pool: PgPool::connect_lazy(world.database.url()).unwrap(),
+            world,
+            gate: Arc::new(Semaphore::new(0)),
+            is_away: Arc::default(),
+        }
+    }
+
+    /// A process with the function.
+    fn process<const PLACES: u32, const LIMITED: bool>(&self) -> Registry {
+        let pool = self.world.database.pool().clone();
+        let clock: SharedClock = Arc::new(self.world.clock.clone());
+        let outbox = Outbox::left_to_others(pool.clone(), clock.clone());
+        let keyed = Keyed::<PLACES, LIMITED> {
+            pool: pool.clone(),
+            gate: self.gate.clone(),
+            is_away: self.is_away.clone(),
+        };
+        let registry = Registry::new(pool, outbox, clock);
+        let registry = registry.with_cache(cache_at(&redis()));
+        let registry = registry.with_external(keyed).unwrap();
+        registry.with_batch(KeyedBatch::<1>).unwrap()
+    }
+
+    /// Delivers `messages` and all copies that come of it, each at once and by itself, until there is
+    /// nothing more.
+    async fn drive(
+        &self,
+        process: &Registry,
+        function: &'static str,
+        messages: Vec<TriggerMessage>,
+    ) {
+        let deliver = |message: TriggerMessage| async move {
+            deliver_to(process, function, &[message]).await.unwrap();
+        };
+        let mut under_way: FuturesUnordered<_> = messages.into_iter().map(deliver).collect();
+        loop {
+            let copies = take_promised(&self.pool, start_of_time()).await;
+            let is_quiet = copies.is_empty();
+            under_way.extend(copies.into_iter().map(deliver));
+            if under_way.next().await.is_none() && is_quiet {
+                return;
+            }
+        }
+    }
+
+    /// How many messages with one key were at work at a time.
+    async fn most_at_a_time(&self) -> Vec<String> {
+        self.world
+            .texts(
+                "SELECT format('%s %s', one.key, max((
+                    SELECT count(*) FROM at_work AS other WHERE other.key = one.key
+                      AND other.began <= one.began AND other.ended > one.began)))
+                 FROM at_work AS one WHERE one.key IS NOT NULL GROUP BY one.key ORDER BY 1",
+            )
+            .await
+    }
+
+    async fn worked(&self) -> Vec<String> {
+        self.world
+            .texts("SELECT title FROM at_work ORDER BY n")
+            .await
+    }
+
+    /// Polls until `title` is being called for.
+    async fn until_at_work(&self, title: &str) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let at_work = || async {
+            let at_work = "SELECT EXISTS (SELECT FROM at_work WHERE title = $1)";
+            let at_work = sqlx::query_scalar(at_work).bind(title);
+            at_work.fetch_one(&self.pool).await.unwrap()
+        };
+        while !at_work().await {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{title} is not at work"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn end(self) {
+        self.pool.close().await;
+        self.world.end().await;
+    }
+}
+
+fn redis() -> String {
+    format!("{}/10", server())
+}
+
+fn numbered(title: &str, number: i64) -> TriggerMessage {
+    message(title, notification(USER, title), start_of_time())
+        .numbered(number)
+        .build()
+}
+
+fn several(key: &str, numbers: std::ops::Range<i64>) -> Vec<TriggerMessage> {
+    numbers
+        .map(|n| numbered(&format!("{key} {n}"), n))
+        .collect()
+}
+
+#[tokio::test]
+async fn rule_9_no_more_than_its_places_are_at_work_at_a_time_and_other_keys_are_not_held_up() {
+    let places = Places::new().await;
+    let (one, other) = (places.process::<2, false>(), places.process::<2, false>());
+    let held = places.drive(&one, "keyed", vec![numbered("a held", 0)]);
+    let free = async {
+        places.until_at_work("a held").await;
+        let mut messages = several("a", 1..31);
+        messages.extend(several("b", 31..41));
+        messages.extend(several("-", 41..45));
+        places.drive(&other, "keyed", messages).await;
+        // One place was enough for all of them.
+        assert_eq!(places.worked().await.len(), 45);
+        assert_eq!(places.world.waiting().await, ["a held calling 1 0"]);
+        places.gate.add_permits(1);
+    };
+    tokio::join!(held, free);
+    let most = places.most_at_a_time().await;
+    assert_eq!(most, ["a 2", "b 2"]);
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_who_waits_for_a_place_gets_it_in_the_order_of_arrival() {
+    let places = Places::new().await;
+    let process = places.process::<1, false>();
+    let held = places.drive(&process, "keyed", vec![numbered("a held", 0)]);
+    let queued = async {
+        places.until_at_work("a held").await;
+        let mut messages = several("a", 1..10);
+        messages.reverse();
+        for message in messages {
+            let message = [message];
+            deliver_to(&process, "keyed", &message).await.unwrap();
+            // It waits, and a redelivery changes nothing.
+            deliver_to(&process, "keyed", &message).await.unwrap();
+        }
+        assert_eq!(places.world.waiting().await.len(), 10);
+        places.gate.add_permits(1);
+    };
+    tokio::join!(held, queued);
+    let mut expected = vec!["a held".to_owned()];
+    expected.extend((1..10).map(|n| format!("a {n}")));
+    assert_eq!(places.worked().await, expected);
+    assert_eq!(places.most_at_a_time().await, ["a 1"]);
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_a_call_whose_process_died_keeps_its_place_until_it_is_taken_over() {
+    let places = Places::new().await;
+    let (dies, lives) = (places.process::<1, false>(), places.process::<1, false>());
+    let original = [numbered("a held", 0)];
+    let dying = deliver_to(&dies, "keyed", &original);
+    let queued = async {
+        places.until_at_work("a held").await;
+        places.drive(&lives, "keyed", several("a", 1..4)).await;
+    };
+    tokio::select! {
+        _ = dying => panic!("nobody lets it go on"),
+        () = queued => {}
+    }
+    assert_eq!(places.worked().await, ["a held"]);
+    let pool = places.world.database.pool();
+    pool.execute(
+        "UPDATE nightshift.open_message SET due_at = now(), rescue_at = now() WHERE reason = 'calling'",
+    )
+    .await
+    .unwrap();
+    let copies = take_overdue(pool, start_of_time()).await;
+    assert_eq!(copies.len(), 1);
+    places.drive(&lives, "keyed", copies).await;
+    assert_eq!(places.worked().await, ["a held", "a 1", "a 2", "a 3"]);
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_who_does_not_need_its_place_after_all_passes_it_on() {
+    let places = Places::new().await;
+    let process = places.process::<1, false>();
+    let held = places.drive(&process, "keyed", vec![numbered("a held", 0)]);
+    let queued = async {
+        places.until_at_work("a held").await;
+        let titles = [
+            "a 1 refused",
+            "a 2 fails",
+            "a 3 panics",
+            "a 4",
+            "a 5 refused",
+        ];
+        for (number, title) in (1..).zip(titles) {
+            deliver_to(&process, "keyed", &[numbered(title, number)])
+                .await
+                .unwrap();
+        }
+        places.gate.add_permits(1);
+    };
+    tokio::join!(held, queued);
+    // The one that has failed is tried again and finds a place.
+    assert_eq!(places.worked().await, ["a held", "a 4", "a 2 fails"]);
+    assert_eq!(
+        places.world.dead().await,
+        [
+            "a 1 refused told 0",
+            "a 3 panics attempts-used-up 4",
+            "a 5 refused told 0"
+        ]
+    );
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_a_failed_call_gives_its_place_to_the_next_one() {
+    let places = Places::new().await;
+    let process = places.process::<1, false>();
+    places.is_away.store(true, Ordering::SeqCst);
+    let original = [numbered("a held", 0)];
+    let held = deliver_to(&process, "keyed", &original);
+    let queued = async {
+        places.until_at_work("a held").await;
+        deliver_to(&process, "keyed", &[numbered("a 1", 1)])
+            .await
+            .unwrap();
+        assert_eq!(
+            places.world.waiting().await,
+            ["a 1 queued 1 0", "a held calling 1 0"]
+        );
+        places.gate.add_permits(1);
+    };
+    let (held, ()) = tokio::join!(held, queued);
+    held.unwrap();
+    assert_eq!(
+        places.world.waiting().await,
+        ["a 1 turn 2 0", "a held retry 2 1"]
+    );
+    places.is_away.store(false, Ordering::SeqCst);
+    places.gate.add_permits(1);
+    let copies = places.world.promised().await;
+    places.drive(&process, "keyed", copies).await;
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_a_pause_reaches_those_who_wait_for_a_place() {
+    let places = Places::new().await;
+    let process = places.process::<1, false>();
+    let original = [numbered("a held", 0)];
+    let held = deliver_to(&process, "keyed", &original);
+    let queued = async {
+        places.until_at_work("a held").await;
+        for message in several("a", 1..4) {
+            deliver_to(&process, "keyed", &[message]).await.unwrap();
+        }
+        places.gate.add_permits(1);
+    };
+    let (held, ()) = tokio::join!(held, queued);
+    held.unwrap();
+    let pool = places.world.database.pool();
+    let mut tx = pool.begin().await.unwrap();
+    control::pause(&mut tx, "keyed", "a test", "why not")
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    // Another process, which knows it at once.
+    let copies = places.world.promised().await;
+    assert_eq!(copies.len(), 1);
+    places
+        .drive(&places.process::<1, false>(), "keyed", copies)
+        .await;
+    assert_eq!(
+        places.world.waiting().await,
+        ["a 1 paused 3 0", "a 2 paused 3 0", "a 3 paused 3 0"]
+    );
+    let mut tx = pool.begin().await.unwrap();
+    control::resume(&mut tx, "keyed", Duration::ZERO, "a test")
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let copies = take_overdue(pool, start_of_time()).await;
+    places
+        .drive(&places.process::<1, false>(), "keyed", copies)
+        .await;
+    assert_eq!(places.worked().await.len(), 4);
+    assert_eq!(places.most_at_a_time().await, ["a 1"]);
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_who_waits_for_a_slot_of_its_rate_has_no_place_meanwhile() {
+    let mut redis = connect(&redis()).await;
+    let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.unwrap();
+    let places = Places::new().await;
+    let process = places.process::<1, true>();
+    let original = [numbered("a held", 0)];
+    let held = deliver_to(&process, "keyed", &original);
+    let queued = async {
+        places.until_at_work("a held").await;
+        for message in several("a", 1..4) {
+            deliver_to(&process, "keyed", &[message]).await.unwrap();
+        }
+        // Who waits for a place has taken no slot.
+        let waiting = places.world.waiting().await;
+        assert_eq!(
+            waiting[..3],
+            ["a 1 queued 1 0", "a 2 queued 1 0", "a 3 queued 1 0"]
+        );
+        places.gate.add_permits(1);
+    };
+    let (held, ()) = tokio::join!(held, queued);
+    held.unwrap();
+    let mut states = Vec::new();
+    for _ in 0..3 {
+        let mut copies = places.world.promised().await;
+        copies.retain(|copy| copy.enqueued_time == start_of_time());
+        deliver_to(&process, "keyed", &copies).await.unwrap();
+        states.extend(places.world.texts("SELECT string_agg(reason, ' ' ORDER BY sequence_number) FROM nightshift.open_message").await);
+    }
+    assert_eq!(
+        states,
+        [
+            "limited turn queued",
+            "limited limited turn",
+            "limited limited limited"
+        ]
+    );
+    assert_eq!(places.worked().await, ["a held"]);
+    places.pool.close().await;
+    places.world.database.remove().await;
+}
+
+#[tokio::test]
+async fn rule_9_nobody_waits_for_a_place_that_nobody_has() {
+    let places = Places::new().await;
+    let process = places.process::<2, false>();
+    let pool = places.world.database.pool();
+    let holders = vec![numbered("a held 1", 1), numbered("a held 2", 2)];
+    let dying = places.drive(&process, "keyed", holders);
+    let queued = async {
+        places.until_at_work("a held 1").await;
+        places.until_at_work("a held 2").await;
+        for message in several("a", 3..6) {
+            deliver_to(&process, "keyed", &[message]).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = dying => panic!("nobody lets it go on"),
+        () = queued => {}
+    }
+    let stuck = async || {
+        let mut connection = pool.acquire().await.unwrap();
+        open_message::stuck_queues(&mut connection, 10)
+            .await
+            .unwrap()
+    };
+    assert_eq!(stuck().await, []);
+    // As if an earlier release had ended them, which knows nothing of places.
+    pool.execute("DELETE FROM nightshift.open_message WHERE reason = 'calling'")
+        .await
+        .unwrap();
+    let key = ConcurrencyKey::of("keyed", "a");
+    assert_eq!(stuck().await, [key]);
+    let mut tx = pool.begin().await.unwrap();
+    let woken = open_message::wake_queued(&mut tx, key, 1).await.unwrap();
+    assert_eq!(woken.len(), 1);
+    tx.commit().await.unwrap();
+    assert_eq!(stuck().await, []);
+    pool.execute("UPDATE nightshift.open_message SET rescue_at = now() WHERE reason = 'turn'")
+        .await
+        .unwrap();
+    let copies = take_overdue(pool, start_of_time()).await;
+    places.drive(&process, "keyed", copies).await;
+    assert_eq!(places.worked().await.len(), 5);
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_work_in_the_transaction_itself_is_done_one_at_a_time() {
+    let places = Places::new().await;
+    let (one, other) = (places.process::<1, false>(), places.process::<1, false>());
+    let mut messages = several("a", 0..10);
+    messages.extend(several("b", 10..20));
+    let theirs = messages.split_off(10);
+    tokio::join!(
+        places.drive(&one, "keyed-batch", messages),
+        places.drive(&other, "keyed-batch", theirs),
+    );
+    deliver_to(
+        &one,
+        "keyed-batch",
+        &[several("a", 20..25), several("b", 25..30)].concat(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(places.worked().await.len(), 30);
+    assert_eq!(places.most_at_a_time().await, ["a 1", "b 1"]);
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_a_transaction_that_is_waited_for_in_vain_costs_no_try() {
+    let places = Places::new().await;
+    let process = places.process::<1, false>();
+    let pool = places.world.database.pool();
+    let mut tx = pool.begin().await.unwrap();
+    let keys = ["keyed", "keyed-batch"].map(|function| ConcurrencyKey::of(function, "a"));
+    open_message::lock_places(&mut tx, &keys).await.unwrap();
+    let messages = [numbered("a 1", 1)];
+    for function in ["keyed", "keyed-batch"] {
+        deliver_to(&process, function, &messages).await.unwrap();
+    }
+    assert_eq!(
+        places.world.waiting().await,
+        ["a 1 retry 1 0", "a 1 retry 1 0"]
+    );
+    tx.rollback().await.unwrap();
+    for copy in places.world.promised().await {
+        let key = nightshift_job::JobKey::of_message_id("keyed", "a 1").to_string();
+        let is_keyed = copy.application_properties["ns-origin"] == key;
+        let function = if is_keyed { "keyed" } else { "keyed-batch" };
+        deliver_to(&process, function, &[copy]).await.unwrap();
+    }
+    assert_eq!(places.worked().await.len(), 2);
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_places_that_cannot_be_kept_to_are_refused() {
+    let places = Places::new().await;
+    let process = places.world.restarted();
+    let error = process.with_batch(KeyedBatch::<2>).unwrap_err();
+    assert!(matches!(
+        error,
+        RegistryError::Concurrency {
+            is_in_commit: true,
+            ..
+        }
+    ));
+    assert_eq!(
+        error.to_string(),
+        "keyed-batch says that 2 messages of one concurrency key may be at work at a time; it must be 1, because its work is done in one transaction"
+    );
+    places.end().await;
+}
