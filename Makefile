@@ -26,7 +26,7 @@ soak:   ## The long forms of the tests: fuzzing in a million rounds, a thousand 
 
 bench:  ## Measure speed and size; fails below the bars. PARTS="work pace start history broker host" picks.
 	cargo build --release --workspace --bins
-	$(TARGET)/release/nightshift servers exec --with node -- $(TARGET)/release/bench $(PARTS)
+	$(TARGET)/release/nightshift servers exec --with node,redis -- $(TARGET)/release/bench $(PARTS)
 
 check:  ## Format, lints and documentation, without running anything.
 	cargo fmt --all --check

@@ -4,10 +4,12 @@ use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nightshift_contract::Payload;
-use nightshift_job::{BatchFunction, Cx, Item, JobError, Outcome, Policy, TransactionalFunction};
+use nightshift_job::{
+    BatchFunction, Cx, Item, JobError, Outcome, Policy, RateLimit, TransactionalFunction, WhenAway,
+};
 use nightshift_settings::{Environment, Source};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -119,6 +121,36 @@ impl BatchFunction for Batch {
     ) -> Result<Vec<Outcome>, JobError> {
         write(items, tx).await?;
         self.0.tell_after_commit(items, cx);
+        Ok(items.iter().map(|_| Outcome::Completed).collect())
+    }
+}
+
+/// A batch, one commit, behind a rate that nothing ever waits for. Without Redis it stands still.
+#[derive(Debug)]
+pub struct Limited;
+
+impl BatchFunction for Limited {
+    const NAME: &'static str = "bench-limited";
+    const CONFIG: &'static str = include_str!("app/functions/bench/limited/function.json");
+    const POLICY: Policy = Policy {
+        rate: Some(RateLimit {
+            name: "bench",
+            count: 1_000_000,
+            per: Duration::from_secs(1),
+            burst: 1_000_000,
+            when_away: WhenAway::Closed,
+        }),
+        ..Policy::DEFAULT
+    };
+    type Input = Order;
+
+    async fn run(
+        &self,
+        items: &[&Item<Order>],
+        tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Vec<Outcome>, JobError> {
+        write(items, tx).await?;
         Ok(items.iter().map(|_| Outcome::Completed).collect())
     }
 }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use nightshift_cache::Cache;
 use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
 use nightshift_settings::{Environment, Reader};
-use nightshift_tests::bench::{Batch, Single, Teller};
+use nightshift_tests::bench::{Batch, Limited, Single, Teller};
 use nightshift_time::SystemClock;
 
 #[tokio::main]
@@ -18,8 +19,13 @@ async fn main() -> anyhow::Result<ExitCode> {
     let pool = settings.postgres.connect_lazy();
     let clock = SystemClock::shared();
     let outbox = Outbox::new(pool.clone(), clock.clone(), settings.bus.clone());
-    let registry = Registry::new(pool, outbox, clock)
+    let mut empty = Registry::new(pool, outbox, clock);
+    if let Some(redis) = settings.redis.clone() {
+        empty = empty.with_cache(Cache::connect_lazy(redis));
+    }
+    let registry = empty
         .with_batch(Batch(Teller::of_environment()?))?
+        .with_batch(Limited)?
         .with_transactional(Single)?;
     Handler::new(registry, settings).serve().await?;
     Ok(ExitCode::from(EXIT_CODE_STOPPED))

@@ -2,4 +2,4 @@
 
 mod function;
 
-pub use function::{Batch, EFFECT, Order, SCHEMA, Single, TELL, Teller};
+pub use function::{Batch, EFFECT, Limited, Order, SCHEMA, Single, TELL, Teller};

@@ -9,10 +9,12 @@ mod limit;
 mod start;
 mod throughput;
 
+use std::env;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context;
+use nightshift_cache::RedisSettings;
 use nightshift_cli::servers::{Postgres, PostgresOptions};
 use nightshift_tests::bench::{SCHEMA, TELL};
 use nightshift_tests::{App, Stack, StackOptions};
@@ -29,6 +31,12 @@ use crate::report::{Bar, Section};
 const QUEUE: &str = "bench";
 const SINGLE_QUEUE: &str = "bench-single";
 
+/// The queue whose messages are behind a rate limit.
+const LIMITED_QUEUE: &str = "bench-limited";
+
+/// Where Redis is.
+const REDIS: &str = "NIGHTSHIFT_TEST_REDIS";
+
 /// How often throughput is measured. The middle one counts.
 const RUNS: usize = 3;
 
@@ -37,6 +45,13 @@ const BATCH_LOAD: Load = Load {
     name: "batches",
     queue: QUEUE,
     waiting: 100_000,
+};
+
+/// The same for the one with a limit.
+const LIMITED_LOAD: Load = Load {
+    name: "limited",
+    queue: LIMITED_QUEUE,
+    ..BATCH_LOAD
 };
 
 /// What waits for the one that takes messages one by one.
@@ -89,8 +104,11 @@ impl Bench {
         let app = App {
             source: Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/app"),
             handler: "bench-handler",
-            queues: &[QUEUE, SINGLE_QUEUE],
-            environment: vec![(TELL, port.into())],
+            queues: &[QUEUE, SINGLE_QUEUE, LIMITED_QUEUE],
+            environment: vec![
+                (TELL, port.into()),
+                (RedisSettings::URL, env::var_os(REDIS).context(REDIS)?),
+            ],
             broker_data: None,
         };
         Ok(Self {
@@ -130,9 +148,19 @@ pub(crate) async fn throughput() -> anyhow::Result<Section> {
     let mut section = Section::new("work", "From a queue to a committed row, fsync on");
     let mut bench = Bench::prepare().await?;
     let batches = bench.middle(BATCH_LOAD).await.context("batches")?;
+    let limited = bench.middle(LIMITED_LOAD).await.context("limited")?;
     let singles = bench.middle(SINGLE_LOAD).await.context("singles")?;
     bench.stack.kill_host()?;
     tell_batches(&mut section, &bench.postgres, &batches).await?;
+    let ratio = limited.messages_per_second / batches.messages_per_second;
+    let bar = Bar::AtLeast(0.8);
+    section.hold(
+        "ratio_with_limit",
+        ratio,
+        "",
+        "of that behind a rate limit",
+        bar,
+    );
     tell_singles(&mut section, &bench.postgres, &singles).await?;
     bench.end().await?;
     Ok(section)
