@@ -1,173 +1,21 @@
 //! Rule 9: of messages with one concurrency key only so many are at work at a time, and none of the
 //! others is forgotten.
 
+mod functions;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use nightshift_handler::RegistryError;
-use nightshift_job::{ConcurrencyKey, ExternalFunction, Prepared, RateLimit, WhenAway};
+use nightshift_job::ConcurrencyKey;
 use nightshift_postgres::{control, open_message};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
+use self::functions::{Keyed, KeyedBatch, KeyedLong};
 use super::*;
 use crate::cache::{cache_at, connect, server};
-
-/// A call takes this long, so that those that overlap are seen to.
-const CALL: Duration = Duration::from_millis(3);
-
-/// The first word of a title is its key, `-` is none; `held` in it waits for the gate.
-fn key_of(title: &str) -> Option<String> {
-    let key = title.split(' ').next()?;
-    (key != "-").then(|| key.to_owned())
-}
-
-/// Calls are rows in `at_work`, which say when each began and ended. `LIMITED`: behind a rate, too.
-#[derive(Debug, Clone)]
-struct Keyed<const PLACES: u32, const LIMITED: bool> {
-    pool: PgPool,
-    gate: Arc<Semaphore>,
-    is_away: Arc<AtomicBool>,
-}
-
-impl<const PLACES: u32, const LIMITED: bool> ExternalFunction for Keyed<PLACES, LIMITED> {
-    const NAME: &'static str = "keyed";
-    const CONFIG: &'static str = r#"{"bindings": [{"type": "serviceBusTrigger", "direction": "in",
-        "name": "messages", "queueName": "keyed", "connection": "ServiceBusConnection",
-        "cardinality": "many", "dataType": "binary"}]}"#;
-    const POLICY: Policy = Policy {
-        concurrency: PLACES,
-        timeout: Duration::from_secs(8),
-        rate: if LIMITED {
-            Some(RateLimit {
-                name: "keyed",
-                count: 1,
-                per: Duration::from_mins(10),
-                burst: 1,
-                when_away: WhenAway::Closed,
-            })
-        } else {
-            None
-        },
-        ..Scripted::POLICY
-    };
-    type Input = NotificationRequested;
-    type Call = ();
-    type Answer = ();
-
-    fn concurrency_key(&self, input: &NotificationRequested) -> Option<String> {
-        let title = input.title.as_str();
-        assert!(!title.contains("panics"), "the script says so");
-        key_of(title)
-    }
-
-    async fn prepare(
-        &self,
-        item: &Item<NotificationRequested>,
-        _tx: &mut PgConnection,
-        _cx: &Cx,
-    ) -> Result<Prepared<()>, JobError> {
-        let title = item.input.title.as_str();
-        if title.contains("refused") {
-            return Ok(Prepared::End(Outcome::refused(
-                "told",
-                "the script says so",
-            )));
-        }
-        if title.contains("fails") && item.attempt == 1 {
-            return Err(Told(Disposition::Retry).into());
-        }
-        Ok(Prepared::Call(()))
-    }
-
-    async fn call(
-        &self,
-        item: &Item<NotificationRequested>,
-        (): (),
-        _cx: &Cx,
-    ) -> Result<(), JobError> {
-        let title = item.input.title.as_str();
-        sqlx::query("INSERT INTO at_work (title, key) VALUES ($1, $2)")
-            .bind(title)
-            .bind(key_of(title))
-            .execute(&self.pool)
-            .await?;
-        if title.contains("held") {
-            self.gate.acquire().await.unwrap().forget();
-        }
-        tokio::time::sleep(CALL).await;
-        sqlx::query("UPDATE at_work SET ended = clock_timestamp() WHERE title = $1")
-            .bind(title)
-            .execute(&self.pool)
-            .await?;
-        if self.is_away.load(Ordering::SeqCst) {
-            return Err(Told(Disposition::Retry).into());
-        }
-        Ok(())
-    }
-
-    async fn record(
-        &self,
-        _item: &Item<NotificationRequested>,
-        (): &(),
-        _tx: &mut PgConnection,
-        _cx: &Cx,
-    ) -> Result<Outcome, JobError> {
-        Ok(Outcome::Completed)
-    }
-
-    async fn unknown(
-        &self,
-        _item: &Item<NotificationRequested>,
-        _tx: &mut PgConnection,
-        _cx: &Cx,
-    ) -> Result<Prepared<()>, JobError> {
-        Ok(Prepared::End(Outcome::Completed))
-    }
-}
-
-/// The same in a batch, whose work is its transaction.
-#[derive(Debug, Clone)]
-struct KeyedBatch<const PLACES: u32>;
-
-impl<const PLACES: u32> BatchFunction for KeyedBatch<PLACES> {
-    const NAME: &'static str = "keyed-batch";
-    const CONFIG: &'static str = Keyed::<1, false>::CONFIG;
-    const POLICY: Policy = Policy {
-        concurrency: PLACES,
-        timeout: Duration::from_secs(8),
-        ..Scripted::POLICY
-    };
-    type Input = NotificationRequested;
-
-    fn concurrency_key(&self, input: &NotificationRequested) -> Option<String> {
-        key_of(input.title.as_str())
-    }
-
-    async fn run(
-        &self,
-        items: &[&Item<NotificationRequested>],
-        tx: &mut PgConnection,
-        _cx: &Cx,
-    ) -> Result<Vec<Outcome>, JobError> {
-        let mut outcomes = Vec::new();
-        for item in items {
-            let title = item.input.title.as_str();
-            sqlx::query(
-                "INSERT INTO at_work (title, key, began, ended)
-                 SELECT $1, $2, began, clock_timestamp()
-                 FROM (SELECT clock_timestamp() AS began OFFSET 0) AS began, pg_sleep(0.003)",
-            )
-            .bind(title)
-            .bind(key_of(title))
-            .execute(&mut *tx)
-            .await?;
-            outcomes.push(Outcome::Completed);
-        }
-        Ok(outcomes)
-    }
-}
 
 struct Places {
     world: World,
@@ -205,9 +53,14 @@ impl Places {
             gate: self.gate.clone(),
             is_away: self.is_away.clone(),
         };
-        let registry = Registry::new(pool, outbox, clock);
+        let registry = Registry::new(pool.clone(), outbox, clock);
         let registry = registry.with_cache(cache_at(&redis()));
         let registry = registry.with_external(keyed).unwrap();
+        let long = KeyedLong {
+            pool,
+            gate: self.gate.clone(),
+        };
+        let registry = registry.with_long(long).unwrap();
         registry.with_batch(KeyedBatch::<1>).unwrap()
     }
 
@@ -398,6 +251,28 @@ async fn rule_9_who_does_not_need_its_place_after_all_passes_it_on() {
             "a 5 refused told 0"
         ]
     );
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_long_work_keeps_its_place_from_slice_to_slice() {
+    let places = Places::new().await;
+    let process = places.process::<1, false>();
+    let original = [numbered("a held", 0)];
+    let held = deliver_to(&process, "keyed-long", &original);
+    let queued = async {
+        places.until_at_work("a held").await;
+        let next = [numbered("a 1", 1)];
+        deliver_to(&process, "keyed-long", &next).await.unwrap();
+        places.gate.add_permits(1);
+    };
+    let (held, ()) = tokio::join!(held, queued);
+    held.unwrap();
+    let waiting = places.world.waiting().await;
+    assert_eq!(waiting, ["a 1 queued 1 0", "a second slice continue 2 0"]);
+    let copies = take_promised(&places.pool, start_of_time()).await;
+    places.drive(&process, "keyed-long", copies).await;
+    assert_eq!(places.worked().await, ["a held", "a second slice", "a 1"]);
     places.end().await;
 }
 
