@@ -13,9 +13,8 @@ use futures_util::future::join_all;
 use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue, ServiceBusClient};
 use nightshift_connection::{Connection, Connections};
 use nightshift_crashpoint::CrashPoint;
-use nightshift_postgres::Lease;
 use nightshift_postgres::outbox::{self, Promised};
-use nightshift_postgres::{control, open_message};
+use nightshift_postgres::{BACKGROUND, BEGIN, Lease, control, in_time, open_message};
 use nightshift_telemetry::causes;
 use nightshift_time::{Ids, SharedClock};
 use serde_json::{Map, Value};
@@ -205,19 +204,15 @@ impl Inner {
             return Ok(swept);
         }
         while swept.goes_on() {
-            let mut lease = Lease::take(&self.pool).await?;
-            let taken = outbox::take(lease.connection(), AT_A_TIME).await?;
-            lease.end();
+            let taken = in_time(BACKGROUND, self.take()).await?;
             if taken.is_empty() {
                 break;
             }
             swept.sent += swept.take(self.send(taken).await?);
         }
-        let mut lease = Lease::take(&self.pool).await?;
-        control::wake_stragglers(lease.connection(), AT_A_TIME).await?;
-        lease.end();
+        in_time(BACKGROUND, self.wake_stragglers()).await?;
         while swept.goes_on() {
-            let overdue = self.take_overdue().await?;
+            let overdue = in_time(BACKGROUND, self.take_overdue()).await?;
             if overdue.is_empty() {
                 break;
             }
@@ -226,9 +221,23 @@ impl Inner {
         Ok(swept)
     }
 
+    async fn take(&self) -> Result<Vec<Promised>, sqlx::Error> {
+        let mut lease = Lease::take(&self.pool).await?;
+        let taken = outbox::take(lease.connection(), AT_A_TIME).await?;
+        lease.end();
+        Ok(taken)
+    }
+
+    async fn wake_stragglers(&self) -> Result<(), sqlx::Error> {
+        let mut lease = Lease::take(&self.pool).await?;
+        control::wake_stragglers(lease.connection(), AT_A_TIME).await?;
+        lease.end();
+        Ok(())
+    }
+
     async fn take_overdue(&self) -> Result<Vec<Promised>, sqlx::Error> {
         let mut lease = Lease::take(&self.pool).await?;
-        let mut tx = lease.connection().begin().await?;
+        let mut tx = lease.connection().begin_with(BEGIN).await?;
         let overdue = open_message::take_overdue(&mut tx, AT_A_TIME).await?;
         let mut ids = Ids::random();
         let now = self.clock.now();
@@ -271,11 +280,20 @@ impl Inner {
             }
         }
         CrashPoint::InFlush.reach().await;
+        in_time(BACKGROUND, self.note(&sent, &unsent)).await?;
+        Ok(Sent {
+            count: sent.len(),
+            unsent: unsent.into_iter().next().map(|(_, error)| error),
+        })
+    }
+
+    /// Writes what became of messages.
+    async fn note(&self, sent: &[Uuid], unsent: &[(Uuid, BusError)]) -> Result<(), sqlx::Error> {
         let mut lease = Lease::take(&self.pool).await?;
         if !sent.is_empty() {
-            outbox::forget(lease.connection(), &sent).await?;
+            outbox::forget(lease.connection(), sent).await?;
         }
-        for (id, error) in &unsent {
+        for (id, error) in unsent {
             if is_about_message(error) {
                 tracing::error!(outbox.id = %id, error = causes(error), "the broker refuses a promised message, which is a dead letter now");
                 let (mut ids, now) = (Ids::random(), self.clock.now());
@@ -286,10 +304,7 @@ impl Inner {
             }
         }
         lease.end();
-        Ok(Sent {
-            count: sent.len(),
-            unsent: unsent.into_iter().next().map(|(_, error)| error),
-        })
+        Ok(())
     }
 
     async fn send_to(

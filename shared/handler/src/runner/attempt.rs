@@ -11,7 +11,7 @@ use rand::Rng;
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::failed::{AttemptFailed, guard, platform_failed};
+use super::failed::{AttemptFailed, guard, platform_failed, told};
 use super::{Invocation, Runner};
 use crate::fate::{Failure, later};
 use crate::member::Member;
@@ -161,7 +161,7 @@ impl<S: Shape> Runner<S> {
         self.partitions
             .ensure(connection, &claims)
             .await
-            .map_err(|error| AttemptFailed::Away(causes(&error)))?;
+            .map_err(|error| AttemptFailed::Away(told(&error)))?;
         let is_paused = self
             .pauses
             .is_paused(connection, S::NAME)
