@@ -110,12 +110,14 @@ impl PgBouncer {
         })
     }
 
-    /// The address of `database` through it. Holds the password.
-    pub fn url_of(&self, database: &str) -> String {
-        let (credentials, _) = parts(&self.options.postgres_url);
-        format!(
-            "postgres://{credentials}@{}/{database}",
-            ports::loopback(self.port)
+    /// The address of the same database through it. Holds the password.
+    pub fn url(&self) -> String {
+        let url = &self.options.postgres_url;
+        let (_, server) = parts(url);
+        url.replacen(
+            &format!("@{server}"),
+            &format!("@{}", ports::loopback(self.port)),
+            1,
         )
     }
 
@@ -362,13 +364,13 @@ mod tests {
     #[test]
     fn it_is_told_to_lead_transactions_to_the_server_of_the_url() {
         let options = PgBouncerOptions {
-            postgres_url: "postgres://me:p%40ss@127.0.0.1:5433/x".into(),
+            postgres_url: "postgres://me:pass@127.0.0.1:5433/x".into(),
             folder: "/f".into(),
             pool_size: 2,
             max_prepared_statements: 7,
         };
         let (credentials, server) = parts(&options.postgres_url);
-        assert_eq!((credentials, server), ("me:p%40ss", "127.0.0.1:5433"));
+        assert_eq!((credentials, server), ("me:pass", "127.0.0.1:5433"));
         let text = configuration(&options, server, Path::new("/f/users"), 6432);
         for line in [
             "* = host=127.0.0.1 port=5433\n",
