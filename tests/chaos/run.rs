@@ -1,5 +1,6 @@
 //! One run: a stack, its load, and its deaths.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -105,6 +106,17 @@ impl<'a> Run<'a> {
         postgres: &'a mut Postgres,
         hosts: usize,
     ) -> anyhow::Result<Self> {
+        Self::start_with(name, postgres, hosts, Vec::new()).await
+    }
+
+    /// As [`Run::start`], with more settings for the hosts and handlers, such as another way to the
+    /// database.
+    pub async fn start_with(
+        name: &str,
+        postgres: &'a mut Postgres,
+        hosts: usize,
+        settings: Vec<(&'static str, OsString)>,
+    ) -> anyhow::Result<Self> {
         postgres.ensure_database(name).await?;
         let url = postgres.url_of(name);
         let folder = tempfile::tempdir()?;
@@ -113,10 +125,14 @@ impl<'a> Run<'a> {
             source: Path::new(env!("CARGO_MANIFEST_DIR")).join("chaos/app"),
             handler: "chaos-handler",
             queues: &[QUEUE],
-            environment: vec![
-                (FOLDER, folder.path().into()),
-                (TRIES, tries.clone().into()),
-            ],
+            environment: [
+                settings,
+                vec![
+                    (FOLDER, folder.path().into()),
+                    (TRIES, tries.clone().into()),
+                ],
+            ]
+            .concat(),
             broker_data: Some(folder.path().join("broker")),
         };
         let options = StackOptions {

@@ -9,6 +9,7 @@ mod enqueued;
 mod limits;
 mod pauses;
 mod places;
+mod pooler;
 mod processes;
 mod redrive;
 mod retries;
@@ -46,6 +47,8 @@ enum Step {
     Refuse,
     /// The server ends the connection, the first time.
     CutOnce,
+    /// A prepared statement is not there any more, the first time.
+    LoseStatementOnce,
     /// A statement takes longer than it may.
     TooSlow,
     /// The function does not come to an end.
@@ -167,6 +170,13 @@ impl BatchFunction for Scripted {
                     sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())")
                         .execute(&mut *tx)
                         .await?;
+                    Outcome::Completed
+                }
+                Some(Step::LoseStatementOnce) => {
+                    self.0.lock().unwrap().remove(item.input.title.as_str());
+                    for statement in ["SELECT 1", "DEALLOCATE ALL", "SELECT 1"] {
+                        sqlx::query(statement).execute(&mut *tx).await?;
+                    }
                     Outcome::Completed
                 }
                 Some(Step::Snooze(until)) if *until <= cx.now() => Outcome::Completed,

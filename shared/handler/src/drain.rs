@@ -11,9 +11,10 @@ use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bus::{BusError, ReceivedMessage, ReceiverOptions, SubQueue};
 use nightshift_connection::into_trigger_message;
 use nightshift_job::Disposition;
+use nightshift_postgres::BACKGROUND;
 use nightshift_telemetry::causes;
 use nightshift_telemetry::metrics::TAKEN_BACK;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::copy::is_copys_id;
@@ -27,6 +28,9 @@ const PERIOD: Duration = Duration::from_mins(1);
 /// How many messages are taken at a time, and how long the first of them is waited for.
 const AT_A_TIME: usize = 50;
 const MAX_WAIT: Duration = Duration::from_millis(500);
+
+/// What is said of a database that is out of reach without saying so.
+const NO_ANSWER: &str = "it gives no answer";
 
 /// What the service says of messages that were delivered too often, and of those that nobody wanted
 /// in time.
@@ -153,9 +157,9 @@ async fn drain(registry: &Registry, queue: &str) -> Result<usize, DrainFailed> {
             // The message itself waits, and gets another copy in time.
             let is_spent_alarm = given_up.is_copy() && !given_up.was_delivered();
             if !is_spent_alarm {
-                registry
-                    .take_back(queue, given_up)
+                timeout(BACKGROUND, registry.take_back(queue, given_up))
                     .await
+                    .unwrap_or_else(|_elapsed| Err(NO_ANSWER.to_owned()))
                     .map_err(DrainFailed::Database)?;
             }
             receiver.complete_message(message).await?;

@@ -14,9 +14,10 @@ use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue, ServiceBus
 use nightshift_connection::{Connection, Connections};
 use nightshift_crashpoint::CrashPoint;
 use nightshift_job::ConcurrencyKey;
-use nightshift_postgres::inbox::BEGIN;
 use nightshift_postgres::outbox::{self, Promised};
-use nightshift_postgres::{Lease, control, is_conflict, open_message};
+use nightshift_postgres::{
+    BACKGROUND, BEGIN, Lease, control, in_time, inbox, is_conflict, open_message,
+};
 use nightshift_telemetry::causes;
 use nightshift_telemetry::metrics::{SENT, UNSENT};
 use nightshift_time::{Ids, SharedClock};
@@ -211,9 +212,7 @@ impl Inner {
             return Ok(swept);
         }
         while swept.goes_on() {
-            let mut lease = Lease::take(&self.pool).await?;
-            let taken = outbox::take(lease.connection(), AT_A_TIME).await?;
-            lease.end();
+            let taken = in_time(BACKGROUND, self.take()).await?;
             if taken.is_empty() {
                 break;
             }
@@ -221,13 +220,11 @@ impl Inner {
             SENT.add(&["sweep"], sent);
             swept.sent += sent;
         }
-        let mut lease = Lease::take(&self.pool).await?;
-        control::wake_stragglers(lease.connection(), AT_A_TIME).await?;
-        lease.end();
-        let stuck = self.wake_stuck().await?;
+        in_time(BACKGROUND, self.wake_stragglers()).await?;
+        let stuck = in_time(BACKGROUND, self.wake_stuck()).await?;
         swept.rescued += swept.take(self.send(stuck).await?);
         while swept.goes_on() {
-            let overdue = self.take_overdue().await?;
+            let overdue = in_time(BACKGROUND, self.take_overdue()).await?;
             if overdue.is_empty() {
                 break;
             }
@@ -236,6 +233,20 @@ impl Inner {
             swept.rescued += sent;
         }
         Ok(swept)
+    }
+
+    async fn take(&self) -> Result<Vec<Promised>, sqlx::Error> {
+        let mut lease = Lease::take(&self.pool).await?;
+        let taken = outbox::take(lease.connection(), AT_A_TIME).await?;
+        lease.end();
+        Ok(taken)
+    }
+
+    async fn wake_stragglers(&self) -> Result<(), sqlx::Error> {
+        let mut lease = Lease::take(&self.pool).await?;
+        control::wake_stragglers(lease.connection(), AT_A_TIME).await?;
+        lease.end();
+        Ok(())
     }
 
     /// Wakes the first of those who wait for a place of a concurrency key that nobody has. Whoever gave
@@ -261,7 +272,7 @@ impl Inner {
         connection: &mut PgConnection,
         key: ConcurrencyKey,
     ) -> Result<Vec<Promised>, sqlx::Error> {
-        let mut tx = connection.begin_with(BEGIN).await?;
+        let mut tx = connection.begin_with(inbox::BEGIN).await?;
         // One at least may be at work, and wakes the others when it is done.
         let woken = open_message::wake_queued(&mut tx, key, 1).await?;
         let (mut ids, now) = (Ids::random(), self.clock.now());
@@ -281,7 +292,7 @@ impl Inner {
 
     async fn take_overdue(&self) -> Result<Vec<Promised>, sqlx::Error> {
         let mut lease = Lease::take(&self.pool).await?;
-        let mut tx = lease.connection().begin().await?;
+        let mut tx = lease.connection().begin_with(BEGIN).await?;
         let overdue = open_message::take_overdue(&mut tx, AT_A_TIME).await?;
         let mut ids = Ids::random();
         let now = self.clock.now();
@@ -324,12 +335,21 @@ impl Inner {
             }
         }
         CrashPoint::InFlush.reach().await;
+        in_time(BACKGROUND, self.note(&sent, &unsent)).await?;
+        Ok(Sent {
+            count: sent.len(),
+            unsent: unsent.into_iter().next().map(|(_, error)| error),
+        })
+    }
+
+    /// Writes what became of messages.
+    async fn note(&self, sent: &[Uuid], unsent: &[(Uuid, BusError)]) -> Result<(), sqlx::Error> {
         let mut lease = Lease::take(&self.pool).await?;
         if !sent.is_empty() {
-            outbox::forget(lease.connection(), &sent).await?;
+            outbox::forget(lease.connection(), sent).await?;
         }
         UNSENT.add(&[], unsent.len());
-        for (id, error) in &unsent {
+        for (id, error) in unsent {
             if is_about_message(error) {
                 tracing::error!(outbox.id = %id, error = causes(error), "the broker refuses a promised message, which is a dead letter now");
                 let (mut ids, now) = (Ids::random(), self.clock.now());
@@ -340,10 +360,7 @@ impl Inner {
             }
         }
         lease.end();
-        Ok(Sent {
-            count: sent.len(),
-            unsent: unsent.into_iter().next().map(|(_, error)| error),
-        })
+        Ok(())
     }
 
     async fn send_to(

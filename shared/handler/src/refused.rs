@@ -2,7 +2,7 @@
 
 use nightshift_job::{JobKey, Refusal, TickId};
 use nightshift_postgres::fan_out::{self, Ended};
-use nightshift_postgres::{dead_letter, outbox, schedule};
+use nightshift_postgres::{BEGIN, dead_letter, outbox, schedule};
 use serde_json::{Map, Value};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
@@ -17,7 +17,7 @@ pub(crate) async fn bury(
     description: String,
     new_id: impl FnMut() -> Uuid,
 ) -> Result<(), sqlx::Error> {
-    let mut tx = connection.begin().await?;
+    let mut tx = connection.begin_with(BEGIN).await?;
     let refusal = Refusal {
         reason: "cannot-be-sent",
         description,

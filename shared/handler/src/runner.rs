@@ -3,8 +3,9 @@
 //! The happy path of a batch is four round trips: begin, claim, effect, commit. When anything fails,
 //! nothing was committed, and the cause decides:
 //!
-//! - the database is away: the invocation is held and everything tried again until its time is
-//!   over, then answered as failed; an outage must not burn the deliveries of a whole queue;
+//! - the database is away, or behind a pooler that loses statements: the invocation is held and
+//!   everything tried again until its time is over, then answered as failed; an outage must not burn the
+//!   deliveries of a whole queue;
 //! - anything else, with several members: they are run one by one, so that the others commit and
 //!   the failing one is isolated. A member that takes too long fails like any other;
 //! - a single member whose failure is permanent becomes a dead letter; one whose failure may pass
@@ -37,7 +38,6 @@ use nightshift_job::{JobKey, Policy, SessionRule};
 use nightshift_postgres::control::Pauses;
 use nightshift_postgres::inbox::Partitions;
 use nightshift_postgres::{Lease, lone_start, open_message};
-use nightshift_telemetry::causes;
 use nightshift_time::{Ids, SharedClock};
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::attempt::Attempt;
-use self::failed::AttemptFailed;
+use self::failed::{AttemptFailed, told};
 use crate::call::{Call, InvocationFailed};
 use crate::copy;
 use crate::drain::GivenUp;
@@ -221,7 +221,7 @@ impl<S: Shape> Runner<S> {
         let GivenUp { message, failure } = given_up;
         let mut messages = [message];
         let fetched = self.fetch_bodies(&mut messages).await;
-        fetched.map_err(|error| causes(&error))?;
+        fetched.map_err(|error| told(&error))?;
         let members = read_members(&self.function, messages.into(), self.clock.now());
         let members: Vec<&Member<S::Input>> = members.iter().collect();
         let attempt = Attempt {
@@ -369,7 +369,7 @@ impl<S: Shape> Runner<S> {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn away(error: sqlx::Error) -> PassFailed {
-    PassFailed::Away(causes(&error))
+    PassFailed::Away(told(&error))
 }
 
 enum PassFailed {

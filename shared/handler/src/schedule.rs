@@ -11,10 +11,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use nightshift_job::{Listed, ScheduledFunction, Tick, Timetable};
-use nightshift_postgres::Lease;
 use nightshift_postgres::schedule::{
     BEGIN, Decided, Looked, Occasion, ScheduleError, Scheduled, wake_up,
 };
+use nightshift_postgres::{BACKGROUND, Lease, in_time};
 use nightshift_telemetry::causes;
 use sqlx::{Connection, PgPool};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -120,7 +120,7 @@ impl<S: ScheduledFunction> Timed for Timer<S> {
         release: DateTime<Utc>,
         occasion: Occasion,
     ) -> BoxFuture<'_, Result<(), ScheduleError>> {
-        Box::pin(self.look_once(release, occasion))
+        Box::pin(in_time(BACKGROUND, self.look_once(release, occasion)))
     }
 }
 

@@ -30,8 +30,8 @@ pub const RETENTION_DAYS: u64 = 14;
 const CLOCK_SKEW_DAYS: u64 = 1;
 
 /// Opens a transaction for claims: a message that is being processed elsewhere is waited for
-/// briefly, never for long.
-pub const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'";
+/// briefly, never for long, and a statement that hangs is ended.
+pub const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '20s'";
 
 /// The statement of [`claim`], for whoever compares with it.
 pub const CLAIM: &str = include_str!("../sql/claim.sql");

@@ -20,9 +20,14 @@ mod migrate;
 pub mod open_message;
 pub mod outbox;
 mod pool;
+mod pooler;
 pub mod run;
 pub mod schedule;
 mod text;
 
 pub use migrate::{MIGRATIONS, MigrateFailed, migrate};
-pub use pool::{Lease, PostgresSettings, is_conflict, is_lost, is_not_in_order, is_unreachable};
+pub use pool::{
+    BACKGROUND, BEGIN, Lease, PostgresSettings, in_time, is_conflict, is_lost, is_not_in_order,
+    is_unreachable,
+};
+pub use pooler::{NotCarried, is_misplaced};

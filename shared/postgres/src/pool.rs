@@ -1,18 +1,27 @@
 //! The connection pool, and which of its errors mean what.
 
+use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
 
 use nightshift_settings::{ExposeSecret, Reader};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
+use tokio::time::timeout;
+
+use crate::pooler::{self, is_misplaced};
 
 /// How long a call waits for a free or new connection. Short, because the caller holds a batch of
 /// locked messages and tries again itself while their locks allow.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Ends a statement that hangs, well before the locks of the messages it works for end.
-const STATEMENT_TIMEOUT: &str = "20s";
+/// Opens a transaction in which a statement that hangs is ended, well before the locks of the messages
+/// that it works for end. Time-outs are said in the transaction, because what a connection is told before
+/// holds for another client's transactions too where there is a pooler.
+pub const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '20s'";
+
+/// How long a step of background work may take, for which nobody waits with a time of his own.
+pub const BACKGROUND: Duration = Duration::from_mins(1);
 
 /// Where the database is and how many connections to hold at most.
 #[derive(Debug, Clone)]
@@ -56,13 +65,14 @@ impl PostgresSettings {
 
     /// A pool that connects when it is first used, so that a process can answer its readiness probe
     /// before the database does. One connection is taken per invocation and not pinged first: a
-    /// dead one shows itself at the first statement, and the invocation is tried again.
+    /// dead one shows itself at the first statement, and the invocation is tried again. The server is told
+    /// nothing that a connection pooler would refuse.
     pub fn connect_lazy(&self) -> PgPool {
         let options = self
             .options
             .clone()
             .application_name("nightshift")
-            .options([("statement_timeout", STATEMENT_TIMEOUT)]);
+            .extra_float_digits(None);
         PgPoolOptions::new()
             .max_connections(self.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -74,9 +84,10 @@ impl PostgresSettings {
 /// Whether the database could not be reached, or went away, or is starting, stopping, read-only or
 /// out of resources: the same call may succeed when it is back, and nothing is known to be wrong
 /// with the call itself. `SQLSTATE` classes 08, 53, 57 and 58, and 25006 (read-only), of the
-/// `PostgreSQL` manual's appendix A.
+/// `PostgreSQL` manual's appendix A. A pooler that does not carry prepared statements counts, too.
 pub fn is_unreachable(error: &sqlx::Error) -> bool {
     match error {
+        error if is_misplaced(error) => true,
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
@@ -95,9 +106,11 @@ pub fn is_unreachable(error: &sqlx::Error) -> bool {
 
 /// Whether the connection was lost under a statement, or the server turned read-only: unlike
 /// [`is_unreachable`], nothing that the statement itself may be to blame for, such as a time-out
-/// (57014) or a full disk (53100). `SQLSTATE` class 08, 57P01 to 57P05 and 25006.
+/// (57014) or a full disk (53100). `SQLSTATE` class 08, 57P01 to 57P05 and 25006. A statement that a pooler
+/// has lost counts, too.
 pub fn is_lost(error: &sqlx::Error) -> bool {
     match error {
+        error if is_misplaced(error) => true,
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             code == "25006" || code.starts_with("08") || code.starts_with("57P0")
@@ -141,12 +154,15 @@ impl Lease {
     /// Takes a connection.
     ///
     /// # Errors
-    /// When none becomes free or can be opened in time.
+    /// When none becomes free or can be opened in time, or it leads to a pooler that does not carry
+    /// prepared statements ([`crate::NotCarried`]).
     pub async fn take(pool: &PgPool) -> Result<Self, sqlx::Error> {
-        Ok(Self {
+        let mut lease = Self {
             connection: pool.acquire().await?,
             is_over: false,
-        })
+        };
+        pooler::check(lease.connection()).await?;
+        Ok(lease)
     }
 
     /// The connection.
@@ -166,6 +182,21 @@ impl Drop for Lease {
             self.connection.close_on_drop();
         }
     }
+}
+
+/// Lets `work`, which uses a [`Lease`], take no longer than `limit`: a database that is out of reach
+/// without anybody saying so would keep it for ever.
+///
+/// # Errors
+/// Those of `work`, and [`std::io::ErrorKind::TimedOut`].
+pub async fn in_time<T, E: From<sqlx::Error>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let timed_out = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    timeout(limit, work)
+        .await
+        .unwrap_or_else(|_elapsed| Err(timed_out().into()))
 }
 
 #[cfg(test)]
@@ -192,5 +223,12 @@ mod tests {
         assert!(is_unreachable(&error));
         assert!(!is_conflict(&error));
         assert!(!is_unreachable(&sqlx::Error::RowNotFound));
+    }
+
+    #[tokio::test]
+    async fn work_without_an_answer_ends_in_time_as_if_the_connection_was_lost() {
+        let work = std::future::pending::<Result<(), sqlx::Error>>();
+        let error = in_time(Duration::ZERO, work).await.unwrap_err();
+        assert!(is_unreachable(&error) && is_lost(&error));
     }
 }

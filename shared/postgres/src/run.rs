@@ -13,6 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
+use crate::pool::{BEGIN, Lease, in_time};
+use crate::pooler;
+
 /// How long a run is its process's after a sign of life.
 pub const LEASE: Duration = Duration::from_secs(30);
 
@@ -138,12 +141,14 @@ impl Run {
         Ok(saved.map(serde_json::from_str).transpose()?)
     }
 
-    /// A transaction that commits only if the run is still this process's.
+    /// A transaction that commits only if the run is still this process's, and in which no statement takes
+    /// longer than 20 seconds, unless it says so itself (`SET LOCAL statement_timeout`).
     ///
     /// # Errors
     /// [`RunError::TakenOver`] when it is not.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, RunError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin_with(BEGIN).await?;
+        pooler::check(&mut tx).await?;
         self.guard(&mut tx, None, None, None).await?;
         Ok(tx)
     }
@@ -168,9 +173,11 @@ impl Run {
     /// [`RunError::TakenOver`] when the run is somebody else's.
     pub async fn progress(&self, progress: &impl Serialize) -> Result<(), RunError> {
         let progress = serde_json::to_string(progress)?;
-        let mut connection = self.pool.acquire().await?;
-        self.guard(&mut connection, None, Some(progress), None)
-            .await
+        let mut lease = Lease::take(&self.pool).await?;
+        self.guard(lease.connection(), None, Some(progress), None)
+            .await?;
+        lease.end();
+        Ok(())
     }
 
     /// Says, with the rest of `tx`, what came of it.
@@ -212,7 +219,7 @@ impl Run {
     pub async fn keep_alive(&self) -> RunError {
         loop {
             tokio::time::sleep(HEARTBEAT).await;
-            match self.beat().await {
+            match in_time(HEARTBEAT, self.beat()).await {
                 Ok(true) => {}
                 Ok(false) => return RunError::TakenOver { epoch: self.epoch },
                 Err(error) => {
@@ -224,9 +231,11 @@ impl Run {
 
     async fn beat(&self) -> Result<bool, sqlx::Error> {
         let seconds = LEASE.as_secs_f64();
+        let mut lease = Lease::take(&self.pool).await?;
         let row = sqlx::query_file_scalar!("sql/beat_run.sql", self.key.0, self.epoch, seconds)
-            .fetch_optional(&self.pool)
+            .fetch_optional(lease.connection())
             .await?;
+        lease.end();
         Ok(row.is_some())
     }
 }

@@ -1,9 +1,12 @@
 //! `nightshift migrate`: brings the schema `nightshift` up to this release.
 
+use std::str::FromStr;
+
 use anyhow::Context;
 use nightshift_postgres::PostgresSettings;
 use nightshift_settings::{Environment, ExposeSecret, Reader};
 use serde_json::json;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::settings::ELSEWHERE;
@@ -29,7 +32,12 @@ pub(super) async fn run(is_json: bool) -> anyhow::Result<u8> {
 
 /// Migrates the database at `url` and returns how many migrations it lacked.
 pub(crate) async fn migrate(url: &str) -> anyhow::Result<i64> {
-    let mut connection = PgConnection::connect(url)
+    // What a pooler refuses is not said, so that the migrations themselves can say what is wrong.
+    let options = PgConnectOptions::from_str(url)
+        .ok()
+        .context("the database's URL is malformed")?;
+    let options = options.extra_float_digits(None);
+    let mut connection = PgConnection::connect_with(&options)
         .await
         .context("cannot connect to the database")?;
     let before = count(&mut connection).await?;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
 
-use super::failed::{AttemptFailed, guard, in_the_way, platform_failed};
+use super::failed::{AttemptFailed, guard, in_the_way, platform_failed, told};
 use super::{Invocation, Runner};
 use crate::fate::{Failure, later};
 use crate::member::{Content, Member};
@@ -168,7 +168,7 @@ impl<S: Shape> Runner<S> {
         self.partitions
             .ensure(connection, &claims)
             .await
-            .map_err(|error| AttemptFailed::Away(causes(&error)))?;
+            .map_err(|error| AttemptFailed::Away(told(&error)))?;
         let is_paused = self
             .pauses
             .is_paused(connection, S::NAME)

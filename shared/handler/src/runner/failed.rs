@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use nightshift_job::JobError;
-use nightshift_postgres::{is_conflict, is_lost, is_not_in_order, is_unreachable};
+use nightshift_postgres::{
+    NotCarried, is_conflict, is_lost, is_misplaced, is_not_in_order, is_unreachable,
+};
 use nightshift_telemetry::causes;
 use tokio::time::timeout;
 
@@ -43,7 +45,7 @@ pub(super) enum AttemptFailed {
 impl From<sqlx::Error> for AttemptFailed {
     fn from(error: sqlx::Error) -> Self {
         if is_unreachable(&error) || is_not_in_order(&error) {
-            Self::Away(causes(&error))
+            Self::Away(told(&error))
         } else {
             Self::Database(error)
         }
@@ -63,7 +65,22 @@ pub(super) fn platform_failed(error: sqlx::Error) -> AttemptFailed {
     if is_conflict(&error) {
         AttemptFailed::Database(error)
     } else {
-        AttemptFailed::Away(causes(&error))
+        AttemptFailed::Away(told(&error))
+    }
+}
+
+/// What is said about a database that is away or not in order.
+pub(super) fn told(error: &sqlx::Error) -> String {
+    advised(causes(error), error)
+}
+
+/// `text`, which says `error`, with what can be done about a pooler that loses statements.
+fn advised(text: String, error: &sqlx::Error) -> String {
+    let advice = NotCarried.to_string();
+    if is_misplaced(error) && !text.contains(&advice) {
+        format!("{text}; {advice}")
+    } else {
+        text
     }
 }
 
@@ -113,7 +130,7 @@ pub(super) async fn guard_call<T>(
 /// transaction that was in the way, is not the message's fault and costs it no try.
 fn function_failed(error: JobError) -> AttemptFailed {
     match error.database_error() {
-        Some(cause) if is_lost(cause) => AttemptFailed::Away(error.to_string()),
+        Some(cause) if is_lost(cause) => AttemptFailed::Away(advised(error.to_string(), cause)),
         Some(cause) if is_conflict(cause) => AttemptFailed::Conflict(error),
         _ => AttemptFailed::Function(failure_of(&error)),
     }

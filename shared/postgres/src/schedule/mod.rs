@@ -26,8 +26,9 @@ pub use request::{Requested, backfill, pause, resume, run_now};
 pub use upkeep::{Silent, prune, silent};
 pub use work::{Ended, Over, finish, over};
 
-/// Opens a transaction about schedules: one that somebody else decides on is waited for briefly.
-pub const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '5s'";
+/// Opens a transaction about schedules: one that somebody else decides on is waited for briefly, and a
+/// statement that hangs is ended.
+pub const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '20s'";
 
 /// How many ticks one backfill may ask for.
 pub const MOST_BACKFILLED: usize = 1000;

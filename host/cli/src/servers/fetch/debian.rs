@@ -4,7 +4,8 @@
 //! the system's lists, locks and caches alone; it still reads the system's sources and keys, and
 //! checks signatures as always. Which packages are needed is asked of apt itself: a simulated
 //! installation names the package and whatever of its dependencies this machine lacks. `dpkg -x`
-//! then unpacks them, and the loader finds their libraries through `LD_LIBRARY_PATH`.
+//! then unpacks them, and the loader finds their libraries through `LD_LIBRARY_PATH`. A program that
+//! this machine's release has too old a version of comes from another one, with its own C library.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -23,10 +24,76 @@ const SUPERFLUOUS: [&str; 6] = [
     "perl",
 ];
 
+/// The keys of all releases of Debian, which a machine has of the package `debian-archive-keyring`.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Says which system this is.
+const OS_RELEASE: &str = "/etc/os-release";
+
+/// Files of a private apt: where it finds packages, and which count as installed.
+const SOURCES: &str = "sources.list";
+const STATUS: &str = "status";
+
 /// Downloads `package`, with those of its dependencies that this machine lacks, and unpacks all
 /// into `target`. Returns the version of `package`.
 pub(crate) async fn unpack(package: &str, target: &Path) -> Result<String, ServerError> {
-    let apt = Apt::new(&target.join(".apt"))?;
+    let apt = Apt::new(&target.join(".apt"), Sources::Machine)?;
+    let is_wanted = |name: &str| !SUPERFLUOUS.iter().any(|prefix| name.starts_with(prefix));
+    fetch(&apt, package, is_wanted, target).await
+}
+
+/// Downloads `package` of another `suite` of Debian than this machine's, with all libraries that it
+/// needs down to the C library, and unpacks all into `target`. Its programs must be run with their
+/// [`loader`]. Returns the version of `package`.
+pub(crate) async fn unpack_of_suite(
+    suite: &str,
+    package: &str,
+    target: &Path,
+) -> Result<String, ServerError> {
+    let mirror = mirror().await?;
+    let line = format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
+    let apt = Apt::new(&target.join(".apt"), Sources::Line(&line))?;
+    let is_library = |name: &str| name.starts_with("lib") && !name.contains("perl");
+    let is_wanted = |name: &str| name == package || name == "zlib1g" || is_library(name);
+    fetch(&apt, package, is_wanted, target).await
+}
+
+/// The mirror from which this machine gets its release of Debian.
+async fn mirror() -> Result<String, ServerError> {
+    let targets = Tool::new("apt-get")
+        .env("LC_ALL", "C")
+        .args(["indextargets", "Created-By: Packages", "Component: main"])
+        .args(["--format", "$(RELEASE) $(REPO_URI)"])
+        .run()
+        .await?;
+    let release =
+        std::fs::read_to_string(OS_RELEASE).map_err(ServerError::file("read", OS_RELEASE))?;
+    mirror_of(&targets, &release).ok_or_else(|| {
+        ServerError::Machine("the sources of apt name no mirror of this machine's Debian".into())
+    })
+}
+
+/// The mirror among `targets`, lines with a suite and its place, for the machine that `release`
+/// describes.
+fn mirror_of(targets: &str, release: &str) -> Option<String> {
+    let said = |name: &str| {
+        let mut lines = release.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+        Some(value.trim_matches('"').to_owned())
+    };
+    let codename = said("VERSION_CODENAME").filter(|_| said("ID").as_deref() == Some("debian"))?;
+    let mut targets = targets.lines().filter_map(|line| line.split_once(' '));
+    let (_, mirror) = targets.find(|(suite, _)| *suite == codename || *suite == "stable")?;
+    Some(mirror.to_owned())
+}
+
+/// Downloads what `apt` plans for `package` and `is_wanted` wants, and unpacks it into `target`.
+async fn fetch(
+    apt: &Apt,
+    package: &str,
+    is_wanted: impl Fn(&str) -> bool,
+    target: &Path,
+) -> Result<String, ServerError> {
     // Some source that does not matter here may be unreachable; what is missing shows below.
     let update = apt.tool("update").run().await;
     let plan = match apt
@@ -46,7 +113,7 @@ pub(crate) async fn unpack(package: &str, target: &Path) -> Result<String, Serve
         .ok_or_else(|| not_planned(package))?;
     let wanted = packages
         .iter()
-        .filter(|(name, _)| !SUPERFLUOUS.iter().any(|prefix| name.starts_with(prefix)))
+        .filter(|(name, _)| is_wanted(name))
         .map(|(name, version)| format!("{name}={version}"));
     let download = apt
         .tool("download")
@@ -72,6 +139,20 @@ pub(crate) async fn unpack(package: &str, target: &Path) -> Result<String, Serve
 /// The library folders below an unpacked `root`, as a value for `LD_LIBRARY_PATH`; empty if the
 /// packages brought none.
 pub(crate) fn library_path(root: &Path) -> OsString {
+    std::env::join_paths(library_folders(root)).unwrap_or_default()
+}
+
+/// The loader that came with the C library below an unpacked `root`.
+pub(crate) fn loader(root: &Path) -> Option<PathBuf> {
+    let entries = library_folders(root)
+        .into_iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok());
+    let mut files = entries.flatten().flatten();
+    let loader = files.find(|file| file.file_name().to_string_lossy().starts_with("ld-linux"));
+    Some(loader?.path())
+}
+
+fn library_folders(root: &Path) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     for base in ["usr/lib", "lib"] {
         let Ok(entries) = std::fs::read_dir(root.join(base)) else {
@@ -85,7 +166,16 @@ pub(crate) fn library_path(root: &Path) -> OsString {
         );
     }
     folders.sort();
-    std::env::join_paths(folders).unwrap_or_default()
+    folders
+}
+
+/// Where apt finds packages.
+#[derive(Debug, Clone, Copy)]
+enum Sources<'a> {
+    /// Where this machine finds them, for which its own packages count as installed.
+    Machine,
+    /// In the one place that a line of `sources.list` names; nothing counts as installed.
+    Line(&'a str),
 }
 
 struct Apt {
@@ -94,7 +184,7 @@ struct Apt {
 }
 
 impl Apt {
-    fn new(root: &Path) -> Result<Self, ServerError> {
+    fn new(root: &Path, sources: Sources<'_>) -> Result<Self, ServerError> {
         let downloads = root.join("downloads");
         for folder in [
             &downloads,
@@ -103,8 +193,13 @@ impl Apt {
         ] {
             std::fs::create_dir_all(folder).map_err(ServerError::file("create", folder))?;
         }
-        let file = root.join("apt.conf");
-        std::fs::write(&file, configuration(root)).map_err(ServerError::file("write", &file))?;
+        let mut options = configuration(root);
+        if let Sources::Line(line) = sources {
+            options += &other_sources(root);
+            write(&root.join(SOURCES), line)?;
+            write(&root.join(STATUS), "")?;
+        }
+        write(&root.join("apt.conf"), &options)?;
         Ok(Self {
             root: root.to_owned(),
             downloads,
@@ -142,9 +237,28 @@ fn configuration(root: &Path) -> String {
     let cleared = hooks
         .map(|hook| format!("#clear APT::Update::{hook};\n"))
         .concat();
-    options.iter().fold(cleared, |text, (name, value)| {
-        text + &format!("{name} \"{value}\";\n")
-    })
+    cleared + &written(&options)
+}
+
+/// What keeps apt from the machine's sources and from what is installed.
+fn other_sources(root: &Path) -> String {
+    let at = |file: &str| root.join(file).display().to_string();
+    written(&[
+        ("Dir::Etc::sourcelist", at(SOURCES)),
+        ("Dir::Etc::sourceparts", "/dev/null".to_owned()),
+        ("Dir::State::status", at(STATUS)),
+    ])
+}
+
+fn written(options: &[(&str, String)]) -> String {
+    let lines = options
+        .iter()
+        .map(|(name, value)| format!("{name} \"{value}\";\n"));
+    lines.collect()
+}
+
+fn write(file: &Path, text: &str) -> Result<(), ServerError> {
+    std::fs::write(file, text).map_err(ServerError::file("write", file))
 }
 
 /// Name and version of every package that a simulated installation would add:
@@ -202,7 +316,7 @@ mod tests {
     #[test]
     fn apt_is_kept_out_of_the_system_folders() {
         let folder = tempfile::tempdir().unwrap();
-        let apt = Apt::new(folder.path()).unwrap();
+        let apt = Apt::new(folder.path(), Sources::Machine).unwrap();
         let file = folder.path().join("apt.conf");
         let line = apt.tool("update").line();
         assert_eq!(line, format!("apt-get -q -c {} update", file.display()));
@@ -219,6 +333,37 @@ mod tests {
     }
 
     #[test]
+    fn with_another_source_apt_knows_neither_the_machines_nor_what_is_installed() {
+        let folder = tempfile::tempdir().unwrap();
+        Apt::new(folder.path(), Sources::Line("deb x y z\n")).unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let text = read("apt.conf");
+        let (_, own) = text.split_once("Dir::Etc::sourcelist ").unwrap();
+        assert!(
+            own.contains("Dir::Etc::sourceparts \"/dev/null\";\n"),
+            "{own}"
+        );
+        let status = folder.path().join(STATUS);
+        let last = format!("Dir::State::status \"{}\";\n", status.display());
+        assert!(own.ends_with(&last), "{own}");
+        assert_eq!(
+            (read(SOURCES).as_str(), read(STATUS).as_str()),
+            ("deb x y z\n", "")
+        );
+    }
+
+    #[test]
+    fn the_mirror_is_that_of_the_machines_own_release() {
+        let targets = "bookworm-security http://s/\nbookworm http://m/\n";
+        let release = "ID=debian\nVERSION_CODENAME=bookworm\n";
+        assert_eq!(mirror_of(targets, release).as_deref(), Some("http://m/"));
+        let ubuntu = "ID=ubuntu\nVERSION_CODENAME=bookworm\n";
+        assert_eq!(mirror_of(targets, ubuntu), None);
+        let newer = "ID=debian\nVERSION_CODENAME=\"forky\"\n";
+        assert_eq!(mirror_of(targets, newer), None);
+    }
+
+    #[test]
     fn only_library_folders_of_a_machine_kind_are_named() {
         let root = tempfile::tempdir().unwrap();
         for folder in [
@@ -231,6 +376,10 @@ mod tests {
         let path = library_path(root.path());
         let found: Vec<PathBuf> = std::env::split_paths(&path).collect();
         let expected = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
+        assert_eq!(loader(root.path()), None);
+        let ld = root.path().join(expected[1]).join("ld-linux-x86-64.so.2");
+        std::fs::write(&ld, "").unwrap();
+        assert_eq!(loader(root.path()), Some(ld));
         assert_eq!(found, expected.map(|folder| root.path().join(folder)));
     }
 }
