@@ -57,6 +57,8 @@ pub(crate) struct Ordered {
     pub(crate) orders: Vec<Order>,
     pub(crate) calls: Vec<Order>,
     pub(crate) runs: Vec<Order>,
+    /// They take turns with the sessions.
+    pub(crate) in_sessions: Vec<Order>,
 }
 
 /// A dead letter.
@@ -93,6 +95,8 @@ pub enum Fault {
     Miscounted,
     /// A pause outside of what its failure asks for.
     WrongPause,
+    /// Done before an earlier one of its session.
+    OutOfOrder,
     /// Written by a process whose run another one had.
     Zombie,
     /// Tried again before its pause was over.
@@ -112,6 +116,8 @@ pub struct Report {
     pub waits: usize,
     /// How many are dead because they were in flight whenever somebody was killed.
     pub suspects: usize,
+    /// How many messages were in sessions.
+    pub in_sessions: usize,
     /// How many calls were made of another system.
     pub calls: usize,
     /// Of how many of them nobody knew the end.
@@ -147,6 +153,7 @@ impl fmt::Display for Report {
             messages,
             waits,
             suspects,
+            in_sessions,
             calls,
             asked,
             runs,
@@ -156,7 +163,7 @@ impl fmt::Display for Report {
         } = self;
         write!(
             f,
-            "{messages} messages, {waits} waits, {suspects} suspects, {calls} calls ({asked} uncertain), {runs} runs ({taken_over} taken over), {ticks} ticks"
+            "{messages} messages, {waits} waits, {suspects} suspects, {in_sessions} in sessions, {calls} calls ({asked} uncertain), {runs} runs ({taken_over} taken over), {ticks} ticks"
         )?;
         for (fault, found) in &self.faults {
             write!(f, "\n{fault:?}: {}", found.len())?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::checker::{Dead, Evidence, Ordered, Shapes, Wait};
 use super::function::Try;
-use super::order::{FUNCTION, QUEUES};
+use super::order::{FUNCTION, IN_SESSIONS, QUEUES};
 
 /// How many messages of a queue are looked at.
 pub(super) const PEEK: usize = 100;
@@ -35,7 +35,8 @@ impl Progress {
     /// Reads it.
     pub(super) async fn read(pool: &PgPool, client: &ServiceBusClient) -> anyhow::Result<Self> {
         let (effects, waits, promised, put_off, ticking) = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM chaos.effect) + (SELECT count(*) FROM chaos.step),
+            "SELECT (SELECT count(*) FROM chaos.effect) + (SELECT count(*) FROM chaos.step)
+                    + (SELECT count(*) FROM chaos.in_session),
                     (SELECT count(*) FROM nightshift.open_message),
                     (SELECT count(*) FROM nightshift.outbox),
                     (SELECT count(*) FROM nightshift.outbox
@@ -52,7 +53,7 @@ impl Progress {
         .fetch_one(pool)
         .await?;
         let (mut queued, mut first) = (0, 0);
-        for queue in QUEUES {
+        for queue in QUEUES.iter().chain([&IN_SESSIONS]) {
             let messages = client.peek_messages(queue, 0, PEEK).await?;
             queued += messages.len();
             first += messages
@@ -157,6 +158,7 @@ async fn shapes(pool: &PgPool) -> Result<Shapes, sqlx::Error> {
     )?;
     Ok(Shapes {
         acted: texts("SELECT id FROM chaos.acted").await?,
+        in_session: texts("SELECT id FROM chaos.in_session ORDER BY n").await?,
         answers: texts("SELECT id FROM chaos.answer").await?,
         asked: texts("SELECT id FROM chaos.answer WHERE is_asked")
             .await?
@@ -201,14 +203,9 @@ async fn left(pool: &PgPool, client: &ServiceBusClient) -> anyhow::Result<Vec<St
     let waiting = sqlx::query_scalar(waiting).bind(FUNCTION);
     let waiting: Vec<String> = waiting.fetch_all(pool).await?;
     left.extend(waiting);
-    let dead_letters = QUEUES
-        .iter()
-        .map(|queue| format!("{queue}/$DeadLetterQueue"));
-    for entity in QUEUES
-        .iter()
-        .map(|queue| (*queue).to_owned())
-        .chain(dead_letters)
-    {
+    let all = || QUEUES.iter().chain([&IN_SESSIONS]);
+    let dead_letters = all().map(|queue| format!("{queue}/$DeadLetterQueue"));
+    for entity in all().map(|queue| (*queue).to_owned()).chain(dead_letters) {
         for message in client.peek_messages(&entity, 0, PEEK).await? {
             let id = message.message.message_id.unwrap_or_default();
             left.push(format!("in {entity}: {id}"));

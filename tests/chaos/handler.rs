@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
 use nightshift_settings::{Environment, Reader, Source};
-use nightshift_tests::chaos::{Call, Clock, Long, TRIES, Ticked, Work};
+use nightshift_tests::chaos::{Call, Clock, InSession, Long, TRIES, Ticked, Work};
 use nightshift_time::SystemClock;
 
 #[tokio::main]
@@ -26,6 +26,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let other_side = settings.postgres.connect_lazy();
     let registry = Registry::new(pool, outbox, clock)
         .with_batch(work)?
+        .with_batch(InSession)?
         .with_external(Call { other_side })?
         .with_long(Long)?
         .with_schedule(Clock)?

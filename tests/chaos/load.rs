@@ -10,15 +10,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::checker::Ordered;
-use super::order::{CALLS, FUNCTION, Order, QUEUE, RUNS};
+use super::order::{CALLS, FUNCTION, IN_SESSIONS, Order, QUEUE, RUNS, SESSIONS};
 
 /// How many are sent together, and how often: fifty a second, and as many follow from them. A debug build
 /// can do some five times of that on one processor.
 const TOGETHER: usize = 5;
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// How many batches go with one call, and with one run: two calls a second, and a run every two seconds,
-/// which takes nearly that long.
+/// How many batches go with one message in a session, one call, and one run: five messages and two calls a
+/// second, and a run every two seconds, which takes nearly that long.
+const ONE_IN_SESSION_IN: usize = 2;
 const A_CALL_IN: usize = 5;
 const A_RUN_IN: usize = 20;
 
@@ -70,6 +71,7 @@ async fn send(
     let sender = client.create_sender(QUEUE).await?;
     let calls = client.create_sender(CALLS).await?;
     let runs = client.create_sender(RUNS).await?;
+    let in_sessions = client.create_sender(IN_SESSIONS).await?;
     let mut ordered = Ordered::default();
     let mut period = tokio::time::interval(PERIOD);
     for batch in 0.. {
@@ -84,14 +86,21 @@ async fn send(
         let orders = (begin..begin + TOGETHER).map(|n| Order::nth(&name, n));
         ordered.orders.extend(orders);
         send_until_accepted(&sender, &ordered.orders[begin..]).await?;
+        if batch % ONE_IN_SESSION_IN == 0 {
+            let n = ordered.in_sessions.len();
+            let order = Order::in_session(&name, n);
+            let session = format!("session-{}", n % SESSIONS);
+            send_one_until_accepted(&in_sessions, &order, Some(session)).await?;
+            ordered.in_sessions.push(order);
+        }
         if batch % A_CALL_IN == 0 {
             let call = Order::call(&name, ordered.calls.len());
-            send_until_accepted(&calls, std::slice::from_ref(&call)).await?;
+            send_one_until_accepted(&calls, &call, None).await?;
             ordered.calls.push(call);
         }
         if batch % A_RUN_IN == 0 {
             let run = Order::run(&name, ordered.runs.len());
-            send_until_accepted(&runs, std::slice::from_ref(&run)).await?;
+            send_one_until_accepted(&runs, &run, None).await?;
             ordered.runs.push(run);
         }
     }
@@ -120,14 +129,32 @@ async fn keep_up(orders: &[Order], pool: &PgPool, enough: &CancellationToken) {
 /// Sends `orders` until the broker has them.
 pub(super) async fn send_until_accepted(sender: &Sender, orders: &[Order]) -> anyhow::Result<()> {
     loop {
-        let messages = orders.iter().map(|order| {
-            let body = serde_json::to_string(order)?;
-            Ok(Message::new(body).with_message_id(order.id.clone()))
-        });
-        let messages: anyhow::Result<Vec<Message>> = messages.collect();
+        let messages: anyhow::Result<Vec<Message>> = orders.iter().map(message).collect();
         match sender.send_messages(messages?).await {
             Err(error) if error.is_transient() => {}
             sent => return Ok(sent?),
         }
     }
+}
+
+async fn send_one_until_accepted(
+    sender: &Sender,
+    order: &Order,
+    session: Option<String>,
+) -> anyhow::Result<()> {
+    loop {
+        let message = Message {
+            session_id: session.clone(),
+            ..message(order)?
+        };
+        match sender.send_message(message).await {
+            Err(error) if error.is_transient() => {}
+            sent => return Ok(sent?),
+        }
+    }
+}
+
+fn message(order: &Order) -> anyhow::Result<Message> {
+    let body = serde_json::to_string(order)?;
+    Ok(Message::new(body).with_message_id(order.id.clone()))
 }

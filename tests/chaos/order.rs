@@ -13,10 +13,14 @@ pub(crate) const FUNCTION: &str = "chaos-work";
 /// The queue that it listens to, as its `function.json` says.
 pub(crate) const QUEUE: &str = "chaos";
 
-/// The other queues: of calls, of runs, of ticks, and all.
+/// The other queues: of calls, of runs, and all without sessions.
 pub(crate) const CALLS: &str = "chaos-calls";
 pub(crate) const RUNS: &str = "chaos-runs";
 pub(crate) const QUEUES: &[&str] = &[QUEUE, CALLS, RUNS, "chaos-ticks"];
+
+/// The queue with sessions, and how many of these there are.
+pub(crate) const IN_SESSIONS: &str = "chaos-sessions";
+pub(crate) const SESSIONS: usize = 4;
 
 /// How long a call may take. Half a minute later one that was cut off is taken over.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -119,6 +123,20 @@ impl Order {
         let mishaps: &[Mishap] = match n % 10 {
             0 => &[Mishap::Error],
             5 => &[Mishap::Panic],
+            _ => &[],
+        };
+        Self {
+            mishaps: mishaps.to_vec(),
+            ..Self::run(load, n)
+        }
+    }
+
+    /// The `n`-th message in sessions of the load `load`, which take turns: one in seven fails at first, one
+    /// in eleven twice.
+    pub(crate) fn in_session(load: &str, n: usize) -> Self {
+        let mishaps: &[Mishap] = match n {
+            n if n.is_multiple_of(7) => &[Mishap::Error],
+            n if n.is_multiple_of(11) => &[Mishap::Panic, Mishap::Error],
             _ => &[],
         };
         Self {

@@ -25,7 +25,7 @@ use super::clock::Clock;
 use super::evidence::{PEEK, Progress};
 use super::function::TRIES;
 use super::load::{Load, send_until_accepted};
-use super::order::{Mishap, Order, QUEUE, QUEUES};
+use super::order::{IN_SESSIONS, Mishap, Order, QUEUE, QUEUES};
 use super::victim::Victim;
 use crate::{App, Stack, StackOptions, children_named};
 
@@ -112,9 +112,16 @@ impl<'a> Run<'a> {
         postgres: &'a mut Postgres,
         hosts: usize,
     ) -> anyhow::Result<Self> {
-        let mut run = Self::start_without_load(name, postgres, hosts).await?;
-        let connection = run.stack.connection_string().parse()?;
-        run.load = Some(Load::start(name.to_owned(), connection, run.pool.clone()));
+        let mut run = Self::prepare(name, postgres, hosts, "default").await?;
+        run.start_load()?;
+        Ok(run)
+    }
+
+    /// As [`Run::start`], with one host, which is as strict as Azure's. It must not be struck: the third
+    /// death of its handler stops it.
+    pub async fn start_strict(name: &str, postgres: &'a mut Postgres) -> anyhow::Result<Self> {
+        let mut run = Self::prepare(name, postgres, 1, "strict").await?;
+        run.start_load()?;
         Ok(run)
     }
 
@@ -124,6 +131,15 @@ impl<'a> Run<'a> {
         postgres: &'a mut Postgres,
         hosts: usize,
     ) -> anyhow::Result<Self> {
+        Self::prepare(name, postgres, hosts, "default").await
+    }
+
+    async fn prepare(
+        name: &str,
+        postgres: &'a mut Postgres,
+        hosts: usize,
+        mode: &str,
+    ) -> anyhow::Result<Self> {
         postgres.ensure_database(name).await?;
         let url = postgres.url_of(name);
         let folder = tempfile::tempdir()?;
@@ -132,9 +148,11 @@ impl<'a> Run<'a> {
             source: Path::new(env!("CARGO_MANIFEST_DIR")).join("chaos/app"),
             handler: "chaos-handler",
             queues: QUEUES,
+            session_queues: &[IN_SESSIONS],
             environment: vec![
                 (FOLDER, folder.path().into()),
                 (TRIES, tries.clone().into()),
+                ("NIGHTSHIFT_HOST_MODE", mode.into()),
             ],
             broker_data: Some(folder.path().join("broker")),
         };
@@ -160,6 +178,13 @@ impl<'a> Run<'a> {
             run.hosts.push(Host::start(&run.stack)?);
         }
         Ok(run)
+    }
+
+    fn start_load(&mut self) -> anyhow::Result<()> {
+        let connection = self.stack.connection_string().parse()?;
+        let load = Load::start(self.name.clone(), connection, self.pool.clone());
+        self.load = Some(load);
+        Ok(())
     }
 
     /// Its database.

@@ -25,6 +25,12 @@ CREATE TABLE chaos.step (
     epoch integer NOT NULL -- of the run
 );
 
+-- Messages in sessions, in the order in which they were done.
+CREATE TABLE chaos.in_session (
+    n  bigint GENERATED ALWAYS AS IDENTITY,
+    id text   NOT NULL
+);
+
 -- Ticks that were worked on.
 CREATE TABLE chaos.ticked (
     due_at timestamptz NOT NULL

@@ -17,6 +17,7 @@ mod cli;
 mod conformance;
 mod contract;
 mod crash;
+mod faults;
 mod host;
 mod journal;
 mod kill_matrix;

@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::{Fault, Ordered, Report};
 use crate::chaos::clock::PERIOD;
-use crate::chaos::order::{KILLER, Order, STEPS};
+use crate::chaos::order::{KILLER, Order, SESSIONS, STEPS};
 
 /// What calls, runs and ticks have come to.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Shapes {
     pub(crate) asked: usize,
     /// Order, step and epoch of each step of a run, in the order in which they were written.
     pub(crate) steps: Vec<(String, i32, i32)>,
+    /// The order of each message in a session, in the order in which they were done.
+    pub(crate) in_session: Vec<String>,
     /// Every tick and its state, in their order.
     pub(crate) ticks: Vec<(DateTime<Utc>, String)>,
     /// Every tick that was worked on.
@@ -42,7 +44,30 @@ impl Shapes {
         let is_innocent = |order: &&Order| !suspects.contains(order.id.as_str());
         self.check_calls(ordered.calls.iter().filter(is_innocent), report);
         self.check_runs(ordered.runs.iter().filter(is_innocent), report);
+        self.check_sessions(&ordered.in_sessions, &suspects, report);
         self.check_ticks(&suspects, report);
+    }
+
+    /// Each is done once, after those that came before it in its session.
+    fn check_sessions(&self, orders: &[Order], suspects: &HashSet<&str>, report: &mut Report) {
+        let ids = orders.iter().map(|order| order.id.clone());
+        let innocent: Vec<String> = ids.filter(|id| !suspects.contains(id.as_str())).collect();
+        once("in a session", &innocent, &self.in_session, report);
+        let places = orders.iter().enumerate();
+        let places: HashMap<&str, usize> =
+            places.map(|(n, order)| (order.id.as_str(), n)).collect();
+        let mut last: HashMap<usize, usize> = HashMap::new();
+        for id in &self.in_session {
+            let Some(place) = places.get(id.as_str()) else {
+                continue;
+            };
+            if let Some(before) = last.insert(place % SESSIONS, *place)
+                && *place < before
+            {
+                report.add(Fault::OutOfOrder, format!("{id} after the {before}th"));
+            }
+        }
+        report.in_sessions = orders.len();
     }
 
     fn check_calls<'a>(&self, calls: impl Iterator<Item = &'a Order>, report: &mut Report) {
@@ -151,11 +176,12 @@ mod tests {
         Ordered {
             calls: vec![Order::call("c", 1)],
             runs: vec![Order::run("r", 1)],
+            in_sessions: (0..6).map(|n| Order::in_session("s", n)).collect(),
             ..Ordered::default()
         }
     }
 
-    /// A call, a run that was taken over, two ticks and one that was skipped.
+    /// Sessions, a call, a run that was taken over, two ticks and one that was skipped.
     fn fine() -> Shapes {
         let run = Order::run("r", 1).id;
         Shapes {
@@ -164,6 +190,9 @@ mod tests {
             asked: 1,
             steps: [(1, 1), (2, 1), (3, 2), (4, 2)]
                 .map(|(step, epoch)| (run.clone(), step, epoch))
+                .into(),
+            in_session: [1, 0, 5, 2, 3, 4]
+                .map(|n| Order::in_session("s", n).id)
                 .into(),
             ticks: [(0, "done"), (2, "done"), (4, "skipped")]
                 .map(|(second, state)| (at(second), state.to_owned()))
@@ -202,6 +231,12 @@ mod tests {
         let twice = |s: &mut Shapes| s.acted.push(s.acted[0].clone());
         assert_eq!(found(twice), [(Fault::Doubled, 1)]);
         assert_eq!(found(|s| s.answers.clear()), [(Fault::Lost, 1)]);
+    }
+
+    #[test]
+    fn a_message_that_overtakes_another_one_of_its_session_is_seen() {
+        assert_eq!(found(|s| s.in_session.swap(1, 5)), [(Fault::OutOfOrder, 1)]);
+        assert_eq!(found(|s| drop(s.in_session.pop())), [(Fault::Lost, 1)]);
     }
 
     #[test]

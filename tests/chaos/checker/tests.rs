@@ -220,7 +220,7 @@ fn a_report_tells_the_life_of_what_went_wrong() {
     let text = evidence.check().to_string();
     assert_eq!(
         text,
-        "4 messages, 2 waits, 0 suspects, 0 calls (0 uncertain), 0 runs (0 taken over), 0 ticks\nDoubled: 1\n  t-000000 has 2 effects: tried at [02:00:00.000, \
+        "4 messages, 2 waits, 0 suspects, 0 in sessions, 0 calls (0 uncertain), 0 runs (0 taken over), 0 ticks\nDoubled: 1\n  t-000000 has 2 effects: tried at [02:00:00.000, \
          02:00:00.150], at 02:00:00.005 put off to 02:00:00.120 after 1 failures, effects by the \
          tries [2, 2], claims 1, dead None, waiting false"
     );
