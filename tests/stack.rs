@@ -41,6 +41,8 @@ pub struct App {
     pub handler: &'static str,
     /// The queues that the broker serves. [`Stack::sender`] sends to the first.
     pub queues: &'static [&'static str],
+    /// The queues whose messages belong to sessions.
+    pub session_queues: &'static [&'static str],
     /// Set for the host, and so for the handler.
     pub environment: Vec<(&'static str, OsString)>,
     /// The folder in which the broker keeps its messages; without one it loses them when it ends.
@@ -54,6 +56,7 @@ impl App {
             source: Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
             handler: "handler",
             queues: &["notifications", "housekeeping"],
+            session_queues: &[],
             environment: Vec::new(),
             broker_data: None,
         }
@@ -272,6 +275,11 @@ fn start_broker(
     command
         .args(["--json", "broker", "--listen", &listen.to_string()])
         .args(app.queues.iter().flat_map(|queue| ["--queue", queue]))
+        .args(
+            app.session_queues
+                .iter()
+                .flat_map(|queue| ["--session-queue", queue]),
+        )
         .args(["--lock-seconds", &options.lock_seconds.to_string()])
         .args(["--max-delivery-count", MAX_DELIVERY_COUNT]);
     if let Some(data) = &app.broker_data {

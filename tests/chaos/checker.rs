@@ -4,6 +4,8 @@
 //! the evidence, and `tests/it/kill_matrix.rs` takes away what keeps messages from being lost and
 //! doubled.
 
+mod shapes;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +14,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_job::JobKey;
 
 use super::function::Try;
-use super::order::{BACKOFF, BUSY, Mishap, Order};
+use super::order::{BACKOFF, BUSY, KILLER, Mishap, Order};
+
+pub(crate) use shapes::Shapes;
 
 /// How far the broker's clock reading, in milliseconds, may be before the instant that it was given.
 const GRAIN: TimeDelta = TimeDelta::milliseconds(1);
@@ -22,10 +26,9 @@ const GRAIN: TimeDelta = TimeDelta::milliseconds(1);
 /// lock lasts 5 s. Before the two minutes after which a lost copy would be replaced: none may be lost.
 const LATEST: TimeDelta = TimeDelta::seconds(100);
 
-/// Why a message is dead that is taken for what ends its processes: it was delivered three times or more,
-/// and two have ended when they ran it by itself. Kills at any moment make that of an innocent one, too, if
-/// it meets five of them in a row.
-const SUSPECT: &str = "kills-the-process";
+/// How often a message is run that ends its process: in two deliveries, in each of them with its company,
+/// which may fail before it, and after that alone; and then twice by itself.
+const MOST_RUNS: usize = 6;
 
 /// How many examples of each fault are told.
 const EXAMPLES: usize = 5;
@@ -33,8 +36,7 @@ const EXAMPLES: usize = 5;
 /// All that is known after the load, when nothing moves any more.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
-    /// What the broker has accepted.
-    pub(crate) orders: Vec<Order>,
+    pub(crate) ordered: Ordered,
     /// Order and try of every effect.
     pub(crate) effects: Vec<(String, u32)>,
     pub(crate) tries: Vec<Try>,
@@ -44,8 +46,19 @@ pub(crate) struct Evidence {
     pub(crate) dead: Vec<Dead>,
     /// The keys of messages that wait.
     pub(crate) open: Vec<JobKey>,
+    pub(crate) shapes: Shapes,
     /// Whatever else is still somewhere, in words.
     pub(crate) left: Vec<String>,
+}
+
+/// What the broker has accepted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ordered {
+    pub(crate) orders: Vec<Order>,
+    pub(crate) calls: Vec<Order>,
+    pub(crate) runs: Vec<Order>,
+    /// They take turns with the sessions.
+    pub(crate) in_sessions: Vec<Order>,
 }
 
 /// A dead letter.
@@ -78,10 +91,14 @@ pub enum Fault {
     WrongEnd,
     /// Not exactly one claim.
     Unclaimed,
-    /// A failure was counted that was none, or not counted.
+    /// A failure was counted that was none, or not counted; or a message has ended too many processes.
     Miscounted,
     /// A pause outside of what its failure asks for.
     WrongPause,
+    /// Done before an earlier one of its session.
+    OutOfOrder,
+    /// Written by a process whose run another one had.
+    Zombie,
     /// Tried again before its pause was over.
     Early,
     /// Tried again long after its pause.
@@ -99,6 +116,18 @@ pub struct Report {
     pub waits: usize,
     /// How many are dead because they were in flight whenever somebody was killed.
     pub suspects: usize,
+    /// How many messages were in sessions.
+    pub in_sessions: usize,
+    /// How many calls were made of another system.
+    pub calls: usize,
+    /// Of how many of them nobody knew the end.
+    pub asked: usize,
+    /// How many runs there were.
+    pub runs: usize,
+    /// At how many of them more than one process was.
+    pub taken_over: usize,
+    /// How many ticks were due.
+    pub ticks: usize,
     faults: BTreeMap<Fault, Vec<String>>,
 }
 
@@ -124,9 +153,18 @@ impl fmt::Display for Report {
             messages,
             waits,
             suspects,
+            in_sessions,
+            calls,
+            asked,
+            runs,
+            taken_over,
+            ticks,
             ..
         } = self;
-        write!(f, "{messages} messages, {waits} waits, {suspects} suspects")?;
+        write!(
+            f,
+            "{messages} messages, {waits} waits, {suspects} suspects, {in_sessions} in sessions, {calls} calls ({asked} uncertain), {runs} runs ({taken_over} taken over), {ticks} ticks"
+        )?;
         for (fault, found) in &self.faults {
             write!(f, "\n{fault:?}: {}", found.len())?;
             for what in found.iter().take(EXAMPLES) {
@@ -162,14 +200,15 @@ impl Evidence {
         let mut check = |order: &Order| {
             let trace = traces.remove(order.id.as_str()).unwrap_or_default();
             report.messages += 1;
-            if trace.is_suspect() {
+            let is_innocent = trace.is_suspect() && !order.kills();
+            if is_innocent {
                 report.suspects += 1;
             } else {
                 trace.check(order, &mut report);
             }
-            !trace.is_suspect()
+            !is_innocent
         };
-        for order in &self.orders {
+        for order in &self.ordered.orders {
             if check(order)
                 && let Some(next) = order.follow_up()
             {
@@ -182,15 +221,14 @@ impl Evidence {
         for what in &self.left {
             report.add(Fault::LeftOver, what.clone());
         }
+        self.shapes.check(&self.ordered, &mut report);
         report
     }
 
     /// What is known, by the ids of orders. A key of which nobody knows an order goes to the report.
     fn traces<'a>(&'a self, report: &mut Report) -> HashMap<&'a str, Trace<'a>> {
-        let ordered = self
-            .orders
-            .iter()
-            .map(|order| (order.key(), order.id.as_str()));
+        let orders = self.ordered.orders.iter();
+        let ordered = orders.map(|order| (order.key(), order.id.as_str()));
         let tried = self
             .tries
             .iter()
@@ -229,8 +267,10 @@ impl Evidence {
 }
 
 impl Trace<'_> {
+    /// Whether it is taken for what ends its processes. Kills at any moment make that of an innocent one,
+    /// too, if it meets five of them in a row.
     fn is_suspect(&self) -> bool {
-        self.dead == Some(SUSPECT) && self.effects.is_empty()
+        self.dead == Some(KILLER) && self.effects.is_empty()
     }
 
     fn check(&self, order: &Order, report: &mut Report) {
@@ -243,8 +283,11 @@ impl Trace<'_> {
             add(Fault::Lost, "has no effect");
             return;
         }
-        if self.dead.is_some() != order.dies() || self.dead.is_some() && count > 0 {
+        if self.dead != order.death() || self.dead.is_some() && count > 0 {
             add(Fault::WrongEnd, "ended against its order");
+        }
+        if order.kills() && self.tries.len() > MOST_RUNS {
+            add(Fault::Miscounted, "has ended too many processes");
         }
         if self.claims != 1 {
             add(Fault::Unclaimed, &format!("has {} claims", self.claims));
@@ -284,7 +327,9 @@ impl Trace<'_> {
         let at_most = |pause: Duration| wait.due <= wait.written + delta(pause);
         let before = self.tries.iter().rfind(|at| **at <= wait.written);
         match order.mishap(wait.attempt) {
-            None | Some(Mishap::Refusal) => false,
+            None | Some(Mishap::Refusal | Mishap::Abort | Mishap::Overflow | Mishap::Hoard) => {
+                false
+            }
             Some(Mishap::Error | Mishap::Panic) => at_most(BACKOFF.bound(wait.attempt)),
             Some(Mishap::Busy) => {
                 at_most(BUSY) && before.is_some_and(|before| wait.due >= *before + delta(BUSY))

@@ -10,12 +10,16 @@ use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{
     BatchFunction, Classify, Cx, Disposition, Enqueue, Item, JobError, JobKey, Outcome, Policy,
 };
+use nix::sys::resource::{Resource, setrlimit};
 use sqlx::PgConnection;
 
-use super::order::{BACKOFF, BUSY, FUNCTION, Mishap, Order, QUEUE, REST};
+use super::order::{BACKOFF, BUSY, FUNCTION, Mishap, Order, QUEUE, REFUSED, REST};
 
 /// The setting with the file of tries.
 pub const TRIES: &str = "NIGHTSHIFT_TEST_TRIES";
+
+/// The address space that a process gets which takes memory without end.
+const HOARD_BYTES: u64 = 8 << 30;
 
 /// What stands behind a line that was not cut off by the end of its process.
 const END: &str = "end";
@@ -78,7 +82,7 @@ impl Try {
 
 /// Why a try fails.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub(super) enum Fault {
     #[error("as ordered")]
     Ordered,
     #[error("busy, as ordered")]
@@ -146,8 +150,27 @@ fn outcome(item: &Item<Order>, now: DateTime<Utc>) -> Result<Outcome, Fault> {
         None => Ok(Outcome::Completed),
         Some(Mishap::Error) => Err(Fault::Ordered),
         Some(Mishap::Busy) => Err(Fault::Busy),
-        Some(Mishap::Refusal) => Ok(Outcome::refused("as-ordered", "as ordered")),
+        Some(Mishap::Refusal) => Ok(Outcome::refused(REFUSED, "as ordered")),
         Some(Mishap::Panic) => panic!("as ordered"),
+        Some(Mishap::Abort) => std::process::abort(),
+        Some(Mishap::Overflow) => overflow(&[0; 1024]),
+        Some(Mishap::Hoard) => hoard(),
+    }
+}
+
+/// Calls itself until the stack ends, and with it the process.
+#[expect(unconditional_recursion, reason = "that is what it is for")]
+fn overflow(frame: &[u8; 1024]) -> ! {
+    overflow(&std::hint::black_box(*frame))
+}
+
+/// Takes memory until there is no more, which ends the process. A limit of its own spares the machine;
+/// what is taken is never touched.
+fn hoard() -> ! {
+    // Without the limit it takes longer.
+    let _ = setrlimit(Resource::RLIMIT_AS, HOARD_BYTES, HOARD_BYTES);
+    loop {
+        std::mem::forget(std::hint::black_box(Vec::<u8>::with_capacity(1 << 30)));
     }
 }
 

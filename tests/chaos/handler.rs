@@ -1,4 +1,4 @@
-//! The handler of the chaos tests, which a host starts: one function, `chaos-work`.
+//! The handler of the chaos tests, which a host starts: a function of each shape.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
 use nightshift_settings::{Environment, Reader, Source};
-use nightshift_tests::chaos::{TRIES, Work};
+use nightshift_tests::chaos::{Call, Clock, InSession, Long, TRIES, Ticked, Work};
 use nightshift_time::SystemClock;
 
 #[tokio::main]
@@ -23,7 +23,14 @@ async fn main() -> anyhow::Result<ExitCode> {
     let pool = settings.postgres.connect_lazy();
     let clock = SystemClock::shared();
     let outbox = Outbox::new(pool.clone(), clock.clone(), settings.bus.clone());
-    let registry = Registry::new(pool, outbox, clock).with_batch(work)?;
+    let other_side = settings.postgres.connect_lazy();
+    let registry = Registry::new(pool, outbox, clock)
+        .with_batch(work)?
+        .with_batch(InSession)?
+        .with_external(Call { other_side })?
+        .with_long(Long)?
+        .with_schedule(Clock)?
+        .with_batch(Ticked)?;
     Handler::new(registry, settings).serve().await?;
     Ok(ExitCode::from(EXIT_CODE_STOPPED))
 }

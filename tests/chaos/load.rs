@@ -9,12 +9,19 @@ use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::order::{Order, QUEUE};
+use super::checker::Ordered;
+use super::order::{CALLS, FUNCTION, IN_SESSIONS, Order, QUEUE, RUNS, SESSIONS};
 
 /// How many are sent together, and how often: fifty a second, and as many follow from them. A debug build
 /// can do some five times of that on one processor.
 const TOGETHER: usize = 5;
 const PERIOD: Duration = Duration::from_millis(100);
+
+/// How many batches go with one message in a session, one call, and one run: five messages and two calls a
+/// second, and a run every two seconds, which takes nearly that long.
+const ONE_IN_SESSION_IN: usize = 2;
+const A_CALL_IN: usize = 5;
+const A_RUN_IN: usize = 20;
 
 /// While more than this wait to be done the load pauses: they must all be done at the end.
 const BACKLOG: i64 = 1_000;
@@ -26,7 +33,7 @@ const LOOK: usize = 10;
 #[derive(Debug)]
 pub(super) struct Load {
     enough: CancellationToken,
-    task: JoinHandle<anyhow::Result<Vec<Order>>>,
+    task: JoinHandle<anyhow::Result<Ordered>>,
 }
 
 impl Load {
@@ -38,7 +45,7 @@ impl Load {
     }
 
     /// Stops, and returns what the broker has accepted, which is all that was sent.
-    pub(super) async fn stop(self) -> anyhow::Result<Vec<Order>> {
+    pub(super) async fn stop(self) -> anyhow::Result<Ordered> {
         self.enough.cancel();
         self.task.await?
     }
@@ -49,7 +56,7 @@ async fn send(
     connection: ConnectionString,
     pool: PgPool,
     enough: CancellationToken,
-) -> anyhow::Result<Vec<Order>> {
+) -> anyhow::Result<Ordered> {
     // What may have arrived is sent again under the same id, which is what ids are for.
     let options = ClientOptions {
         retry: RetryOptions {
@@ -62,7 +69,10 @@ async fn send(
     };
     let client = ServiceBusClient::connect(&connection, options).await?;
     let sender = client.create_sender(QUEUE).await?;
-    let mut orders = Vec::new();
+    let calls = client.create_sender(CALLS).await?;
+    let runs = client.create_sender(RUNS).await?;
+    let in_sessions = client.create_sender(IN_SESSIONS).await?;
+    let mut ordered = Ordered::default();
     let mut period = tokio::time::interval(PERIOD);
     for batch in 0.. {
         tokio::select! {
@@ -70,14 +80,32 @@ async fn send(
             () = enough.cancelled() => break,
         }
         if batch % LOOK == 0 && !enough.is_cancelled() {
-            keep_up(&orders, &pool, &enough).await;
+            keep_up(&ordered.orders, &pool, &enough).await;
         }
-        let begin = orders.len();
-        orders.extend((begin..begin + TOGETHER).map(|n| Order::nth(&name, n)));
-        send_until_accepted(&sender, &orders[begin..]).await?;
+        let begin = ordered.orders.len();
+        let orders = (begin..begin + TOGETHER).map(|n| Order::nth(&name, n));
+        ordered.orders.extend(orders);
+        send_until_accepted(&sender, &ordered.orders[begin..]).await?;
+        if batch % ONE_IN_SESSION_IN == 0 {
+            let n = ordered.in_sessions.len();
+            let order = Order::in_session(&name, n);
+            let session = format!("session-{}", n % SESSIONS);
+            send_one_until_accepted(&in_sessions, &order, Some(session)).await?;
+            ordered.in_sessions.push(order);
+        }
+        if batch % A_CALL_IN == 0 {
+            let call = Order::call(&name, ordered.calls.len());
+            send_one_until_accepted(&calls, &call, None).await?;
+            ordered.calls.push(call);
+        }
+        if batch % A_RUN_IN == 0 {
+            let run = Order::run(&name, ordered.runs.len());
+            send_one_until_accepted(&runs, &run, None).await?;
+            ordered.runs.push(run);
+        }
     }
     client.close().await;
-    Ok(orders)
+    Ok(ordered)
 }
 
 /// Waits until most of `orders` and of what follows from them are taken care of, or it is enough.
@@ -87,7 +115,8 @@ async fn keep_up(orders: &[Order], pool: &PgPool, enough: &CancellationToken) {
     loop {
         // While the database is away nothing is done.
         let claimed: Result<i64, sqlx::Error> =
-            sqlx::query_scalar("SELECT count(*) FROM nightshift.inbox")
+            sqlx::query_scalar("SELECT count(*) FROM nightshift.inbox WHERE function = $1")
+                .bind(FUNCTION)
                 .fetch_one(pool)
                 .await;
         if claimed.is_ok_and(|claimed| ordered - claimed < BACKLOG) || enough.is_cancelled() {
@@ -97,16 +126,35 @@ async fn keep_up(orders: &[Order], pool: &PgPool, enough: &CancellationToken) {
     }
 }
 
-async fn send_until_accepted(sender: &Sender, orders: &[Order]) -> anyhow::Result<()> {
+/// Sends `orders` until the broker has them.
+pub(super) async fn send_until_accepted(sender: &Sender, orders: &[Order]) -> anyhow::Result<()> {
     loop {
-        let messages = orders.iter().map(|order| {
-            let body = serde_json::to_string(order)?;
-            Ok(Message::new(body).with_message_id(order.id.clone()))
-        });
-        let messages: anyhow::Result<Vec<Message>> = messages.collect();
+        let messages: anyhow::Result<Vec<Message>> = orders.iter().map(message).collect();
         match sender.send_messages(messages?).await {
             Err(error) if error.is_transient() => {}
             sent => return Ok(sent?),
         }
     }
+}
+
+async fn send_one_until_accepted(
+    sender: &Sender,
+    order: &Order,
+    session: Option<String>,
+) -> anyhow::Result<()> {
+    loop {
+        let message = Message {
+            session_id: session.clone(),
+            ..message(order)?
+        };
+        match sender.send_message(message).await {
+            Err(error) if error.is_transient() => {}
+            sent => return Ok(sent?),
+        }
+    }
+}
+
+fn message(order: &Order) -> anyhow::Result<Message> {
+    let body = serde_json::to_string(order)?;
+    Ok(Message::new(body).with_message_id(order.id.clone()))
 }

@@ -1,6 +1,7 @@
 //! One run: a stack, its load, and its deaths.
 
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -9,7 +10,9 @@ use anyhow::{Context, bail};
 use nightshift_bus::{ClientOptions, ServiceBusClient};
 use nightshift_cli::servers::{Postgres, PostgresOptions};
 use nightshift_crashpoint::{CrashPoint, FOLDER};
-use nightshift_time::{Clock, SystemClock};
+use nightshift_job::ScheduledFunction;
+use nightshift_postgres::schedule::{ScheduleError, pause};
+use nightshift_time::{Clock as _, SystemClock};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::rngs::StdRng;
@@ -18,11 +21,12 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor, PgPool};
 use tempfile::TempDir;
 
-use super::checker::{Evidence, Report};
+use super::checker::{Evidence, Ordered, Report};
+use super::clock::Clock;
 use super::evidence::{PEEK, Progress};
 use super::function::TRIES;
-use super::load::Load;
-use super::order::{Order, QUEUE};
+use super::load::{Load, send_until_accepted};
+use super::order::{IN_SESSIONS, Mishap, Order, QUEUE, QUEUES};
 use super::victim::Victim;
 use crate::{App, Stack, StackOptions, children_named};
 
@@ -42,6 +46,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// For how long a process that dies at a crash point is missed: whoever was held there goes on without it.
 const ABSENCE: Duration = Duration::from_millis(200);
 
+/// How many messages keep those company that end their process: as many as a batch has.
+const NEIGHBOURS: usize = 20;
+
 /// The pauses between two random deaths.
 const LIVES_MS: std::ops::Range<u64> = 20..800;
 
@@ -56,7 +63,7 @@ pub struct Run<'a> {
     /// Armed crash points, and the file of tries.
     folder: TempDir,
     load: Option<Load>,
-    orders: Vec<Order>,
+    ordered: Ordered,
     /// How many processes were killed.
     pub kills: usize,
 }
@@ -117,6 +124,33 @@ impl<'a> Run<'a> {
         hosts: usize,
         settings: Vec<(&'static str, OsString)>,
     ) -> anyhow::Result<Self> {
+        let mut run = Self::prepare(name, postgres, hosts, settings).await?;
+        run.start_load()?;
+        Ok(run)
+    }
+
+    /// As [`Run::start`], with one host, which is as strict as Azure's. It must not be struck: the third
+    /// death of its handler stops it.
+    pub async fn start_strict(name: &str, postgres: &'a mut Postgres) -> anyhow::Result<Self> {
+        let strict = vec![("NIGHTSHIFT_HOST_MODE", "strict".into())];
+        Self::start_with(name, postgres, 1, strict).await
+    }
+
+    /// Starts a stack to which only [`Run::send_killers`] sends.
+    pub async fn start_without_load(
+        name: &str,
+        postgres: &'a mut Postgres,
+        hosts: usize,
+    ) -> anyhow::Result<Self> {
+        Self::prepare(name, postgres, hosts, Vec::new()).await
+    }
+
+    async fn prepare(
+        name: &str,
+        postgres: &'a mut Postgres,
+        hosts: usize,
+        settings: Vec<(&'static str, OsString)>,
+    ) -> anyhow::Result<Self> {
         postgres.ensure_database(name).await?;
         let url = postgres.url_of(name);
         let folder = tempfile::tempdir()?;
@@ -124,7 +158,8 @@ impl<'a> Run<'a> {
         let app = App {
             source: Path::new(env!("CARGO_MANIFEST_DIR")).join("chaos/app"),
             handler: "chaos-handler",
-            queues: &[QUEUE],
+            queues: QUEUES,
+            session_queues: &[IN_SESSIONS],
             environment: [
                 settings,
                 vec![
@@ -142,8 +177,6 @@ impl<'a> Run<'a> {
         let stack = Stack::prepare_app(options, app).await?;
         let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&url)?;
         pool.execute(include_str!("schema.sql")).await?;
-        let connection = stack.connection_string().parse()?;
-        let load = Load::start(name.to_owned(), connection, pool.clone());
         let mut run = Self {
             name: name.to_owned(),
             postgres,
@@ -151,14 +184,21 @@ impl<'a> Run<'a> {
             stack,
             hosts: Vec::new(),
             folder,
-            load: Some(load),
-            orders: Vec::new(),
+            load: None,
+            ordered: Ordered::default(),
             kills: 0,
         };
         for _ in 0..hosts {
             run.hosts.push(Host::start(&run.stack)?);
         }
         Ok(run)
+    }
+
+    fn start_load(&mut self) -> anyhow::Result<()> {
+        let connection = self.stack.connection_string().parse()?;
+        let load = Load::start(self.name.clone(), connection, self.pool.clone());
+        self.load = Some(load);
+        Ok(())
     }
 
     /// Its database.
@@ -190,6 +230,23 @@ impl<'a> Run<'a> {
         if victim == Victim::Handler {
             self.catch_up().await?;
         }
+        Ok(())
+    }
+
+    /// Sends a message for each way to end a process, in the midst of twenty that do not.
+    pub async fn send_killers(&mut self) -> anyhow::Result<()> {
+        let orders = &mut self.ordered.orders;
+        let begin = orders.len();
+        let neighbours = |range: Range<usize>| range.map(|n| Order::nth(&self.name, begin + n));
+        let (half, all) = (NEIGHBOURS / 2, NEIGHBOURS);
+        orders.extend(neighbours(0..half));
+        let killers = Mishap::KILLERS.into_iter().enumerate();
+        orders.extend(killers.map(|(n, how)| Order::killer(&self.name, begin + all + n, how)));
+        orders.extend(neighbours(half..all));
+        let client = self.client().await?;
+        let sender = client.create_sender(QUEUE).await?;
+        send_until_accepted(&sender, &self.ordered.orders[begin..]).await?;
+        client.close().await;
         Ok(())
     }
 
@@ -239,8 +296,9 @@ impl<'a> Run<'a> {
     /// Ends the load, waits until nothing moves any more, and compares.
     pub async fn settle(&mut self) -> anyhow::Result<Report> {
         if let Some(load) = self.load.take() {
-            self.orders = load.stop().await?;
+            self.ordered = load.stop().await?;
         }
+        self.stop_clock().await?;
         let client = self.client().await?;
         let mut last = None;
         let mut since = Instant::now();
@@ -257,9 +315,29 @@ impl<'a> Run<'a> {
             tokio::time::sleep(LOOK).await;
         }
         let tries = tries_in(&self.folder);
-        let evidence = Evidence::gather(&self.orders, &self.pool, &client, &tries).await?;
+        let ordered = self.ordered.clone();
+        let evidence = Evidence::gather(ordered, &self.pool, &client, &tries).await?;
         client.close().await;
         Ok(evidence.check())
+    }
+
+    /// From now on ticks are skipped.
+    async fn stop_clock(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        // The schedule is there as soon as the first handler is.
+        while let Err(error) = self.try_stop_clock().await {
+            if Instant::now() > deadline {
+                return Err(error.into());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    async fn try_stop_clock(&self) -> Result<(), ScheduleError> {
+        let mut tx = self.pool.begin().await?;
+        pause(&mut tx, Clock::NAME).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Ends everything but Postgres, whose database of this run goes.

@@ -13,7 +13,7 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::walking_skeleton::until;
 
-const ROWS: &str = "SELECT count(*) FROM nightshift.notification";
+pub(crate) const ROWS: &str = "SELECT count(*) FROM nightshift.notification";
 
 async fn fill(stack: &Stack, count: usize) {
     let (client, sender) = stack.sender().await.unwrap();
@@ -38,7 +38,7 @@ async fn at_least(pool: &PgPool, rows: i64) {
 }
 
 /// Every message once, none dead, and the queue is empty: nothing is redelivered for ever.
-async fn exactly(pool: &PgPool, count: i64) {
+pub(crate) async fn exactly(pool: &PgPool, count: i64) {
     until(pool, ROWS, count).await;
     let titles: i64 =
         sqlx::query_scalar("SELECT count(DISTINCT title) FROM nightshift.notification")

@@ -2,6 +2,8 @@
 //!
 //! `make chaos` does the same at length, each point and victim by itself.
 
+use std::time::{Duration, Instant};
+
 use nightshift_cli::servers::Postgres;
 use nightshift_crashpoint::CrashPoint;
 use nightshift_tests::chaos::{Fault, Report, Run, Victim, start_postgres};
@@ -35,6 +37,7 @@ async fn whoever_is_killed_at_any_crash_point_nothing_is_lost_or_doubled() {
     let report = run.settle().await.unwrap();
     assert_clean(&report);
     assert_eq!(report.suspects, 0, "{report}");
+    assert!(report.asked > 0 && report.taken_over > 0, "{report}");
     run.stop().await.unwrap();
     postgres.stop().await;
 }
@@ -56,6 +59,34 @@ async fn whoever_is_killed_at_any_moment_nothing_is_lost_or_doubled() {
     let report = run.settle().await.unwrap();
     println!("{report}");
     assert_clean(&report);
+    run.stop().await.unwrap();
+    postgres.stop().await;
+}
+
+/// How long it may take until three messages are given up that end their processes: of those some seven
+/// die, and are started again after 0.2 s, 0.4 s and so on up to 10 s.
+const GIVEN_UP_WITHIN: Duration = Duration::from_mins(1);
+
+#[tokio::test]
+async fn rule_5_messages_that_end_their_processes_are_dead_letters_and_their_neighbours_are_done() {
+    let (_folder, mut postgres) = postgres().await;
+    let mut run = Run::start_without_load("killers", &mut postgres, 1)
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    run.send_killers().await.unwrap();
+    let report = run.settle().await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.suspects, 0, "{report}");
+    assert!(begun.elapsed() < GIVEN_UP_WITHIN, "{:?}", begun.elapsed());
+    let log = std::fs::read_to_string(run.log()).unwrap();
+    for said in [
+        "signal: 6 (SIGABRT)",
+        "has overflowed its stack",
+        "memory allocation of 1073741824 bytes failed",
+    ] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
     run.stop().await.unwrap();
     postgres.stop().await;
 }

@@ -18,6 +18,7 @@ mod cli;
 mod conformance;
 mod contract;
 mod crash;
+mod faults;
 mod host;
 mod journal;
 mod kill_matrix;

@@ -4,7 +4,9 @@
 mod audit;
 mod calls;
 mod children;
+mod clocks;
 mod copies;
+mod disk;
 mod enqueued;
 mod limits;
 mod pauses;
@@ -12,6 +14,7 @@ mod places;
 mod pooler;
 mod processes;
 mod redrive;
+mod releases;
 mod retries;
 mod runs;
 mod sessions;
@@ -226,6 +229,10 @@ impl<const HOLD: bool> BatchFunction for InSessions<HOLD> {
     }
 }
 
+/// Where the function writes.
+const EFFECT: &str = "CREATE TABLE effect (
+    key uuid PRIMARY KEY, title text, attempt integer, n integer GENERATED ALWAYS AS IDENTITY)";
+
 /// The function in a handler, its database and its clock.
 struct World {
     database: TestDatabase,
@@ -245,14 +252,7 @@ fn after(seconds: i64) -> DateTime<Utc> {
 impl World {
     async fn new(script: &[(&str, &[Step])]) -> Self {
         let database = TestDatabase::create().await;
-        database
-            .pool()
-            .execute(
-                "CREATE TABLE effect (
-                    key uuid PRIMARY KEY, title text, attempt integer, n integer GENERATED ALWAYS AS IDENTITY)",
-            )
-            .await
-            .unwrap();
+        database.pool().execute(EFFECT).await.unwrap();
         let own = |(title, steps): &(&str, &[Step])| ((*title).to_owned(), steps.to_vec());
         let script = Scripted(Arc::new(Mutex::new(script.iter().map(own).collect())));
         let clock = TestClock::new(start_of_time());

@@ -55,6 +55,14 @@ crash_points! {
     BeforeAnswer = "before-answer",
     /// Host: the handler has answered, and the broker does not know.
     BeforeSettle = "before-settle",
+    /// Function of the tests: the other system has acted, and nobody has written that down.
+    InCall = "in-call",
+    /// Handler: a run is to give a sign of life.
+    InHeartbeat = "in-heartbeat",
+    /// Handler: it is decided what is due, and nothing of that is committed.
+    InTick = "in-tick",
+    /// Handler: it is committed what is due, and nothing of that is sent.
+    AfterTick = "after-tick",
 }
 
 impl CrashPoint {

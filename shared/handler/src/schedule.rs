@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
+use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{Listed, ScheduledFunction, Tick, Timetable};
 use nightshift_postgres::schedule::{
     BEGIN, Decided, Looked, Occasion, ScheduleError, Scheduled, wake_up,
@@ -86,8 +87,10 @@ impl<S: ScheduledFunction> Timer<S> {
         };
         let body = |tick: &Tick| serde_json::to_vec(&self.function.payload(tick)).map(Bytes::from);
         let looked = wake_up(&mut tx, &scheduled, occasion, &body).await?;
+        CrashPoint::InTick.reach().await;
         tx.commit().await?;
         lease.end();
+        CrashPoint::AfterTick.reach().await;
         match looked {
             Looked::Superseded { by } => tracing::info!(
                 function.name = S::NAME,

@@ -6,12 +6,16 @@ use std::future::Future;
 use std::time::Duration;
 
 use nightshift_contract::Payload;
+use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{
     BatchFunction, Cx, ExternalFunction, Item, JobError, Outcome, Policy, Prepared,
     TransactionalFunction,
 };
-use nightshift_postgres::run::{self, LEASE, LongFunction, Run, Started};
+use nightshift_postgres::in_time;
+use nightshift_postgres::run::{self, LongFunction, Run, RunError, Started};
+use nightshift_telemetry::causes;
 use sqlx::{PgConnection, PgPool};
+use tokio::time::sleep;
 
 /// A function in any shape.
 pub(crate) trait Shape: Send + Sync + 'static {
@@ -191,6 +195,9 @@ impl<F: ExternalFunction> Shape for External<F> {
     }
 }
 
+/// How many signs of life a run's process gives while its lease lasts.
+const SIGNS_OF_LIFE: u32 = 3;
+
 /// A [`LongFunction`], and where its runs are.
 #[derive(Debug)]
 pub(crate) struct Long<F> {
@@ -204,7 +211,7 @@ impl<F: LongFunction> Shape for Long<F> {
     const POLICY: Policy = F::POLICY;
     const TOGETHER: bool = false;
     const IS_IN_COMMIT: bool = false;
-    const LEASE: Option<Duration> = Some(LEASE);
+    const LEASE: Option<Duration> = Some(F::LEASE);
     type Input = F::Input;
     type Call = Started;
     /// With the epoch that it belongs to.
@@ -234,10 +241,10 @@ impl<F: LongFunction> Shape for Long<F> {
         started: Started,
         cx: &Cx,
     ) -> Result<(Outcome, i32), JobError> {
-        let run = Run::new(self.pool.clone(), item.key, started);
+        let run = Run::new(self.pool.clone(), item.key, F::LEASE, started);
         tokio::select! {
             outcome = self.function.run(item, &run, cx) => Ok((outcome?, run.epoch())),
-            lost = run.keep_alive() => Err(lost.into()),
+            lost = keep_alive(&run, F::LEASE / SIGNS_OF_LIFE) => Err(lost.into()),
         }
     }
 
@@ -252,5 +259,21 @@ impl<F: LongFunction> Shape for Long<F> {
             run::end(tx, item.key, *epoch).await?;
         }
         Ok(outcome.clone())
+    }
+}
+
+/// Gives signs of life for `run` until it is somebody else's. A database that is away is waited for: if
+/// that takes longer than the lease, the run may be taken over, and the next sign finds out.
+async fn keep_alive(run: &Run, pause: Duration) -> RunError {
+    loop {
+        sleep(pause).await;
+        CrashPoint::InHeartbeat.reach().await;
+        match in_time(pause, run.beat()).await {
+            Ok(()) => {}
+            Err(lost @ RunError::TakenOver { .. }) => return lost,
+            Err(error) => {
+                tracing::warn!(job.key = %run.key(), error = causes(&error), "a run could give no sign of life");
+            }
+        }
     }
 }

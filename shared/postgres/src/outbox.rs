@@ -58,8 +58,8 @@ pub async fn promise(tx: &mut PgConnection, messages: &[Promised]) -> Result<(),
     Ok(())
 }
 
-/// Takes at most `at_most` messages that nobody has sent in time; they are the caller's until their
-/// next try is due.
+/// Takes at most `at_most` messages that nobody has sent in time, in the order in which they were promised;
+/// they are the caller's until their next try is due.
 pub async fn take(
     connection: &mut PgConnection,
     at_most: i64,
@@ -77,7 +77,9 @@ pub async fn take(
         body: row.body.into(),
         wakes: row.wakes.map(JobKey),
     });
-    Ok(promised.collect())
+    let mut promised: Vec<Promised> = promised.collect();
+    promised.sort_unstable_by_key(|promised| promised.id);
+    Ok(promised)
 }
 
 /// The broker has these messages; whatever waits for one is not rescued before that has had time to

@@ -13,14 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
-use crate::pool::{BEGIN, Lease, in_time};
+use crate::pool::{BEGIN, Lease};
 use crate::pooler;
-
-/// How long a run is its process's after a sign of life.
-pub const LEASE: Duration = Duration::from_secs(30);
-
-/// How often a process gives one.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// A function that works for longer than a transaction may last: a restore, an export. It writes in
 /// transactions of its own, each with [`Run::begin`], and goes on where it was with [`Run::saved`].
@@ -37,6 +31,11 @@ pub trait LongFunction: Send + Sync + 'static {
 
     /// How it is run; [`Policy::timeout`] is how long one slice may take.
     const POLICY: Policy;
+
+    /// How long a run is its process's after a sign of life, of which a process gives three in that time.
+    /// So long a run stands still whose process is gone; and should the database be away for longer,
+    /// another process may take over a run whose own is alive.
+    const LEASE: Duration = Duration::from_secs(30);
 
     /// The body of its messages.
     type Input: nightshift_contract::Payload;
@@ -61,6 +60,7 @@ pub trait LongFunction: Send + Sync + 'static {
 pub struct Run {
     pool: PgPool,
     key: JobKey,
+    lease: Duration,
     epoch: i32,
     saved: Option<String>,
 }
@@ -117,14 +117,20 @@ pub async fn start(
 }
 
 impl Run {
-    /// The run that was `started` for `key`.
-    pub fn new(pool: PgPool, key: JobKey, started: Started) -> Self {
+    /// The run that was `started` for `key`, and is this process's for `lease` after each sign of life.
+    pub fn new(pool: PgPool, key: JobKey, lease: Duration, started: Started) -> Self {
         Self {
             pool,
             key,
+            lease,
             epoch: started.epoch,
             saved: started.saved,
         }
+    }
+
+    /// Whose run it is.
+    pub fn key(&self) -> JobKey {
+        self.key
     }
 
     /// Which start this is, from 1. It belongs into the names of whatever a run makes elsewhere.
@@ -214,29 +220,19 @@ impl Run {
         row.map(|_| ()).ok_or(RunError::TakenOver { epoch })
     }
 
-    /// Gives signs of life until the run is somebody else's. A database that is away is waited for:
-    /// if that takes longer than the lease, the run may be taken over, and the next sign finds out.
-    pub async fn keep_alive(&self) -> RunError {
-        loop {
-            tokio::time::sleep(HEARTBEAT).await;
-            match in_time(HEARTBEAT, self.beat()).await {
-                Ok(true) => {}
-                Ok(false) => return RunError::TakenOver { epoch: self.epoch },
-                Err(error) => {
-                    tracing::warn!(job.key = %self.key, %error, "a run could give no sign of life");
-                }
-            }
-        }
-    }
-
-    async fn beat(&self) -> Result<bool, sqlx::Error> {
-        let seconds = LEASE.as_secs_f64();
+    /// Gives a sign of life: the lease begins anew.
+    ///
+    /// # Errors
+    /// [`RunError::TakenOver`] when the run is somebody else's.
+    pub async fn beat(&self) -> Result<(), RunError> {
+        let seconds = self.lease.as_secs_f64();
         let mut lease = Lease::take(&self.pool).await?;
         let row = sqlx::query_file_scalar!("sql/beat_run.sql", self.key.0, self.epoch, seconds)
             .fetch_optional(lease.connection())
             .await?;
         lease.end();
-        Ok(row.is_some())
+        let epoch = self.epoch;
+        row.map(|_| ()).ok_or(RunError::TakenOver { epoch })
     }
 }
 

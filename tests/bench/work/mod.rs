@@ -105,6 +105,7 @@ impl Bench {
             source: Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/app"),
             handler: "bench-handler",
             queues: &[QUEUE, SINGLE_QUEUE, LIMITED_QUEUE],
+            session_queues: &[],
             environment: vec![
                 (TELL, port.into()),
                 (RedisSettings::URL, env::var_os(REDIS).context(REDIS)?),

@@ -64,8 +64,11 @@ fn fine() -> Evidence {
         claims: orders.iter().map(Order::key).collect(),
         dead: vec![dead(refused, "as-ordered")],
         open: Vec::new(),
-        left: Vec::new(),
-        orders,
+        ordered: Ordered {
+            orders,
+            ..Ordered::default()
+        },
+        ..Evidence::default()
     }
 }
 
@@ -103,7 +106,7 @@ fn a_message_that_was_promised_is_ordered_too() {
         ..order(1)
     };
     let next = next.follow_up().unwrap();
-    let promise = |e: &mut Evidence| e.orders[0].is_followed = true;
+    let promise = |e: &mut Evidence| e.ordered.orders[0].is_followed = true;
     assert_eq!(found(promise), [(Fault::Lost, 1)]);
     let sent_twice = |e: &mut Evidence| {
         promise(e);
@@ -131,13 +134,13 @@ fn an_effect_that_nobody_ordered_is_too_many() {
 fn death_must_be_as_ordered() {
     let dies = |e: &mut Evidence| {
         e.effects.remove(0);
-        e.dead.push(dead(&e.orders[0], "unknown"));
+        e.dead.push(dead(&e.ordered.orders[0], "unknown"));
     };
     assert_eq!(found(dies), [(Fault::WrongEnd, 1)]);
-    let also_lives = |e: &mut Evidence| e.dead.push(dead(&e.orders[0], SUSPECT));
+    let also_lives = |e: &mut Evidence| e.dead.push(dead(&e.ordered.orders[0], KILLER));
     assert_eq!(found(also_lives), [(Fault::WrongEnd, 1)]);
     let lives = |e: &mut Evidence| {
-        e.effects.push((e.orders[3].id.clone(), 2));
+        e.effects.push((e.ordered.orders[3].id.clone(), 2));
         e.dead.clear();
     };
     assert_eq!(found(lives), [(Fault::WrongEnd, 1)]);
@@ -147,9 +150,11 @@ fn death_must_be_as_ordered() {
 #[test]
 fn one_that_is_taken_for_a_killer_is_counted_and_not_waited_for() {
     let mut evidence = fine();
-    evidence.orders[0].is_followed = true;
+    evidence.ordered.orders[0].is_followed = true;
     evidence.effects.remove(0);
-    evidence.dead.push(dead(&evidence.orders[0], SUSPECT));
+    evidence
+        .dead
+        .push(dead(&evidence.ordered.orders[0], KILLER));
     let report = evidence.check();
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.suspects, 1);
@@ -192,7 +197,7 @@ fn a_pause_is_what_its_failure_asks_for() {
     let too_short = |e: &mut Evidence| e.waits[1].due = at(999);
     assert_eq!(found(too_short), [(Fault::WrongPause, 1)]);
     let for_nothing = |e: &mut Evidence| {
-        let wait = wait(&e.orders[0], 1, 5, 6);
+        let wait = wait(&e.ordered.orders[0], 1, 5, 6);
         e.waits.push(wait);
     };
     assert_eq!(found(for_nothing), [(Fault::WrongPause, 1)]);
@@ -200,7 +205,7 @@ fn a_pause_is_what_its_failure_asks_for() {
 
 #[test]
 fn what_is_still_somewhere_is_left_over() {
-    let waits = |e: &mut Evidence| e.open.push(e.orders[0].key());
+    let waits = |e: &mut Evidence| e.open.push(e.ordered.orders[0].key());
     assert_eq!(found(waits), [(Fault::LeftOver, 1)]);
     let is_queued = |e: &mut Evidence| e.left.push("a message in the queue".to_owned());
     assert_eq!(found(is_queued), [(Fault::LeftOver, 1)]);
@@ -209,12 +214,31 @@ fn what_is_still_somewhere_is_left_over() {
 #[test]
 fn a_report_tells_the_life_of_what_went_wrong() {
     let mut evidence = fine();
-    evidence.effects.push((evidence.orders[1].id.clone(), 2));
+    evidence
+        .effects
+        .push((evidence.ordered.orders[1].id.clone(), 2));
     let text = evidence.check().to_string();
     assert_eq!(
         text,
-        "4 messages, 2 waits, 0 suspects\nDoubled: 1\n  t-000000 has 2 effects: tried at [02:00:00.000, \
+        "4 messages, 2 waits, 0 suspects, 0 in sessions, 0 calls (0 uncertain), 0 runs (0 taken over), 0 ticks\nDoubled: 1\n  t-000000 has 2 effects: tried at [02:00:00.000, \
          02:00:00.150], at 02:00:00.005 put off to 02:00:00.120 after 1 failures, effects by the \
          tries [2, 2], claims 1, dead None, waiting false"
     );
+}
+
+#[test]
+fn what_ends_its_processes_is_to_be_dead_in_time() {
+    let killer = Order::killer("t", 2, Mishap::Abort);
+    let with_killer = |runs: i64, reason: Option<&str>| {
+        found(|e| {
+            e.ordered.orders.push(killer.clone());
+            e.claims.push(killer.key());
+            e.tries.extend((0..runs).map(|ms| tried(&killer, 1, ms)));
+            e.dead.extend(reason.map(|reason| dead(&killer, reason)));
+        })
+    };
+    assert_eq!(with_killer(6, Some(KILLER)), []);
+    assert_eq!(with_killer(7, Some(KILLER)), [(Fault::Miscounted, 1)]);
+    assert_eq!(with_killer(6, Some("as-ordered")), [(Fault::WrongEnd, 1)]);
+    assert_eq!(with_killer(6, None), [(Fault::Lost, 1)]);
 }

@@ -293,3 +293,24 @@ async fn rule_7_a_caller_that_was_taken_for_dead_writes_nothing() {
     assert_eq!(world.waiting().await, [""; 0]);
     world.end().await;
 }
+
+#[tokio::test]
+async fn rule_7_a_clock_that_jumps_a_day_ahead_does_not_end_a_calls_lease() {
+    let (world, caller) = world(&[Answer::Never]).await;
+    let other = with_caller(&world, &caller);
+    let original = [titled("a")];
+    let dies = deliver_to(&other, "caller", &original);
+    tokio::time::timeout(Duration::from_millis(500), dies)
+        .await
+        .unwrap_err();
+    world.clock.set(after(86_400));
+    deliver_call(&world, &original).await;
+    let overdue = take_overdue(world.database.pool(), start_of_time()).await;
+    assert_eq!(overdue, []);
+    assert_eq!(caller.calls.load(Ordering::SeqCst), 1);
+    leases_end(&world).await;
+    let copies = take_overdue(world.database.pool(), start_of_time()).await;
+    deliver_call(&world, &copies).await;
+    assert_eq!(world.effects().await, ["called again for a 1"]);
+    world.end().await;
+}

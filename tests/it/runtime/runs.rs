@@ -24,6 +24,7 @@ impl LongFunction for Stepper {
         timeout: Duration::from_mins(1),
         ..Scripted::POLICY
     };
+    const LEASE: Duration = Duration::from_secs(6);
     type Input = NotificationRequested;
 
     async fn run(
@@ -194,12 +195,12 @@ async fn rule_8_a_heartbeat_keeps_the_lease_of_a_process_that_works() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let pool = stepping.world.database.pool();
         pool.execute(
-            "UPDATE nightshift.open_message SET due_at = now() + interval '11 seconds',
-             rescue_at = now() + interval '11 seconds'",
+            "UPDATE nightshift.open_message SET due_at = now() + interval '4 seconds',
+             rescue_at = now() + interval '4 seconds'",
         )
         .await
         .unwrap();
-        tokio::time::sleep(Duration::from_secs(11)).await;
+        tokio::time::sleep(Duration::from_secs(4)).await;
         let overdue = take_overdue(pool, start_of_time()).await;
         stepping.may.add_permits(4);
         overdue

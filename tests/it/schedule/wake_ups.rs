@@ -261,3 +261,29 @@ async fn a_wake_up_waits_for_a_database_that_is_not_in_order() {
     assert_eq!(world.ticks().await, ["10:00 enqueued"]);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_handler_whose_clock_is_a_day_off_decides_by_the_databases() {
+    let world = World::new(HOURLY).await;
+    for handlers in ["2026-03-03T10:00:00Z", "2026-03-01T10:00:00Z"] {
+        world.database.set_clock(at("10:00:00")).await;
+        world.clock.set(at(handlers));
+        world.invoke(10).await.unwrap();
+    }
+    assert_eq!(world.ticks().await, ["10:00 enqueued"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_database_whose_clock_jumps_a_day_ahead_and_back_runs_no_tick_twice() {
+    let world = World::new(HOURLY).await;
+    world.wake("10:00:00").await;
+    let ahead = world.wake("2026-03-03T10:00:00Z").await;
+    assert_eq!((ahead.enqueued, ahead.skipped), (1, 23));
+    for back in ["11:00:00", "23:00:00", "2026-03-03T09:00:00Z"] {
+        assert_eq!(world.wake(back).await, Decided::default());
+    }
+    let later = world.wake("2026-03-03T11:00:00Z").await;
+    assert_eq!((later.enqueued, later.skipped), (1, 0));
+    world.end().await;
+}
