@@ -162,6 +162,21 @@ async fn rule_13_a_statement_that_a_pooler_has_lost_costs_no_try() {
     world.end().await;
 }
 
+/// By these names a pooler that does not carry them is recognised.
+#[tokio::test]
+async fn rule_13_our_client_names_its_statements_as_expected() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let names = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'sqlx\\_s\\_%'";
+    let count: i64 = sqlx::query_scalar(names)
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+    assert_eq!(count, 1);
+    drop(connection);
+    database.remove().await;
+}
+
 #[tokio::test]
 async fn rule_13_migrations_are_not_applied_through_a_pooler() {
     let database = TestDatabase::create().await;

@@ -36,6 +36,10 @@ const LEAST_VERSION: (u32, u32) = (1, 21);
 /// A suite of Debian whose version is new enough.
 const SUITE: &str = "trixie";
 
+/// Files with its users, whose passwords are readable, and with its configuration.
+const USERS: &str = "pgbouncer.users";
+const CONFIGURATION: &str = "pgbouncer.ini";
+
 const START: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -163,6 +167,18 @@ impl PgBouncer {
     }
 }
 
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        for name in [USERS, CONFIGURATION] {
+            let _ = std::fs::remove_file(self.folder.join(name));
+        }
+        // The caller's own folder is the caller's; another one has nothing else in it.
+        if self.folder != self.options.folder {
+            let _ = std::fs::remove_dir(&self.folder);
+        }
+    }
+}
+
 async fn launch(
     options: &PgBouncerOptions,
     program: &Program,
@@ -172,9 +188,9 @@ async fn launch(
 ) -> Result<ServerProcess, ServerError> {
     let (credentials, server) = parts(&options.postgres_url);
     let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-    let users = folder.join("pgbouncer.users");
+    let users = folder.join(USERS);
     write(&users, &format!("\"{user}\" \"{password}\"\n"), account)?;
-    let file = folder.join("pgbouncer.ini");
+    let file = folder.join(CONFIGURATION);
     write(
         &file,
         &configuration(options, server, &users, port),
