@@ -51,12 +51,7 @@ impl Load {
     }
 }
 
-async fn send(
-    name: String,
-    connection: ConnectionString,
-    pool: PgPool,
-    enough: CancellationToken,
-) -> anyhow::Result<Ordered> {
+async fn connect(connection: &ConnectionString) -> anyhow::Result<ServiceBusClient> {
     // What may have arrived is sent again under the same id, which is what ids are for.
     let options = ClientOptions {
         retry: RetryOptions {
@@ -67,7 +62,16 @@ async fn send(
         },
         ..ClientOptions::default()
     };
-    let client = ServiceBusClient::connect(&connection, options).await?;
+    Ok(ServiceBusClient::connect(connection, options).await?)
+}
+
+async fn send(
+    name: String,
+    connection: ConnectionString,
+    pool: PgPool,
+    enough: CancellationToken,
+) -> anyhow::Result<Ordered> {
+    let client = connect(&connection).await?;
     let sender = client.create_sender(QUEUE).await?;
     let calls = client.create_sender(CALLS).await?;
     let runs = client.create_sender(RUNS).await?;
