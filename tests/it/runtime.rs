@@ -52,6 +52,8 @@ enum Step {
     CutOnce,
     /// A prepared statement is not there any more, the first time.
     LoseStatementOnce,
+    /// It executes a statement that it has never prepared.
+    ExecuteMissing,
     /// A statement takes longer than it may.
     TooSlow,
     /// The function does not come to an end.
@@ -173,6 +175,10 @@ impl BatchFunction for Scripted {
                     sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())")
                         .execute(&mut *tx)
                         .await?;
+                    Outcome::Completed
+                }
+                Some(Step::ExecuteMissing) => {
+                    sqlx::raw_sql("EXECUTE missing").execute(&mut *tx).await?;
                     Outcome::Completed
                 }
                 Some(Step::LoseStatementOnce) => {

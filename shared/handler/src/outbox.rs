@@ -354,7 +354,11 @@ impl Inner {
                 tracing::error!(outbox.id = %id, error = causes(error), "the broker refuses a promised message, which is a dead letter now");
                 let (mut ids, now) = (Ids::random(), self.clock.now());
                 let new_id = || ids.next(now);
-                refused::bury(lease.connection(), *id, causes(error), new_id).await?;
+                match refused::bury(lease.connection(), *id, causes(error), new_id).await {
+                    // Somebody is at what waits for it; it is refused again later.
+                    Err(error) if is_conflict(&error) => {}
+                    buried => buried?,
+                }
             } else {
                 outbox::note_failure(lease.connection(), *id, &causes(error)).await?;
             }

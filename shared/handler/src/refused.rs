@@ -2,7 +2,8 @@
 
 use nightshift_job::{JobKey, Refusal, TickId};
 use nightshift_postgres::fan_out::{self, Ended};
-use nightshift_postgres::{BEGIN, dead_letter, outbox, schedule};
+use nightshift_postgres::inbox::BEGIN;
+use nightshift_postgres::{dead_letter, outbox, schedule};
 use serde_json::{Map, Value};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;

@@ -140,6 +140,8 @@ pub struct Opened {
     pub reason: Reason,
     /// Whether its time has not come yet, by the database's clock.
     pub is_early: bool,
+    /// The time that it waits for.
+    pub due: DateTime<Utc>,
     /// The call that is under way or was last.
     pub call: Option<Uuid>,
     /// The concurrency key of which it has a place.
@@ -167,6 +169,7 @@ pub async fn lock(
             attempt: row.attempt,
             reason,
             is_early: row.is_early,
+            due: row.due_at,
             call: row.call_id,
             place: place.filter(|_| reason != Reason::Queued),
             message_id: row.message_id,

@@ -17,6 +17,13 @@ use sqlx::{Connection, PgConnection};
 )]
 pub struct NotCarried;
 
+/// `SQLSTATE` of a prepared statement that is not there, or there already.
+const MISPLACED: [&str; 2] = ["26000", "42P05"];
+
+/// How the names begin that our client gives to statements: a function may
+/// prepare others by itself, and what goes wrong with those is its own affair.
+const OUR_NAMES: &str = "sqlx_s_";
+
 /// How many statements are prepared on a connection on which only [`check`] was run.
 const OWN: usize = 1;
 
@@ -62,9 +69,11 @@ impl Seen {
 pub fn is_misplaced(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Configuration(error) => error.is::<NotCarried>(),
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| ["26000", "42P05"].contains(&code.as_ref())),
+        sqlx::Error::Database(error) => {
+            let code = error.code();
+            let is_about_names = code.is_some_and(|code| MISPLACED.contains(&code.as_ref()));
+            is_about_names && error.message().contains(OUR_NAMES)
+        }
         _ => false,
     }
 }

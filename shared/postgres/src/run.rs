@@ -13,8 +13,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
-use crate::pool::{BEGIN, Lease};
+use crate::pool::{BEGIN, Lease, in_time};
 use crate::pooler;
+
+/// How long telling progress may take: it waits for whoever has the run's row, such as a transaction of
+/// the function itself.
+const PROGRESS: Duration = Duration::from_secs(20);
 
 /// A function that works for longer than a transaction may last: a restore, an export. It writes in
 /// transactions of its own, each with [`Run::begin`], and goes on where it was with [`Run::saved`].
@@ -179,11 +183,14 @@ impl Run {
     /// [`RunError::TakenOver`] when the run is somebody else's.
     pub async fn progress(&self, progress: &impl Serialize) -> Result<(), RunError> {
         let progress = serde_json::to_string(progress)?;
-        let mut lease = Lease::take(&self.pool).await?;
-        self.guard(lease.connection(), None, Some(progress), None)
-            .await?;
-        lease.end();
-        Ok(())
+        in_time(PROGRESS, async {
+            let mut lease = Lease::take(&self.pool).await?;
+            self.guard(lease.connection(), None, Some(progress), None)
+                .await?;
+            lease.end();
+            Ok(())
+        })
+        .await
     }
 
     /// Says, with the rest of `tx`, what came of it.

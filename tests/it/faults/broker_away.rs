@@ -37,7 +37,7 @@ async fn tries(pool: &PgPool) -> (i32, i32, f64) {
     sqlx::query_as(
         "SELECT min(tries), max(tries),
             extract(epoch FROM max(next_try_at) - clock_timestamp())::float8
-         FROM nightshift.outbox",
+         FROM nightshift.outbox WHERE queue <> 'housekeeping'",
     )
     .fetch_one(pool)
     .await

@@ -257,6 +257,19 @@ async fn rule_9_a_batch_behind_a_limit_runs_at_its_slots_and_waits_once() {
 }
 
 #[tokio::test]
+async fn rule_9_what_comes_long_after_its_slot_takes_another_one() {
+    let limited = Limited::new(13, &[]).await;
+    let messages = ["a", "b", "c", "d", "e"].map(titled);
+    limited.deliver("mails", &messages).await;
+    let copies = limited.world.promised().await;
+    limited.world.clock.advance(Duration::from_hours(2));
+    limited.deliver("mails", &copies).await;
+    assert_eq!(limited.world.effects().await, ["a 1", "b 1"]);
+    assert_eq!(limited.taken(&PROVIDER).await, 8);
+    limited.world.database.remove().await;
+}
+
+#[tokio::test]
 async fn rule_9_a_retry_takes_a_slot_and_a_batch_that_is_run_again_does_not() {
     let fails: &[Step] = &[Step::Fail(Disposition::Retry)];
     let limited = Limited::new(2, &[("b", fails)]).await;

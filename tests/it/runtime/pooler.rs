@@ -162,6 +162,14 @@ async fn rule_13_a_statement_that_a_pooler_has_lost_costs_no_try() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn rule_13_a_statement_that_a_function_has_not_prepared_is_its_own_failure() {
+    let world = World::new(&[("a", &[Step::ExecuteMissing])]).await;
+    world.deliver(&[titled("a")]).await.unwrap();
+    assert_eq!(world.waiting().await, ["a retry 1 1"]);
+    world.database.remove().await;
+}
+
 /// By these names a pooler that does not carry them is recognised.
 #[tokio::test]
 async fn rule_13_our_client_names_its_statements_as_expected() {

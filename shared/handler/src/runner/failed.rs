@@ -120,7 +120,11 @@ pub(super) async fn guard_call<T>(
     };
     match timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
         Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(error))) => Err(failure_of(&error)),
+        Ok(Ok(Err(error))) => Err(Failure {
+            // What a database that is away takes down with it is not the message's fault.
+            counts: !error.database_error().is_some_and(is_away),
+            ..failure_of(&error)
+        }),
         Ok(Err(panic)) => Err(unknown(panicked(panic.as_ref()))),
         Err(_elapsed) => Err(unknown(too_slow(limit))),
     }
@@ -134,6 +138,10 @@ fn function_failed(error: JobError) -> AttemptFailed {
         Some(cause) if is_conflict(cause) => AttemptFailed::Conflict(error),
         _ => AttemptFailed::Function(failure_of(&error)),
     }
+}
+
+fn is_away(error: &sqlx::Error) -> bool {
+    is_lost(error) || matches!(error, sqlx::Error::PoolTimedOut)
 }
 
 fn failure_of(error: &JobError) -> Failure {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_job::{JobKey, Refusal};
 use nightshift_postgres::inbox::{self, Claim, Claimed};
 use nightshift_postgres::open_message::{self, Opened, Reason};
@@ -13,6 +13,9 @@ use super::{Origin, Task, Work, session};
 use crate::fate::Fate;
 use crate::member::{Content, Member, id_reused};
 use crate::runner::Definition;
+
+/// How long after its slot a message may still run in it.
+const SLOT_GRACE: TimeDelta = TimeDelta::seconds(30);
 
 impl<'a, I> Work<'a, I> {
     fn new(function: &'a Definition, is_paused: bool) -> Self {
@@ -138,6 +141,8 @@ impl<'a, I> Work<'a, I> {
     }
 
     fn add(&mut self, member: &'a Member<I>, row: Option<Opened>, now: DateTime<Utc>) {
+        // What was held up is not let loose all at once.
+        let is_late = row.as_ref().is_some_and(|row| row.due + SLOT_GRACE < now);
         let is_open = row.is_some();
         let call = row.as_ref().and_then(|row| row.call);
         let reason = row.as_ref().map(|row| row.reason);
@@ -173,7 +178,7 @@ impl<'a, I> Work<'a, I> {
             origin,
             is_open,
             call,
-            has_slot: reason == Some(Reason::Limited),
+            has_slot: reason == Some(Reason::Limited) && !is_late,
             place,
             key: None,
             is_over: false,
