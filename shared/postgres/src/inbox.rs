@@ -179,11 +179,11 @@ async fn claim_of_day(
     let ours = sqlx::query_file_scalar!("sql/claim.sql", &keys, day, &hashes, function)
         .fetch_all(&mut *tx)
         .await?;
-    let are_all_ours = ours.len() == claims.len();
-    found.extend(ours.into_iter().map(|key| (key, Claimed::Ours)));
-    if are_all_ours {
+    if ours.len() == claims.len() {
+        found.extend(claims.iter().map(|claim| (claim.key.0, Claimed::Ours)));
         return Ok(());
     }
+    found.extend(ours.into_iter().map(|key| (key, Claimed::Ours)));
     let rest = claims
         .iter()
         .filter(|claim| !found.contains_key(&claim.key.0));
