@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use futures_util::future::join_all;
 use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue, ServiceBusClient};
 use nightshift_connection::{Connection, Connections};
@@ -149,12 +150,13 @@ impl Outbox {
         });
     }
 
-    /// Sends what others have left, again and again until `stop`.
+    /// Sends what others have left, again and again until `stop`, and has the inbox ready for each next day.
     pub(crate) async fn sweep_until(&self, stop: CancellationToken) {
         let mut was_well = true;
+        let mut ready_for = None;
         loop {
             let swept = tokio::select! {
-                swept = self.0.sweep() => swept,
+                swept = self.0.look_after(&mut ready_for) => swept,
                 // What is under way stays in the outbox.
                 () = stop.cancelled() => return,
             };
@@ -205,6 +207,28 @@ impl Outbox {
 }
 
 impl Inner {
+    /// A sweep, and once a day tomorrow's partition, so that midnight waits for nothing.
+    async fn look_after(&self, ready_for: &mut Option<NaiveDate>) -> Result<Swept, sqlx::Error> {
+        let today = self.clock.now().date_naive();
+        let ready = if *ready_for == Some(today) {
+            Ok(())
+        } else {
+            in_time(BACKGROUND, self.ready_inbox(today)).await
+        };
+        if ready.is_ok() {
+            *ready_for = Some(today);
+        }
+        let swept = self.sweep().await?;
+        ready.map(|()| swept)
+    }
+
+    async fn ready_inbox(&self, today: NaiveDate) -> Result<(), sqlx::Error> {
+        let mut lease = Lease::take(&self.pool).await?;
+        inbox::ensure_partitions(lease.connection(), today).await?;
+        lease.end();
+        Ok(())
+    }
+
     /// One look at the outbox, and then at the messages that wait.
     async fn sweep(&self) -> Result<Swept, sqlx::Error> {
         let mut swept = Swept::default();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, join_all};
@@ -27,6 +28,9 @@ use crate::runner::Runner;
 use crate::schedule::{self, Timed, Timer};
 use crate::settings::CONNECTION;
 use crate::shape::{External, InCommit, Long, OneByOne, Shape};
+
+/// The least that a lease of a long run may be: three renewals a second apart.
+const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
 /// Something that answers invocations.
 pub(crate) trait Invocable: Send + Sync {
@@ -183,6 +187,16 @@ pub enum RegistryError {
         /// Whether all that it does is done in the transaction of the claim.
         is_in_commit: bool,
     },
+    /// The lease of a long function is too short to be renewed in time.
+    #[error(
+        "the LEASE of {name} is {found:?}; it must be at least {SHORTEST_LEASE:?}, because it is renewed three times in that time and a busy database may need a second for each"
+    )]
+    Lease {
+        /// The function.
+        name: &'static str,
+        /// How long it says.
+        found: Duration,
+    },
     /// Two functions have one name.
     #[error("there are two functions named {0}")]
     Twice(&'static str),
@@ -257,6 +271,12 @@ impl Registry {
 
     /// Adds a function whose work takes longer than a transaction may.
     pub fn with_long<F: LongFunction>(self, function: F) -> Result<Self, RegistryError> {
+        if F::LEASE < SHORTEST_LEASE {
+            return Err(RegistryError::Lease {
+                name: F::NAME,
+                found: F::LEASE,
+            });
+        }
         let pool = self.pool.clone();
         self.with_shape(Long { function, pool })
     }

@@ -36,7 +36,6 @@ use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::decode::{DecodeError, decode_batch, decode_single};
 use nightshift_job::{JobKey, Policy, SessionRule};
 use nightshift_postgres::control::Pauses;
-use nightshift_postgres::inbox::Partitions;
 use nightshift_postgres::{Lease, lone_start, open_message};
 use nightshift_time::{Ids, SharedClock};
 use sqlx::PgPool;
@@ -91,7 +90,6 @@ pub(crate) struct Runner<S> {
     outbox: Outbox,
     clock: SharedClock,
     ids: SharedIds,
-    partitions: Partitions,
     pauses: Pauses,
     rate: Option<Rate>,
     /// Tells its starts from those of processes that are gone.
@@ -152,7 +150,6 @@ impl<S: Shape> Runner<S> {
             outbox,
             clock,
             ids: Mutex::new(ids),
-            partitions: Partitions::default(),
             pauses: Pauses::default(),
             rate: S::POLICY.rate.map(rate),
             process,

@@ -273,7 +273,10 @@ impl<'a, I> Work<'a, I> {
         ids: &SharedIds,
         now: DateTime<Utc>,
     ) -> Result<Vec<Promised>, sqlx::Error> {
-        let rows: Vec<Waiting<'_>> = waiting.iter().map(|(task, wait)| task.row(wait)).collect();
+        let rows: Vec<Waiting<'_>> = waiting
+            .iter()
+            .map(|(task, wait)| task.row(wait, now))
+            .collect();
         let gens = open_message::wait(tx, self.function.name, &self.function.queue, &rows).await?;
         let gens: HashMap<JobKey, i32> = gens.into_iter().collect();
         let with_copy = waiting.iter().filter(|(_, wait)| wait.reason.has_copy());
@@ -374,7 +377,7 @@ impl<I> Task<'_, I> {
         }
     }
 
-    fn row<'t>(&'t self, wait: &'t Wait) -> Waiting<'t> {
+    fn row<'t>(&'t self, wait: &'t Wait, now: DateTime<Utc>) -> Waiting<'t> {
         let message = &self.member.message;
         let body = wait.body.as_ref().unwrap_or(&message.body);
         let body_hash = match &wait.body {
@@ -400,7 +403,7 @@ impl<I> Task<'_, I> {
                 _ => wait.call.or(self.call),
             },
             lease: wait.lease,
-            concurrency_key: self.key_of_row(wait.reason),
+            concurrency_key: self.key_of_row(wait, now),
         }
     }
 

@@ -13,7 +13,6 @@
 //! instant.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use nightshift_job::{BodyHash, JobKey};
@@ -48,7 +47,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    fn day(&self) -> NaiveDate {
+    /// The day of its partition.
+    pub fn day(&self) -> NaiveDate {
         self.enqueued.date_naive()
     }
 }
@@ -66,47 +66,23 @@ pub enum Claimed {
     Busy,
 }
 
-/// The days for which a partition is known to exist, so that the database is asked once per day.
-#[derive(Debug, Default)]
-pub struct Partitions {
-    known: Mutex<BTreeSet<NaiveDate>>,
+/// Makes sure that the partitions of `day` and of the next one exist. Runs before a transaction, so that
+/// the locks it takes do not last as long as the effects.
+pub async fn ensure_partitions(
+    connection: &mut PgConnection,
+    day: NaiveDate,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT nightshift.ensure_inbox_partitions($1)", day)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
-impl Partitions {
-    /// Makes sure that the partitions for `claims` exist. Runs before the transaction, so that
-    /// the locks it takes do not last as long as the effects.
-    pub async fn ensure(
-        &self,
-        connection: &mut PgConnection,
-        claims: &[Claim],
-    ) -> Result<(), sqlx::Error> {
-        let missing: BTreeSet<NaiveDate> = {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            claims
-                .iter()
-                .map(Claim::day)
-                .filter(|day| !known.contains(day))
-                .collect()
-        };
-        for day in missing {
-            sqlx::query!("SELECT nightshift.ensure_inbox_partitions($1)", day)
-                .execute(&mut *connection)
-                .await?;
-            self.known
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(day);
-        }
-        Ok(())
-    }
-
-    /// Asks the database anew: it may be another one, restored from a backup.
-    pub fn forget(&self) {
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-    }
+/// Whether a claim failed because the partition of its day is not there (yet). `SQLSTATE` 23514, which a
+/// violated check is, too.
+pub fn is_without_partition(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error();
+    error.is_some_and(|error| error.is_check_violation() && error.table() == Some("inbox"))
 }
 
 /// What became of partitions that hold nothing of use any more.

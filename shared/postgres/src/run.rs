@@ -38,7 +38,7 @@ pub trait LongFunction: Send + Sync + 'static {
 
     /// How long a run is its process's after a sign of life, of which a process gives three in that time.
     /// So long a run stands still whose process is gone; and should the database be away for longer,
-    /// another process may take over a run whose own is alive.
+    /// another process may take over a run whose own is alive. At least three seconds.
     const LEASE: Duration = Duration::from_secs(30);
 
     /// The body of its messages.

@@ -11,13 +11,14 @@ use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
 
 use nightshift_settings::Reader;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What to log, in the syntax of `tracing_subscriber::EnvFilter`, such as `info,sqlx=warn`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogFilter(String);
+/// What to log: a level for everything, and others for what comes from certain modules, such as
+/// `info,sqlx=warn`.
+#[derive(Debug, Clone)]
+pub struct LogFilter(Targets);
 
 impl LogFilter {
     /// The setting that holds the filter.
@@ -26,14 +27,23 @@ impl LogFilter {
     /// Reads `NIGHTSHIFT_LOG` (default `info`); a malformed filter is written down as a problem.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let text = reader.optional(Self::NAME, "info".to_owned());
-        if let Err(error) = EnvFilter::try_new(&text) {
-            reader.problem(
-                Self::NAME,
-                format!("is not a log filter such as \"info\": {error}"),
-            );
-        }
-        Self(text)
+        Self(targets(&text).unwrap_or_else(|problem| {
+            let problem = format!("is not a log filter such as \"info,sqlx=warn\": {problem}");
+            reader.problem(Self::NAME, problem);
+            Targets::new()
+        }))
     }
+}
+
+/// The parser by itself takes nothing between two commas for `error`, and a space for a part of a name.
+fn targets(text: &str) -> Result<Targets, String> {
+    let parts = text.split(',').map(str::trim);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_:-=".contains(c);
+    if let Some(odd) = parts.iter().find(|part| !part.chars().all(is_plain)) {
+        return Err(format!("{odd:?} is neither a level nor module=level"));
+    }
+    parts.join(",").parse().map_err(|error| format!("{error}"))
 }
 
 /// An error with its causes on one line. A cause that an error quotes already is not repeated.
@@ -53,7 +63,6 @@ pub fn causes(error: &dyn std::error::Error) -> String {
 
 /// Sends this process's log lines to standard output from now on. A second call changes nothing.
 pub fn init(filter: &LogFilter) {
-    let filter = EnvFilter::try_new(&filter.0).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
@@ -61,7 +70,7 @@ pub fn init(filter: &LogFilter) {
         .with_span_list(false)
         .with_writer(std::io::stdout);
     let installed = tracing_subscriber::registry()
-        .with(filter)
+        .with(filter.0.clone())
         .with(lines)
         .try_init();
     if installed.is_err() {
@@ -84,20 +93,43 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 #[cfg(test)]
 mod tests {
     use nightshift_settings::MapSource;
+    use tracing::Level;
 
     use super::*;
 
+    fn read(text: &'static str) -> Result<LogFilter, String> {
+        let source: MapSource = [(LogFilter::NAME, text)].into_iter().collect();
+        let mut reader = Reader::new(&source);
+        let filter = LogFilter::read(&mut reader);
+        reader
+            .finish(&[])
+            .map_err(|problems| problems.to_string())?;
+        Ok(filter)
+    }
+
     #[test]
     fn a_malformed_filter_is_a_problem() {
-        let source: MapSource = [(LogFilter::NAME, "info,=x=")].into_iter().collect();
-        let mut reader = Reader::new(&source);
-        LogFilter::read(&mut reader);
-        assert!(
-            reader
-                .finish(&[])
-                .unwrap_err()
-                .to_string()
-                .contains("is not a log filter")
-        );
+        for text in [
+            "info,=x=",
+            "info,sqlx = warn",
+            "[span]=debug",
+            "sqlx=loud",
+            "in fo",
+        ] {
+            let problem = read(text).unwrap_err();
+            assert!(problem.contains("is not a log filter"), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_filter_has_a_level_for_all_and_others_for_modules() {
+        for text in ["info,sqlx=warn", "info, sqlx=warn", "sqlx=warn,,INFO,"] {
+            let LogFilter(targets) = read(text).unwrap();
+            let is_on = |module, level| targets.would_enable(module, &level);
+            assert!(is_on("nightshift_handler", Level::INFO), "{text}");
+            assert!(!is_on("nightshift_handler", Level::DEBUG), "{text}");
+            assert!(is_on("sqlx::query", Level::WARN), "{text}");
+            assert!(!is_on("sqlx::query", Level::INFO), "{text}");
+        }
     }
 }

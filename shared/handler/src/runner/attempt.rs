@@ -1,10 +1,12 @@
 //! One transaction for one member or several, and what is written when the function fails in it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use chrono::NaiveDate;
 use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{AfterCommit, Classify, ConcurrencyKey, Cx, Disposition, JobKey, Prepared};
-use nightshift_postgres::inbox::{BEGIN, Claim};
+use nightshift_postgres::inbox::{self, BEGIN};
 use nightshift_postgres::{Lease, is_conflict, lone_start, open_message};
 use nightshift_telemetry::causes;
 use nightshift_telemetry::metrics::TRANSACTION_SECONDS;
@@ -143,7 +145,7 @@ impl<S: Shape> Runner<S> {
         let began = Instant::now();
         let span = span_of(S::NAME, members);
         let result = self
-            .transact(lease.connection(), members, attempt, cancellation)
+            .transact_in_its_partitions(lease.connection(), members, attempt, cancellation)
             .instrument(span)
             .await;
         TRANSACTION_SECONDS.observe(&[S::NAME], began.elapsed());
@@ -156,6 +158,35 @@ impl<S: Shape> Runner<S> {
         result
     }
 
+    /// Once more if the partition of a day was missing, as on the first day and after a restore.
+    async fn transact_in_its_partitions(
+        &self,
+        connection: &mut PgConnection,
+        members: &[&Member<S::Input>],
+        attempt: Attempt<'_>,
+        cancellation: &CancellationToken,
+    ) -> Result<Option<Calling<S::Call>>, AttemptFailed> {
+        let result = self
+            .transact(connection, members, attempt, cancellation)
+            .await;
+        let Err(AttemptFailed::NoPartition(_)) = result else {
+            return result;
+        };
+        let known = members.iter().filter(|member| member.forgotten.is_none());
+        let days: BTreeSet<NaiveDate> = known.map(|member| member.claim.day()).collect();
+        for day in days {
+            let ensured = inbox::ensure_partitions(connection, day).await;
+            ensured.map_err(|error| AttemptFailed::Away(told(&error)))?;
+        }
+        let result = self
+            .transact(connection, members, attempt, cancellation)
+            .await;
+        match result {
+            Err(AttemptFailed::NoPartition(error)) => Err(AttemptFailed::Away(error)),
+            result => result,
+        }
+    }
+
     async fn transact(
         &self,
         connection: &mut PgConnection,
@@ -163,12 +194,6 @@ impl<S: Shape> Runner<S> {
         attempt: Attempt<'_>,
         cancellation: &CancellationToken,
     ) -> Result<Option<Calling<S::Call>>, AttemptFailed> {
-        let known = members.iter().filter(|member| member.forgotten.is_none());
-        let claims: Vec<Claim> = known.map(|member| member.claim).collect();
-        self.partitions
-            .ensure(connection, &claims)
-            .await
-            .map_err(|error| AttemptFailed::Away(told(&error)))?;
         let is_paused = self
             .pauses
             .is_paused(connection, S::NAME)
@@ -176,10 +201,7 @@ impl<S: Shape> Runner<S> {
             .map_err(platform_failed)?;
         CrashPoint::BeforeClaim.reach().await;
         let taken = self.take(connection, members, is_paused).await;
-        let (mut tx, mut work) = taken.map_err(|error| {
-            self.partitions.forget();
-            platform_failed(error)
-        })?;
+        let (mut tx, mut work) = taken.map_err(platform_failed)?;
         let cx = self.cx(attempt.limit, cancellation);
         let mut calling = None;
         if let Some(failure) = attempt.failure {

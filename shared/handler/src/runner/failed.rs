@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use nightshift_job::JobError;
+use nightshift_postgres::inbox::is_without_partition;
 use nightshift_postgres::{
     NotCarried, is_conflict, is_lost, is_misplaced, is_not_in_order, is_unreachable,
 };
@@ -23,6 +24,9 @@ pub(super) enum AttemptFailed {
     /// No message is at fault.
     #[error("{0}")]
     Away(String),
+    /// The inbox has no room for a day that a message was enqueued on.
+    #[error("{0}")]
+    NoPartition(String),
     #[error("{}", causes(.0))]
     Database(sqlx::Error),
     /// Another transaction was in the function's way.
@@ -59,11 +63,13 @@ impl From<OutOfOrder> for AttemptFailed {
 }
 
 /// What the failure of a statement of the platform's own says: another transaction was in the way,
-/// or the database is not in order (gone, not migrated, restored without today's partitions, a
-/// password or privilege withdrawn).
+/// or the database is not in order (gone, not migrated, without a day's partition, a password or
+/// privilege withdrawn).
 pub(super) fn platform_failed(error: sqlx::Error) -> AttemptFailed {
     if is_conflict(&error) {
         AttemptFailed::Database(error)
+    } else if is_without_partition(&error) {
+        AttemptFailed::NoPartition(told(&error))
     } else {
         AttemptFailed::Away(told(&error))
     }

@@ -1,12 +1,13 @@
 //! Members of which only so many with one concurrency key are at work at a time.
 //!
-//! A message that is called for has a place from the commit that begins the call to the one that ends
-//! it. Whoever finds none free waits without a copy, and whoever gives one up wakes the first of those,
-//! who has the place from then on. So each commit after which a message has its place no longer looks for the next one.
+//! A message that is called for has a place from the commit that begins the call, or that lets it wait
+//! for a near slot of its rate limit, to the one that ends the call, with the next slices. Whoever finds none free waits without a
+//! copy, and whoever gives one up wakes the first of those, who has the place from then on. So each
+//! commit after which a message has its place no longer looks for the next one.
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_job::ConcurrencyKey;
 use nightshift_postgres::open_message::{self, Reason};
 use nightshift_postgres::outbox::Promised;
@@ -14,7 +15,11 @@ use sqlx::PgConnection;
 
 use super::{SharedIds, Task, Work, next_id};
 use crate::copy::copy_of;
-use crate::fate::Fate;
+use crate::fate::{Fate, Wait};
+
+/// Who waits for a slot of its rate limit keeps its place for no longer than this: others with its key
+/// may do their work meanwhile.
+const NEAR: TimeDelta = TimeDelta::minutes(1);
 
 impl<I> Work<'_, I> {
     /// Lets those of [`Self::items`], whose keys are `keys`, wait that find no place.
@@ -47,7 +52,7 @@ impl<I> Work<'_, I> {
         ids: &SharedIds,
         now: DateTime<Utc>,
     ) -> Result<Vec<Promised>, sqlx::Error> {
-        let given_up = self.tasks.iter().filter(|task| !task.keeps_place());
+        let given_up = self.tasks.iter().filter(|task| !task.keeps_place(now));
         let given_up: BTreeSet<ConcurrencyKey> = given_up.filter_map(|task| task.place).collect();
         let mut promised = Vec::new();
         for key in given_up {
@@ -60,17 +65,19 @@ impl<I> Work<'_, I> {
 }
 
 impl<I> Task<'_, I> {
-    /// The concurrency key of its row, if it waits for `reason`.
-    pub(super) fn key_of_row(&self, reason: Reason) -> Option<ConcurrencyKey> {
-        match reason {
+    /// The concurrency key of its row, if it is to wait so from `now`.
+    pub(super) fn key_of_row(&self, wait: &Wait, now: DateTime<Utc>) -> Option<ConcurrencyKey> {
+        match wait.reason {
             Reason::Calling | Reason::Queued => self.key,
-            // The next slice goes on with the place of this one.
-            Reason::Continue => self.place,
+            // It would lose its slot if it found no place then.
+            Reason::Limited | Reason::Closed if wait.due <= now + NEAR => self.key,
+            // The next slice goes on with the place of this one, after a pause as well.
+            Reason::Continue | Reason::Paused => self.place,
             _ => None,
         }
     }
 
-    fn keeps_place(&self) -> bool {
-        matches!(&self.fate, Some(Fate::Waits(wait)) if self.key_of_row(wait.reason) == self.place)
+    fn keeps_place(&self, now: DateTime<Utc>) -> bool {
+        matches!(&self.fate, Some(Fate::Waits(wait)) if self.key_of_row(wait, now) == self.place)
     }
 }
