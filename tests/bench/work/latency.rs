@@ -15,6 +15,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use super::QUEUE;
+use super::limit::Pace;
 
 /// Messages per second.
 pub(crate) const RATE: u32 = 200;
@@ -28,24 +29,11 @@ const WARM_UP_SECONDS: u32 = 3;
 /// How long the last rows may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What was measured, in milliseconds.
-#[derive(Debug)]
-pub(crate) struct Latency {
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
-}
-
 /// Sends at an even pace without waiting for answers, and collects what `told` hears.
-pub(crate) async fn measure(stack: &Stack, told: &UdpSocket) -> anyhow::Result<Latency> {
+pub(crate) async fn measure(stack: &Stack, told: &UdpSocket) -> anyhow::Result<Pace> {
     let (sent, waits_ms) = tokio::join!(send(stack), collect(told));
     sent?;
-    let mut waits_ms = waits_ms?;
-    waits_ms.sort_by(f64::total_cmp);
-    let quantile = |hundredths: usize| waits_ms[(waits_ms.len() - 1) * hundredths / 100];
-    Ok(Latency {
-        p50_ms: quantile(50),
-        p99_ms: quantile(99),
-    })
+    Ok(Pace::of(waits_ms?))
 }
 
 async fn send(stack: &Stack) -> anyhow::Result<()> {

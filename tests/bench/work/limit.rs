@@ -21,11 +21,23 @@ pub(crate) struct Shape {
     pub(crate) batch_size: u32,
 }
 
-/// What was measured at a pace.
+/// How long single things take at a pace.
 #[derive(Debug)]
 pub(crate) struct Pace {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
+}
+
+impl Pace {
+    /// Of at least one span of time, in milliseconds.
+    pub(crate) fn of(mut took_ms: Vec<f64>) -> Self {
+        took_ms.sort_by(f64::total_cmp);
+        let quantile = |hundredths: usize| took_ms[(took_ms.len() - 1) * hundredths / 100];
+        Self {
+            p50_ms: quantile(50),
+            p99_ms: quantile(99),
+        }
+    }
 }
 
 /// Messages per second, as many as there can be.
@@ -58,12 +70,7 @@ pub(crate) async fn pace(postgres: &Postgres, rate: u32) -> anyhow::Result<Pace>
         took_ms.extend(text.lines().filter_map(took));
     }
     ensure!(!took_ms.is_empty(), "pgbench logged no transaction");
-    took_ms.sort_by(f64::total_cmp);
-    let quantile = |hundredths: usize| took_ms[(took_ms.len() - 1) * hundredths / 100];
-    Ok(Pace {
-        p50_ms: quantile(50),
-        p99_ms: quantile(99),
-    })
+    Ok(Pace::of(took_ms))
 }
 
 /// The milliseconds in a line of the log: the third word, less the last one, by which it began late.

@@ -3,6 +3,7 @@
 //! Postgres has its defaults (fsync on) besides `track_commit_timestamp`, which gives the instant of
 //! each commit.
 
+mod disk;
 mod history;
 mod latency;
 mod limit;
@@ -61,6 +62,9 @@ const SINGLE_LOAD: Load = Load {
     waiting: 20_000,
 };
 
+/// The files of the write-ahead log that a server keeps: `min_wal_size`, 80 MB.
+const LOG_FILES: usize = 5;
+
 /// Batches in flight, and connections of a handler.
 const BATCHES: u32 = 2;
 const CONNECTIONS: u32 = 8;
@@ -95,6 +99,7 @@ impl Bench {
             .max_connections(2)
             .connect(&postgres.url())
             .await?;
+        fill_log(&pool).await?;
         let told = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = told.local_addr()?.port().to_string();
         let options = StackOptions {
@@ -112,8 +117,11 @@ impl Bench {
             ],
             broker_data: None,
         };
+        let stack = Stack::prepare_app(options, app).await?;
+        // What was made ready would go to the disk by itself after some seconds, and whoever commits wait.
+        tokio::task::spawn_blocking(nix::unistd::sync).await?;
         Ok(Self {
-            stack: Stack::prepare_app(options, app).await?,
+            stack,
             postgres,
             pool,
             told,
@@ -183,6 +191,11 @@ pub(crate) async fn pace() -> anyhow::Result<Section> {
     section.tell("pgbench_p50_ms", limit.p50_ms, "ms", label);
     let label = "99th percentile of pgbench alone";
     section.tell("pgbench_p99_ms", limit.p99_ms, "ms", label);
+    let disk = disk::pace(latency::RATE).await?;
+    let label = "median of the disk alone, a sync at a time";
+    section.tell("disk_p50_ms", disk.p50_ms, "ms", label);
+    let label = "99th percentile of the disk alone";
+    section.tell("disk_p99_ms", disk.p99_ms, "ms", label);
     bench.end().await?;
     Ok(section)
 }
@@ -219,6 +232,17 @@ pub(crate) async fn history() -> anyhow::Result<Section> {
     section.hold("ratio_to_empty", full / empty, "", "of that with none", bar);
     bench.end().await?;
     Ok(section)
+}
+
+/// Uses as many files of the write-ahead log as a server keeps, which it takes again from then on. To make
+/// a new one stops whoever commits for as long as it takes to write 16 MiB.
+async fn fill_log(pool: &PgPool) -> anyhow::Result<()> {
+    for _ in 0..LOG_FILES {
+        let fill = "SELECT pg_logical_emit_message(true, 'bench', 'a record'), pg_switch_wal()";
+        pool.execute(fill).await?;
+    }
+    pool.execute("CHECKPOINT").await?;
+    Ok(())
 }
 
 async fn tell_batches(
