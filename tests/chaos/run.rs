@@ -49,7 +49,14 @@ const ABSENCE: Duration = Duration::from_millis(200);
 /// How many messages keep those company that end their process: as many as a batch has.
 const NEIGHBOURS: usize = 20;
 
-/// The pauses between two random deaths.
+/// How long a handler is frozen: what it holds is locked no longer, its runs are taken over, and it wakes up
+/// in the midst of what others have done meanwhile.
+const FROZEN: Duration = Duration::from_secs(LOCK_SECONDS + 2);
+
+/// Once in so many random blows a handler is frozen.
+const BLOWS_TO_A_FREEZE: usize = 20;
+
+/// The pauses between two random blows.
 const LIVES_MS: std::ops::Range<u64> = 20..800;
 
 /// A broker, hosts and handlers under load, with a database of their own.
@@ -66,6 +73,40 @@ pub struct Run<'a> {
     ordered: Ordered,
     /// How many processes were killed.
     pub kills: usize,
+    /// How many handlers were frozen and have woken up.
+    pub thawed: usize,
+}
+
+/// A handler that stands still.
+#[derive(Debug)]
+struct Frozen {
+    host: usize,
+    handler: Pid,
+    since: Instant,
+}
+
+impl Frozen {
+    fn freeze(host: usize, handler: Pid) -> anyhow::Result<Self> {
+        kill(handler, Signal::SIGSTOP)?;
+        let since = Instant::now();
+        Ok(Self {
+            host,
+            handler,
+            since,
+        })
+    }
+
+    fn is_over(&self) -> bool {
+        self.since.elapsed() >= FROZEN
+    }
+
+    /// Lets it go on, and says whether it had been there all the time.
+    fn thaw(self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.handler));
+        // The state follows the name in parentheses.
+        let is_there = stat.is_ok_and(|stat| stat.contains(") T "));
+        is_there && kill(self.handler, Signal::SIGCONT).is_ok()
+    }
 }
 
 /// A host, which is killed when it is dropped.
@@ -124,7 +165,22 @@ impl<'a> Run<'a> {
         hosts: usize,
         settings: Vec<(&'static str, OsString)>,
     ) -> anyhow::Result<Self> {
-        let mut run = Self::prepare(name, postgres, hosts, settings).await?;
+        let mut run = Self::prepare(name, postgres, settings).await?;
+        run.start_hosts(hosts)?;
+        run.start_load()?;
+        Ok(run)
+    }
+
+    /// As [`Run::start`], with one host, on a database that `damage` has changed before anybody works on it,
+    /// so that something goes wrong.
+    pub async fn start_damaged(
+        name: &str,
+        postgres: &'a mut Postgres,
+        damage: &'static str,
+    ) -> anyhow::Result<Self> {
+        let mut run = Self::prepare(name, postgres, Vec::new()).await?;
+        run.pool.execute(damage).await?;
+        run.start_hosts(1)?;
         run.start_load()?;
         Ok(run)
     }
@@ -142,13 +198,15 @@ impl<'a> Run<'a> {
         postgres: &'a mut Postgres,
         hosts: usize,
     ) -> anyhow::Result<Self> {
-        Self::prepare(name, postgres, hosts, Vec::new()).await
+        let mut run = Self::prepare(name, postgres, Vec::new()).await?;
+        run.start_hosts(hosts)?;
+        Ok(run)
     }
 
+    /// A run that has its database and its broker, but no host.
     async fn prepare(
         name: &str,
         postgres: &'a mut Postgres,
-        hosts: usize,
         settings: Vec<(&'static str, OsString)>,
     ) -> anyhow::Result<Self> {
         postgres.ensure_database(name).await?;
@@ -177,7 +235,7 @@ impl<'a> Run<'a> {
         let stack = Stack::prepare_app(options, app).await?;
         let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&url)?;
         pool.execute(include_str!("schema.sql")).await?;
-        let mut run = Self {
+        Ok(Self {
             name: name.to_owned(),
             postgres,
             pool,
@@ -187,11 +245,15 @@ impl<'a> Run<'a> {
             load: None,
             ordered: Ordered::default(),
             kills: 0,
-        };
+            thawed: 0,
+        })
+    }
+
+    fn start_hosts(&mut self, hosts: usize) -> anyhow::Result<()> {
         for _ in 0..hosts {
-            run.hosts.push(Host::start(&run.stack)?);
+            self.hosts.push(Host::start(&self.stack)?);
         }
-        Ok(run)
+        Ok(())
     }
 
     fn start_load(&mut self) -> anyhow::Result<()> {
@@ -274,7 +336,8 @@ impl<'a> Run<'a> {
         Ok(ServiceBusClient::connect(&connection, ClientOptions::default()).await?)
     }
 
-    /// Kills `kills` times whoever is drawn, at moments that are drawn, both from `seed`.
+    /// Kills `kills` times whoever is drawn, at moments that are drawn, both from `seed`. Once in a while a
+    /// handler is frozen; its host and it are spared until it wakes up, so that another host is needed.
     pub async fn kill_at_random(
         &mut self,
         kills: usize,
@@ -282,13 +345,27 @@ impl<'a> Run<'a> {
         mut told: impl FnMut(usize, Victim),
     ) -> anyhow::Result<()> {
         let mut random = StdRng::seed_from_u64(seed);
+        let mut frozen: Option<Frozen> = None;
         for n in 1..=kills {
             tokio::time::sleep(Duration::from_millis(random.random_range(LIVES_MS))).await;
+            if frozen.as_ref().is_some_and(Frozen::is_over) {
+                self.thawed += usize::from(frozen.take().is_some_and(Frozen::thaw));
+            }
             let victim = Victim::draw(&mut random);
-            let host = random.random_range(0..self.hosts.len());
+            let mut host = random.random_range(0..self.hosts.len());
+            if n % BLOWS_TO_A_FREEZE == BLOWS_TO_A_FREEZE / 4 && frozen.is_none() {
+                frozen = Some(Frozen::freeze(host, self.handler_of(host).await?)?);
+            }
+            if frozen.as_ref().is_some_and(|frozen| frozen.host == host) {
+                host = (host + 1) % self.hosts.len();
+            }
             self.kill(victim, host).await?;
             self.revive(victim, host).await?;
             told(n, victim);
+        }
+        if let Some(frozen) = frozen {
+            tokio::time::sleep(FROZEN.saturating_sub(frozen.since.elapsed())).await;
+            self.thawed += usize::from(frozen.thaw());
         }
         Ok(())
     }
@@ -358,17 +435,19 @@ impl<'a> Run<'a> {
     async fn kill(&mut self, victim: Victim, host: usize) -> anyhow::Result<()> {
         self.kills += 1;
         match victim {
-            Victim::Handler => {
-                // The last one may just have died.
-                let handler = until(|| self.hosts[host].handler()).await;
-                let pid = handler.context("there is no handler")?;
-                kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL)?;
-            }
+            Victim::Handler => kill(self.handler_of(host).await?, Signal::SIGKILL)?,
             Victim::Host => self.hosts[host].kill()?,
             Victim::Broker => self.stack.kill_broker()?,
             Victim::Postgres => self.postgres.kill(),
         }
         Ok(())
+    }
+
+    async fn handler_of(&self, host: usize) -> anyhow::Result<Pid> {
+        // The last one may just have died.
+        let handler = until(|| self.hosts[host].handler()).await;
+        let pid = handler.context("there is no handler")?;
+        Ok(Pid::from_raw(i32::try_from(pid)?))
     }
 
     async fn revive(&mut self, victim: Victim, host: usize) -> anyhow::Result<()> {

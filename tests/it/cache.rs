@@ -47,6 +47,18 @@ pub(crate) fn cache_at(url: &str) -> Cache {
     Cache::connect_lazy(settings)
 }
 
+/// How many slots of `limit`, whose interval is much longer than the test, are taken in the database at
+/// `url`.
+pub(crate) async fn slots_taken(url: &str, limit: &RateLimit) -> i64 {
+    let micros = i64::try_from(limit.interval().as_micros()).unwrap();
+    let key = format!("nightshift:limit:{{{}}}:{micros}", limit.name);
+    let mut connection = connect(url).await;
+    let mut left = redis::cmd("PTTL");
+    let left: i64 = left.arg(key).query_async(&mut connection).await.unwrap();
+    // What has gone by since is a part of an interval.
+    (left.max(0) * 1000 + micros - 1) / micros
+}
+
 /// A limit's name of this run's own.
 fn own(name: &str) -> &'static str {
     format!("{name}-{}", std::process::id()).leak()

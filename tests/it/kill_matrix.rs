@@ -1,4 +1,4 @@
-//! Somebody killed at every named point, and at any moment: each effect once, each retry in its time.
+//! Somebody killed at every named point, and killed or frozen at any moment: each effect once, each retry in its time.
 //!
 //! `make chaos` does the same at length, each point and victim by itself.
 
@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use nightshift_cli::servers::Postgres;
 use nightshift_crashpoint::CrashPoint;
 use nightshift_tests::chaos::{Fault, Report, Run, Victim, start_postgres};
-use sqlx::Executor;
 use tempfile::TempDir;
 
 /// How many are killed at random: in every test run, and in the long one.
@@ -56,6 +55,7 @@ async fn whoever_is_killed_at_any_moment_nothing_is_lost_or_doubled() {
         }
     };
     run.kill_at_random(kills, seed, told).await.unwrap();
+    assert!(run.thawed > 0, "nobody was frozen and woke up again");
     let report = run.settle().await.unwrap();
     println!("{report}");
     assert_clean(&report);
@@ -105,8 +105,9 @@ const FORGETFUL: &str = "
 #[tokio::test]
 async fn the_checker_sees_what_is_doubled_when_the_inbox_forgets() {
     let (_folder, mut postgres) = postgres().await;
-    let mut run = Run::start("forgetful", &mut postgres, 1).await.unwrap();
-    run.pool().execute(FORGETFUL).await.unwrap();
+    let mut run = Run::start_damaged("forgetful", &mut postgres, FORGETFUL)
+        .await
+        .unwrap();
     run.strike(CrashPoint::BeforeAnswer, Victim::Handler)
         .await
         .unwrap();
@@ -137,8 +138,9 @@ const UNSWEPT: &str = "
 #[tokio::test]
 async fn the_checker_sees_what_is_lost_when_nobody_sweeps() {
     let (_folder, mut postgres) = postgres().await;
-    let mut run = Run::start("unswept", &mut postgres, 1).await.unwrap();
-    run.pool().execute(UNSWEPT).await.unwrap();
+    let mut run = Run::start_damaged("unswept", &mut postgres, UNSWEPT)
+        .await
+        .unwrap();
     run.strike(CrashPoint::BeforeFlush, Victim::Handler)
         .await
         .unwrap();

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::NaiveDate;
 use nightshift_bus::Message;
 
-use nightshift_job::{BodyHash, JobKey};
 use nightshift_postgres::Lease;
-use nightshift_postgres::inbox::{Claim, Partitions};
+use nightshift_postgres::inbox::ensure_partitions;
 use nightshift_testkit::{TestDatabase, notification};
 use nightshift_tests::{Stack, StackOptions, user_id};
 use sqlx::postgres::PgPoolOptions;
@@ -134,15 +133,8 @@ async fn a_partition_appears_while_a_dump_and_claims_go_on() {
         .execute("BEGIN; LOCK TABLE nightshift.inbox IN ROW EXCLUSIVE MODE")
         .await
         .unwrap();
-    let claim = Claim {
-        key: JobKey::of_message_id("f", "m"),
-        body_hash: BodyHash::of(b"body"),
-        enqueued: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
-    };
-    Partitions::default()
-        .ensure(&mut connection, &[claim])
-        .await
-        .unwrap();
+    let day = NaiveDate::from_ymd_opt(2027, 1, 15).unwrap();
+    ensure_partitions(&mut connection, day).await.unwrap();
     drop(connection);
     dump.close().await.unwrap();
     claims.close().await.unwrap();

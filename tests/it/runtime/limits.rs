@@ -10,7 +10,7 @@ use nightshift_time::SystemClock;
 
 use super::calls::Caller;
 use super::*;
-use crate::cache::{Relay, cache_at, connect, server};
+use crate::cache::{Relay, cache_at, connect, server, slots_taken};
 
 /// So rarely that the time which a test takes is none.
 const PROVIDER: RateLimit = RateLimit {
@@ -172,18 +172,7 @@ impl Limited {
 
     /// How many slots of `limit` are taken.
     async fn taken(&self, limit: &RateLimit) -> i64 {
-        let micros = i64::try_from(limit.interval().as_micros()).unwrap();
-        let key = format!("nightshift:limit:{{{}}}:{micros}", limit.name);
-        let mut connection = connect(&self.redis).await;
-        let left: i64 = redis::cmd("PTTL")
-            .arg(key)
-            .query_async(&mut connection)
-            .await
-            .unwrap();
-        (TimeDelta::milliseconds(left) + QUICK)
-            .num_microseconds()
-            .unwrap()
-            / micros
+        slots_taken(&self.redis, limit).await
     }
 
     /// What waits and for which slot: the number of intervals from the start.

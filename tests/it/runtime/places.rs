@@ -13,9 +13,9 @@ use nightshift_postgres::{control, open_message};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
-use self::functions::{Keyed, KeyedBatch, KeyedLong};
+use self::functions::{Keyed, KeyedBatch, KeyedLong, RARELY};
 use super::*;
-use crate::cache::{cache_at, connect, server};
+use crate::cache::{cache_at, connect, server, slots_taken};
 
 struct Places {
     world: World,
@@ -45,6 +45,11 @@ impl Places {
 
     /// A process with the function.
     fn process<const PLACES: u32, const LIMITED: bool>(&self) -> Registry {
+        self.process_with::<PLACES, LIMITED>(&redis(10))
+    }
+
+    /// The same with another database of Redis.
+    fn process_with<const PLACES: u32, const LIMITED: bool>(&self, redis: &str) -> Registry {
         let pool = self.world.database.pool().clone();
         let clock: SharedClock = Arc::new(self.world.clock.clone());
         let outbox = Outbox::left_to_others(pool.clone(), clock.clone());
@@ -54,7 +59,7 @@ impl Places {
             is_away: self.is_away.clone(),
         };
         let registry = Registry::new(pool.clone(), outbox, clock);
-        let registry = registry.with_cache(cache_at(&redis()));
+        let registry = registry.with_cache(cache_at(redis));
         let registry = registry.with_external(keyed).unwrap();
         let long = KeyedLong {
             pool,
@@ -84,6 +89,26 @@ impl Places {
                 return;
             }
         }
+    }
+
+    /// Delivers `messages` while "a held" is at work, which then ends.
+    async fn deliver_behind(
+        &self,
+        process: &Registry,
+        function: &'static str,
+        messages: Vec<TriggerMessage>,
+    ) {
+        let original = [numbered("a held", 0)];
+        let held = deliver_to(process, function, &original);
+        let behind = async {
+            self.until_at_work("a held").await;
+            for message in messages {
+                deliver_to(process, function, &[message]).await.unwrap();
+            }
+            self.gate.add_permits(1);
+        };
+        let (held, ()) = tokio::join!(held, behind);
+        held.unwrap();
     }
 
     /// How many messages with one key were at work at a time.
@@ -121,14 +146,35 @@ impl Places {
         }
     }
 
+    async fn pause(&self, function: &str) {
+        let mut tx = self.pool.begin().await.unwrap();
+        let paused = control::pause(&mut tx, function, "a test", "why not").await;
+        assert!(paused.unwrap());
+        tx.commit().await.unwrap();
+    }
+
+    async fn resume(&self, function: &str) {
+        let mut tx = self.pool.begin().await.unwrap();
+        let resumed = control::resume(&mut tx, function, Duration::ZERO, "a test").await;
+        resumed.unwrap();
+        tx.commit().await.unwrap();
+    }
+
     async fn end(self) {
         self.pool.close().await;
         self.world.end().await;
     }
 }
 
-fn redis() -> String {
-    format!("{}/10", server())
+/// A database of Redis, so that each test has slots of its own.
+fn redis(number: u8) -> String {
+    format!("{}/{number}", server())
+}
+
+async fn without_slots(redis: &str) {
+    let mut connection = connect(redis).await;
+    let flushed = redis::cmd("FLUSHDB").query_async(&mut connection).await;
+    let () = flushed.unwrap();
 }
 
 fn numbered(title: &str, number: i64) -> TriggerMessage {
@@ -258,20 +304,35 @@ async fn rule_9_who_does_not_need_its_place_after_all_passes_it_on() {
 async fn rule_9_long_work_keeps_its_place_from_slice_to_slice() {
     let places = Places::new().await;
     let process = places.process::<1, false>();
-    let original = [numbered("a held", 0)];
-    let held = deliver_to(&process, "keyed-long", &original);
-    let queued = async {
-        places.until_at_work("a held").await;
-        let next = [numbered("a 1", 1)];
-        deliver_to(&process, "keyed-long", &next).await.unwrap();
-        places.gate.add_permits(1);
-    };
-    let (held, ()) = tokio::join!(held, queued);
-    held.unwrap();
+    places
+        .deliver_behind(&process, "keyed-long", several("a", 1..2))
+        .await;
     let waiting = places.world.waiting().await;
     assert_eq!(waiting, ["a 1 queued 1 0", "a second slice continue 2 0"]);
     let copies = take_promised(&places.pool, start_of_time()).await;
     places.drive(&process, "keyed-long", copies).await;
+    assert_eq!(places.worked().await, ["a held", "a second slice", "a 1"]);
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_long_work_that_is_paused_between_two_slices_keeps_its_place() {
+    let places = Places::new().await;
+    let process = places.process::<1, false>();
+    places
+        .deliver_behind(&process, "keyed-long", several("a", 1..2))
+        .await;
+    places.pause("keyed-long").await;
+    let copies = take_promised(&places.pool, start_of_time()).await;
+    // Another process, which knows it at once.
+    let paused = places.process::<1, false>();
+    places.drive(&paused, "keyed-long", copies).await;
+    let waiting = places.world.waiting().await;
+    assert_eq!(waiting, ["a 1 queued 1 0", "a second slice paused 3 0"]);
+    places.resume("keyed-long").await;
+    let copies = take_overdue(&places.pool, start_of_time()).await;
+    let resumed = places.process::<1, false>();
+    places.drive(&resumed, "keyed-long", copies).await;
     assert_eq!(places.worked().await, ["a held", "a second slice", "a 1"]);
     places.end().await;
 }
@@ -308,26 +369,13 @@ async fn rule_9_a_failed_call_gives_its_place_to_the_next_one() {
 }
 
 #[tokio::test]
-async fn rule_9_a_pause_reaches_those_who_wait_for_a_place() {
+async fn rule_9_a_pause_holds_up_those_who_wait_for_a_place_and_their_order_stays() {
     let places = Places::new().await;
     let process = places.process::<1, false>();
-    let original = [numbered("a held", 0)];
-    let held = deliver_to(&process, "keyed", &original);
-    let queued = async {
-        places.until_at_work("a held").await;
-        for message in several("a", 1..4) {
-            deliver_to(&process, "keyed", &[message]).await.unwrap();
-        }
-        places.gate.add_permits(1);
-    };
-    let (held, ()) = tokio::join!(held, queued);
-    held.unwrap();
-    let pool = places.world.database.pool();
-    let mut tx = pool.begin().await.unwrap();
-    control::pause(&mut tx, "keyed", "a test", "why not")
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
+    places
+        .deliver_behind(&process, "keyed", several("a", 1..4))
+        .await;
+    places.pause("keyed").await;
     // Another process, which knows it at once.
     let copies = places.world.promised().await;
     assert_eq!(copies.len(), 1);
@@ -336,61 +384,76 @@ async fn rule_9_a_pause_reaches_those_who_wait_for_a_place() {
         .await;
     assert_eq!(
         places.world.waiting().await,
-        ["a 1 paused 3 0", "a 2 paused 3 0", "a 3 paused 3 0"]
+        ["a 1 paused 3 0", "a 2 queued 1 0", "a 3 queued 1 0"]
     );
-    let mut tx = pool.begin().await.unwrap();
-    control::resume(&mut tx, "keyed", Duration::ZERO, "a test")
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
-    let copies = take_overdue(pool, start_of_time()).await;
+    places.resume("keyed").await;
+    let copies = take_overdue(&places.pool, start_of_time()).await;
     places
         .drive(&places.process::<1, false>(), "keyed", copies)
         .await;
-    assert_eq!(places.worked().await.len(), 4);
+    assert_eq!(places.worked().await, ["a held", "a 1", "a 2", "a 3"]);
     assert_eq!(places.most_at_a_time().await, ["a 1"]);
     places.end().await;
 }
 
 #[tokio::test]
-async fn rule_9_who_waits_for_a_slot_of_its_rate_has_no_place_meanwhile() {
-    let mut redis = connect(&redis()).await;
-    let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.unwrap();
+async fn rule_9_who_waits_for_a_slot_of_its_rate_keeps_its_place_and_takes_no_other_slot() {
+    let redis = redis(10);
+    without_slots(&redis).await;
     let places = Places::new().await;
     let process = places.process::<1, true>();
-    let original = [numbered("a held", 0)];
-    let held = deliver_to(&process, "keyed", &original);
-    let queued = async {
-        places.until_at_work("a held").await;
-        for message in several("a", 1..4) {
-            deliver_to(&process, "keyed", &[message]).await.unwrap();
-        }
-        // Who waits for a place has taken no slot.
-        let waiting = places.world.waiting().await;
-        assert_eq!(
-            waiting[..3],
-            ["a 1 queued 1 0", "a 2 queued 1 0", "a 3 queued 1 0"]
-        );
-        places.gate.add_permits(1);
-    };
-    let (held, ()) = tokio::join!(held, queued);
-    held.unwrap();
-    let mut states = Vec::new();
-    for _ in 0..3 {
-        let mut copies = places.world.promised().await;
-        copies.retain(|copy| copy.enqueued_time == start_of_time());
-        deliver_to(&process, "keyed", &copies).await.unwrap();
-        states.extend(places.world.texts("SELECT string_agg(reason, ' ' ORDER BY sequence_number) FROM nightshift.open_message").await);
+    places
+        .deliver_behind(&process, "keyed", several("a", 1..4))
+        .await;
+    // Who waits for a place has taken no slot.
+    assert_eq!(slots_taken(&redis, &RARELY).await, 1);
+    let turn = places.world.promised().await;
+    deliver_to(&process, "keyed", &turn).await.unwrap();
+    assert_eq!(
+        places.world.waiting().await,
+        ["a 1 limited 3 0", "a 2 queued 1 0", "a 3 queued 1 0"]
+    );
+    assert_eq!(slots_taken(&redis, &RARELY).await, 2);
+    // Others of its key find none, those of another key do.
+    for key in ["a", "b"] {
+        let last = [numbered(&format!("{key} 4"), 4)];
+        deliver_to(&process, "keyed", &last).await.unwrap();
     }
     assert_eq!(
-        states,
+        places.world.waiting().await,
         [
-            "limited turn queued",
-            "limited limited turn",
-            "limited limited limited"
+            "a 1 limited 3 0",
+            "a 2 queued 1 0",
+            "a 3 queued 1 0",
+            "a 4 queued 1 0",
+            "b 4 limited 1 0"
         ]
     );
-    assert_eq!(places.worked().await, ["a held"]);
+    let copies = take_promised(&places.pool, start_of_time()).await;
+    places.drive(&process, "keyed", copies).await;
+    assert_eq!(places.worked().await.len(), 6);
+    assert_eq!(places.most_at_a_time().await, ["a 1", "b 1"]);
+    assert_eq!(slots_taken(&redis, &RARELY).await, 6);
+    places.end().await;
+}
+
+#[tokio::test]
+async fn rule_9_who_waits_long_for_its_slot_does_not_keep_others_from_working() {
+    let redis = redis(11);
+    without_slots(&redis).await;
+    let places = Places::new().await;
+    let process = places.process_with::<1, true>(&redis);
+    let others = ["b", "c", "d", "e", "f", "g", "h"];
+    for key in others {
+        let other = [numbered(&format!("{key} 0"), 0)];
+        deliver_to(&process, "keyed", &other).await.unwrap();
+    }
+    for message in several("a", 1..3) {
+        deliver_to(&process, "keyed", &[message]).await.unwrap();
+    }
+    let mut waiting = places.world.waiting().await;
+    waiting.truncate(2);
+    assert_eq!(waiting, ["a 1 limited 1 0", "a 2 limited 1 0"]);
     places.pool.close().await;
     places.world.database.remove().await;
 }

@@ -12,6 +12,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgPool};
 use tempfile::TempDir;
 
+use super::processes::FLAKY;
 use super::*;
 use crate::walking_skeleton::until;
 
@@ -75,16 +76,6 @@ async fn rule_13_behind_a_pooler_that_dies_nothing_is_lost_or_doubled() {
     pooler.stop().await;
     postgres.stop().await;
 }
-
-/// Lets the first three inserts of the title `flaky` fail. A sequence is not rolled back.
-const FLAKY: &str = "
-    CREATE SEQUENCE tries;
-    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF NEW.title = 'flaky' AND nextval('tries') <= 3 THEN RAISE 'not yet'; END IF;
-        RETURN NEW;
-    END $$;
-    CREATE TRIGGER fail BEFORE INSERT ON nightshift.notification FOR EACH ROW EXECUTE FUNCTION fail()";
 
 #[tokio::test]
 async fn rule_13_messages_wait_for_a_pooler_that_carries_no_statements() {

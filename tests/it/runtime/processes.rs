@@ -17,7 +17,7 @@ use crate::walking_skeleton::until;
 const ROWS: &str = "SELECT count(*) FROM nightshift.notification";
 
 /// Lets the first three inserts of the title `flaky` fail. A sequence is not rolled back.
-const FLAKY: &str = "
+pub(super) const FLAKY: &str = "
     CREATE SEQUENCE tries;
     CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN

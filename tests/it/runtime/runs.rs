@@ -211,3 +211,34 @@ async fn rule_8_a_heartbeat_keeps_the_lease_of_a_process_that_works() {
     assert_eq!(stepping.run().await, ["epoch 1, \"4 of 4\", 4, t"]);
     stepping.world.end().await;
 }
+
+#[derive(Debug)]
+struct Hasty;
+
+impl LongFunction for Hasty {
+    const NAME: &'static str = "hasty";
+    const CONFIG: &'static str = Stepper::CONFIG;
+    const POLICY: Policy = Stepper::POLICY;
+    const LEASE: Duration = Duration::from_millis(2_500);
+    type Input = NotificationRequested;
+
+    async fn run(
+        &self,
+        _item: &Item<NotificationRequested>,
+        _run: &Run,
+        _cx: &Cx,
+    ) -> Result<Outcome, JobError> {
+        Ok(Outcome::Completed)
+    }
+}
+
+#[tokio::test]
+async fn rule_8_a_lease_that_cannot_be_renewed_in_time_is_refused() {
+    let world = World::new(&[]).await;
+    let error = world.restarted().with_long(Hasty).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the LEASE of hasty is 2.5s; it must be at least 3s, because it is renewed three times in that time and a busy database may need a second for each"
+    );
+    world.end().await;
+}

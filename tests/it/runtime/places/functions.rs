@@ -12,6 +12,15 @@ use super::*;
 /// A call takes this long, so that those that overlap are seen to.
 const CALL: Duration = Duration::from_millis(3);
 
+/// Longer between two slots than a test takes, and six of them within the minute for which a place is kept.
+pub(super) const RARELY: RateLimit = RateLimit {
+    name: "keyed",
+    count: 6,
+    per: Duration::from_mins(1),
+    burst: 1,
+    when_away: WhenAway::Closed,
+};
+
 /// The first word of a title is its key, `-` is none; `held` in it waits for the gate.
 fn key_of(title: &str) -> Option<String> {
     let key = title.split(' ').next()?;
@@ -34,17 +43,7 @@ impl<const PLACES: u32, const LIMITED: bool> ExternalFunction for Keyed<PLACES, 
     const POLICY: Policy = Policy {
         concurrency: PLACES,
         timeout: Duration::from_secs(8),
-        rate: if LIMITED {
-            Some(RateLimit {
-                name: "keyed",
-                count: 1,
-                per: Duration::from_mins(10),
-                burst: 1,
-                when_away: WhenAway::Closed,
-            })
-        } else {
-            None
-        },
+        rate: if LIMITED { Some(RARELY) } else { None },
         ..Scripted::POLICY
     };
     type Input = NotificationRequested;
