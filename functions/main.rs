@@ -2,14 +2,19 @@
 //!
 //! With the argument `schedules` it only says, as JSON, when its functions run by the clock.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use nightshift_bindings::host_json::HostJson;
 use nightshift_cache::Cache;
-use nightshift_functions::registry;
+use nightshift_functions::{Access, registry};
 use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
-use nightshift_settings::{EXIT_CODE, Environment, Reader};
+use nightshift_settings::{EXIT_CODE, Environment, Lookup, Reader};
 use nightshift_time::SystemClock;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// The `host.json` that is deployed with this program.
+const HOST_JSON: &str = include_str!("../host.json");
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -21,6 +26,7 @@ async fn main() -> ExitCode {
     }
     let mut reader = Reader::new(&Environment);
     let settings = HandlerSettings::read(&mut reader);
+    let access = Access::read(&mut reader);
     let problems = reader.finish(HandlerSettings::KNOWN_ELSEWHERE);
     let settings = match (settings, problems) {
         (Some(settings), Ok(())) => settings,
@@ -32,7 +38,7 @@ async fn main() -> ExitCode {
         }
     };
     nightshift_telemetry::init(&settings.log);
-    match run(settings).await {
+    match run(settings, access).await {
         Ok(()) => ExitCode::from(EXIT_CODE_STOPPED),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "handler cannot run");
@@ -41,7 +47,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: HandlerSettings) -> anyhow::Result<()> {
+async fn run(settings: HandlerSettings, access: Access) -> anyhow::Result<()> {
     let pool = settings.postgres.connect_lazy();
     let clock = SystemClock::shared();
     let outbox = Outbox::new(pool.clone(), clock.clone(), settings.bus.clone());
@@ -49,10 +55,18 @@ async fn run(settings: HandlerSettings) -> anyhow::Result<()> {
     if let Some(released_at) = settings.released_at {
         empty = empty.released_at(released_at);
     }
+    let host = HostJson::parse(
+        Path::new("host.json"),
+        HOST_JSON,
+        Lookup::new(&Environment).into_pairs(),
+    )?;
+    empty = empty.with_route_prefix(host.http.route_prefix);
     if let Some(redis) = settings.redis.clone() {
         empty = empty.with_cache(Cache::connect_lazy(redis));
     }
-    Ok(Handler::new(registry(empty)?, settings).serve().await?)
+    Ok(Handler::new(registry(empty, access)?, settings)
+        .serve()
+        .await?)
 }
 
 /// Prints the schedules without connecting to anything.
@@ -60,7 +74,7 @@ fn list_schedules() -> ExitCode {
     let nowhere = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
     let clock = SystemClock::shared();
     let outbox = Outbox::left_to_others(nowhere.clone(), clock.clone());
-    let listed = registry(Registry::new(nowhere, outbox, clock))
+    let listed = registry(Registry::new(nowhere, outbox, clock), Access::closed())
         .map_err(anyhow::Error::from)
         .and_then(|registry| Ok(serde_json::to_string(&registry.schedules())?));
     match listed {

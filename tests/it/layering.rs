@@ -39,11 +39,13 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             ]),
         ),
         ("testkit", with(&["job", "postgres", "handler"])),
+        ("admin", with(&["job", "postgres", "handler"])),
         ("housekeeping", with(&["job", "postgres", "handler"])),
         ("notifications", with(&["job", "postgres", "handler"])),
         (
             "functions",
             with(&[
+                "admin",
                 "cache",
                 "job",
                 "postgres",

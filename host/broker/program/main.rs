@@ -30,8 +30,10 @@ const ELSEWHERE: &[&str] = &[
     // One that is empty is not there, and is no mistake either.
     KEY,
     "NIGHTSHIFT_HOST_",
+    "NIGHTSHIFT_OPS_",
     "NIGHTSHIFT_POSTGRES_",
     "NIGHTSHIFT_REDIS_",
+    "NIGHTSHIFT_RELEASED_AT",
     "NIGHTSHIFT_BLOB_",
     "NIGHTSHIFT_BATCH_",
     "NIGHTSHIFT_MAX_",

@@ -10,7 +10,7 @@
 //! back as a copy (`copy`), which the outbox sends after the commit (`outbox`); what the
 //! broker refuses for good is dead (`refused`). What
 //! the broker has given up is taken back (`drain`). A timer's invocation is a look at what its schedule
-//! says (`schedule`). The answer says "fine" only after
+//! says (`schedule`). HTTP requests come as they are (`http`). The answer says "fine" only after
 //! the commit; whatever happens before, the broker delivers again and the claim sorts it out.
 //!
 //! The process is crash-only: hosts end it with SIGKILL, so nothing depends on its last words. It
@@ -20,6 +20,7 @@ mod call;
 mod copy;
 mod drain;
 mod fate;
+mod http;
 mod member;
 mod outbox;
 mod rate;
@@ -34,6 +35,8 @@ mod shutdown;
 mod work;
 
 pub use call::{Call, InvocationFailed};
+pub use http::HttpFunction;
+pub use nightshift_bindings::route::RouteValues;
 pub use outbox::Outbox;
 pub use registry::{Registry, RegistryError};
 pub use server::{Handler, ServeError};

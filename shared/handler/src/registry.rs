@@ -9,7 +9,9 @@ use futures_util::future::{BoxFuture, join_all};
 use nightshift_bindings::function_json::{
     Binding, DataType, EntityPath, FunctionJson, ServiceBusTrigger,
 };
+use nightshift_bindings::host_json::HttpOptions;
 use nightshift_bindings::problem::ConfigProblems;
+use nightshift_bindings::route::{RouteError, RouteValues};
 use nightshift_cache::Cache;
 use nightshift_job::{
     BadRateLimit, BadSchedule, BatchFunction, ExternalFunction, Listed, MAX_NAME_LENGTH, RateLimit,
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::call::{Call, InvocationFailed};
 use crate::drain::GivenUp;
+use crate::http::{Door, HttpFunction, below};
 use crate::outbox::Outbox;
 use crate::rate::Limiter;
 use crate::runner::Runner;
@@ -83,6 +86,8 @@ enum Caller {
     Messages(Box<dyn Invocable>),
     /// The clock.
     Clock(Box<dyn Timed>),
+    /// Whoever sends HTTP requests.
+    Requests(Door),
 }
 
 /// The functions of one process.
@@ -94,6 +99,8 @@ pub struct Registry {
     limiter: Limiter,
     /// By name, each with the first function that names it.
     limits: BTreeMap<&'static str, (RateLimit, &'static str)>,
+    /// What the paths of all HTTP requests begin with.
+    route_prefix: String,
     entries: BTreeMap<&'static str, Entry>,
 }
 
@@ -187,6 +194,21 @@ pub enum RegistryError {
         /// Whether all that it does is done in the transaction of the claim.
         is_in_commit: bool,
     },
+    /// The embedded `function.json` of an HTTP function has no HTTP trigger, or one that the host would not
+    /// forward.
+    #[error(
+        "{0} answers HTTP requests as they are, so its function.json needs exactly two bindings, an httpTrigger and an http output"
+    )]
+    HttpTrigger(&'static str),
+    /// The route of an HTTP function cannot be read.
+    #[error("the route of {name}: {source}")]
+    Route {
+        /// The function.
+        name: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: RouteError,
+    },
     /// The lease of a long function is too short to be renewed in time.
     #[error(
         "the LEASE of {name} is {found:?}; it must be at least {SHORTEST_LEASE:?}, because it is renewed three times in that time and a busy database may need a second for each"
@@ -232,6 +254,7 @@ impl Registry {
             clock,
             limiter: Limiter::default(),
             limits: BTreeMap::new(),
+            route_prefix: HttpOptions::default().route_prefix,
             entries: BTreeMap::new(),
         }
     }
@@ -249,6 +272,16 @@ impl Registry {
     pub fn with_cache(self, cache: Cache) -> Self {
         let limiter = Limiter::new(Some(cache));
         Self { limiter, ..self }
+    }
+
+    /// What the paths of HTTP requests begin with, if it is not `api`: `extensions.http.routePrefix` of
+    /// `host.json`.
+    #[must_use]
+    pub fn with_route_prefix(self, route_prefix: String) -> Self {
+        Self {
+            route_prefix,
+            ..self
+        }
     }
 
     /// Adds a batch function.
@@ -353,6 +386,13 @@ impl Registry {
         self.with(S::NAME, S::CONFIG, Caller::Clock(Box::new(timer)))
     }
 
+    /// Adds a function that answers HTTP requests.
+    pub fn with_http<F: HttpFunction>(self, function: F) -> Result<Self, RegistryError> {
+        let config = parse(F::NAME, F::CONFIG)?;
+        let door = Door::new(function, &config)?;
+        self.with(F::NAME, F::CONFIG, Caller::Requests(door))
+    }
+
     fn with(
         mut self,
         name: &'static str,
@@ -382,7 +422,29 @@ impl Registry {
         Some(match &self.entries.get(name)?.caller {
             Caller::Messages(invocable) => invocable.invoke(body, call).await,
             Caller::Clock(timer) => schedule::invoke(timer.as_ref(), self.release, call).await,
+            Caller::Requests(_) => return None,
         })
+    }
+
+    /// The function that answers HTTP requests for `path`, and what its route's parameters are; of several
+    /// the one whose route says most.
+    pub(crate) fn door(&self, method: &str, path: &str) -> Option<(&Door, RouteValues)> {
+        let path = below(&self.route_prefix, path)?;
+        let doors = self
+            .entries
+            .values()
+            .filter_map(|entry| match &entry.caller {
+                Caller::Requests(door) => Some(door),
+                Caller::Messages(_) | Caller::Clock(_) => None,
+            });
+        let open = doors.filter_map(|door| Some((door, door.matches(method, &path)?)));
+        open.min_by_key(|(door, _)| door.route.precedence())
+    }
+
+    /// Whether the function `name` is called by the host's own invocations.
+    pub(crate) fn is_invoked(&self, name: &str) -> bool {
+        let entry = self.entries.get(name);
+        entry.is_some_and(|entry| !matches!(entry.caller, Caller::Requests(_)))
     }
 
     /// The functions that the clock calls, in order.
@@ -402,7 +464,7 @@ impl Registry {
         let callers = self.entries.values().map(|entry| &entry.caller);
         callers.filter_map(|caller| match caller {
             Caller::Clock(timer) => Some(timer.as_ref()),
-            Caller::Messages(_) => None,
+            Caller::Messages(_) | Caller::Requests(_) => None,
         })
     }
 
@@ -410,7 +472,7 @@ impl Registry {
         let callers = self.entries.values().map(|entry| &entry.caller);
         callers.filter_map(|caller| match caller {
             Caller::Messages(invocable) => Some(invocable.as_ref()),
-            Caller::Clock(_) => None,
+            Caller::Clock(_) | Caller::Requests(_) => None,
         })
     }
 
@@ -418,7 +480,7 @@ impl Registry {
     pub fn trigger(&self, name: &str) -> Option<&ServiceBusTrigger> {
         match &self.entries.get(name)?.caller {
             Caller::Messages(invocable) => Some(invocable.trigger()),
-            Caller::Clock(_) => None,
+            Caller::Clock(_) | Caller::Requests(_) => None,
         }
     }
 
@@ -440,7 +502,13 @@ impl Registry {
         &self.outbox
     }
 
-    pub(crate) fn clock(&self) -> &SharedClock {
+    /// The database.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// What time it is.
+    pub fn clock(&self) -> &SharedClock {
         &self.clock
     }
 

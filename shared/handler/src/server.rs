@@ -1,12 +1,13 @@
 //! The HTTP surface that the host sees: a readiness probe, one path per function, and what is counted.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::{Stream, StreamExt, pin_mut};
+use futures_util::{FutureExt, Stream, StreamExt, pin_mut};
 use nightshift_bindings::invocation::response::{CONTENT_TYPE, SUCCESS};
 use nightshift_crashpoint::CrashPoint;
 use nightshift_telemetry::{causes, metrics};
@@ -14,7 +15,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use warp::http::{Response, StatusCode, header};
+use warp::http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
 use crate::call::{Call, InvocationFailed};
@@ -134,7 +136,7 @@ impl Handler {
         invocation_id: Option<String>,
         limits: Limits,
         body: impl Stream<Item = Result<B, warp::Error>>,
-    ) -> Response<String> {
+    ) -> Response<Bytes> {
         let body = match read_body(body, self.settings.max_invocation_bytes).await {
             Ok(body) => body,
             Err((status, what)) => {
@@ -156,11 +158,7 @@ impl Handler {
                 CrashPoint::BeforeAnswer.reach().await;
                 json(StatusCode::OK, SUCCESS.to_owned())
             }
-            None => {
-                let known = self.registry.names().join(", ");
-                let what = format!("{name} is not a function of this handler; it knows {known}");
-                failure(StatusCode::NOT_FOUND, &what)
-            }
+            None => self.unknown(name),
             Some(Err(error)) => {
                 metrics::FAILED_INVOCATIONS.add(&[name], 1);
                 let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -175,6 +173,43 @@ impl Handler {
             }
         }
     }
+
+    /// Answers a request that the host forwards as it is.
+    async fn forwarded<B: Buf>(
+        &self,
+        method: Method,
+        uri: Uri,
+        headers: HeaderMap,
+        body: impl Stream<Item = Result<B, warp::Error>>,
+    ) -> Response<Bytes> {
+        let path = uri.path();
+        let Some((door, values)) = self.registry.door(method.as_str(), path) else {
+            return self.unknown(path);
+        };
+        let body = match read_body(body, door.max_body_bytes).await {
+            Ok(body) => body.freeze(),
+            Err((status, what)) => return failure(status, &what),
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        let answer = door.function.answer(request, values, &self.registry);
+        match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(answer) => answer,
+            // The panic's message is in the log.
+            Err(_panic) => failure(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the function has panicked",
+            ),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Response<Bytes> {
+        let known = self.registry.names().join(", ");
+        let what = format!("{name} is not a function of this handler; it knows {known}");
+        failure(StatusCode::NOT_FOUND, &what)
+    }
 }
 
 fn spawn_later(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
@@ -186,24 +221,69 @@ fn spawn_later(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()
 
 fn routes(
     handler: Arc<Handler>,
-) -> impl Filter<Extract = (Response<String>,), Error = Rejection> + Clone + Send + Sync + 'static {
+) -> impl Filter<Extract = (Response<Bytes>,), Error = Rejection> + Clone + Send + Sync + 'static {
     let ready = warp::path::end()
         .and(warp::get().or(warp::head()).unify())
         .map(|| json(StatusCode::OK, "{}".to_owned()));
     let counted = warp::path!("metrics")
         .and(warp::get())
         .map(|| typed(metrics::text(), metrics::CONTENT_TYPE));
+    let known = Arc::clone(&handler);
+    let invoked = move |name: String| {
+        let is_invoked = known.registry.is_invoked(&name);
+        async move {
+            if is_invoked {
+                Ok(name)
+            } else {
+                Err(warp::reject::not_found())
+            }
+        }
+    };
     let invoke = warp::post()
         .and(warp::path::param::<String>())
         .and(warp::path::end())
+        .and_then(invoked)
         .and(warp::header::optional::<String>(INVOCATION_ID))
         .and(limits())
         .and(warp::body::stream())
-        .then(move |name: String, invocation_id, limits, body| {
+        .then({
             let handler = Arc::clone(&handler);
-            async move { handler.answer(&name, invocation_id, limits, body).await }
+            move |name: String, invocation_id, limits, body| {
+                let handler = Arc::clone(&handler);
+                async move { handler.answer(&name, invocation_id, limits, body).await }
+            }
         });
-    ready.or(counted).unify().or(invoke).unify()
+    let forwarded = warp::method()
+        .and(warp::path::full())
+        .and(warp::query::raw().or_else(|_| async { Ok::<_, Rejection>((String::new(),)) }))
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(
+            move |method, path: FullPath, query: String, headers, body| {
+                let handler = Arc::clone(&handler);
+                async move {
+                    match target(path.as_str(), &query) {
+                        Some(uri) => handler.forwarded(method, uri, headers, body).await,
+                        None => failure(StatusCode::BAD_REQUEST, "the path or query is malformed"),
+                    }
+                }
+            },
+        );
+    ready
+        .or(counted)
+        .unify()
+        .or(invoke)
+        .unify()
+        .or(forwarded)
+        .unify()
+}
+
+/// What a request is for: its path, and its query if it has one.
+fn target(path: &str, query: &str) -> Option<Uri> {
+    if query.is_empty() {
+        return path.parse().ok();
+    }
+    format!("{path}?{query}").parse().ok()
 }
 
 /// Until when our own host waits for an answer; other hosts do not say.
@@ -276,18 +356,18 @@ fn status(error: &InvocationFailed) -> StatusCode {
     }
 }
 
-fn failure(status: StatusCode, what: &str) -> Response<String> {
+fn failure(status: StatusCode, what: &str) -> Response<Bytes> {
     json(status, serde_json::json!({ "error": what }).to_string())
 }
 
-fn json(status: StatusCode, body: String) -> Response<String> {
+fn json(status: StatusCode, body: String) -> Response<Bytes> {
     let mut response = typed(body, CONTENT_TYPE);
     *response.status_mut() = status;
     response
 }
 
-fn typed(body: String, content_type: &'static str) -> Response<String> {
-    let mut response = Response::new(body);
+fn typed(body: String, content_type: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         header::HeaderValue::from_static(content_type),

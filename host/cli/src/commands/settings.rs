@@ -47,7 +47,7 @@ const fn secret(name: &'static str, default: &'static str, meaning: &'static str
 }
 
 /// Every setting of every process, sorted by what it is about.
-const SETTINGS: [Setting; 21] = [
+const SETTINGS: [Setting; 22] = [
     secret(
         POSTGRES,
         "a private one in `up`",
@@ -124,6 +124,11 @@ const SETTINGS: [Setting; 21] = [
         "NIGHTSHIFT_RELEASED_AT",
         "the handler's start",
         "when this release was deployed: the newest one's schedules count",
+    ),
+    secret(
+        "NIGHTSHIFT_OPS_KEYS",
+        "nobody may use the admin API",
+        "keys of the admin API, name:role:key and so on; roles are Reader, Operator, Admin",
     ),
     plain(
         "NIGHTSHIFT_EXIT_ON_STDIN_EOF",
