@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use nightshift_bindings::host_json::HostJson;
 use nightshift_cache::Cache;
-use nightshift_functions::{Access, registry};
+use nightshift_functions::{Access, Settings, registry};
 use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
 use nightshift_settings::{EXIT_CODE, Environment, Lookup, Reader};
 use nightshift_time::SystemClock;
@@ -27,6 +27,7 @@ async fn main() -> ExitCode {
     let mut reader = Reader::new(&Environment);
     let settings = HandlerSettings::read(&mut reader);
     let access = Access::read(&mut reader);
+    let used = Settings::of(&reader);
     let problems = reader.finish(HandlerSettings::KNOWN_ELSEWHERE);
     let settings = match (settings, problems) {
         (Some(settings), Ok(())) => settings,
@@ -38,7 +39,7 @@ async fn main() -> ExitCode {
         }
     };
     nightshift_telemetry::init(&settings.log);
-    match run(settings, access).await {
+    match run(settings, access, used).await {
         Ok(()) => ExitCode::from(EXIT_CODE_STOPPED),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "handler cannot run");
@@ -47,7 +48,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: HandlerSettings, access: Access) -> anyhow::Result<()> {
+async fn run(settings: HandlerSettings, access: Access, used: Settings) -> anyhow::Result<()> {
     let pool = settings.postgres.connect_lazy();
     let clock = SystemClock::shared();
     let outbox = Outbox::new(pool.clone(), clock.clone(), settings.bus.clone());
@@ -64,7 +65,7 @@ async fn run(settings: HandlerSettings, access: Access) -> anyhow::Result<()> {
     if let Some(redis) = settings.redis.clone() {
         empty = empty.with_cache(Cache::connect_lazy(redis));
     }
-    Ok(Handler::new(registry(empty, access)?, settings)
+    Ok(Handler::new(registry(empty, access, used)?, settings)
         .serve()
         .await?)
 }
@@ -74,9 +75,13 @@ fn list_schedules() -> ExitCode {
     let nowhere = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
     let clock = SystemClock::shared();
     let outbox = Outbox::left_to_others(nowhere.clone(), clock.clone());
-    let listed = registry(Registry::new(nowhere, outbox, clock), Access::closed())
-        .map_err(anyhow::Error::from)
-        .and_then(|registry| Ok(serde_json::to_string(&registry.schedules())?));
+    let listed = registry(
+        Registry::new(nowhere, outbox, clock),
+        Access::closed(),
+        Settings::default(),
+    )
+    .map_err(anyhow::Error::from)
+    .and_then(|registry| Ok(serde_json::to_string(&registry.schedules())?));
     match listed {
         Ok(text) => {
             println!("{text}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Days, Utc};
 use nightshift_bindings::invocation::TriggerMessage;
-use nightshift_functions::{Access, registry};
+use nightshift_functions::{Access, Settings, registry};
 use nightshift_handler::{Call, InvocationFailed, Outbox, Registry};
 use nightshift_testkit::{TestDatabase, USER, message, notification};
 use nightshift_time::{SharedClock, TestClock};
@@ -23,7 +23,12 @@ async fn start() -> (TestDatabase, Registry) {
     let pool = database.pool().clone();
     let clock: SharedClock = Arc::new(TestClock::new(now()));
     let outbox = Outbox::left_to_others(pool.clone(), clock.clone());
-    let registry = registry(Registry::new(pool, outbox, clock), Access::closed()).unwrap();
+    let registry = registry(
+        Registry::new(pool, outbox, clock),
+        Access::closed(),
+        Settings::default(),
+    )
+    .unwrap();
     (database, registry)
 }
 

@@ -39,7 +39,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             ]),
         ),
         ("testkit", with(&["job", "postgres", "handler"])),
-        ("admin", with(&["job", "postgres", "handler"])),
+        ("admin", with(&["bus", "job", "postgres", "handler"])),
         ("housekeeping", with(&["job", "postgres", "handler"])),
         ("notifications", with(&["job", "postgres", "handler"])),
         (

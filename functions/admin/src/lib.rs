@@ -2,30 +2,70 @@
 //! put it right.
 //!
 //! `admin-api` is one HTTP function, whose paths begin with `ops/`. A request comes to a route (`routes`),
-//! whose role its caller must have (`access`), and then to what the route is about: [`functions`](crate) and
-//! so on, each in a module of its own. Whatever it changes it changes in one transaction with an
+//! whose role its caller must have (`access`), and then to what the route is about,
+//! each in a module of its own. Whatever it changes it changes in one transaction with an
 //! entry of the audit. What it does not do it says as a problem (`problem`).
 
 mod access;
+mod ask;
+mod audit;
+mod dead_letters;
+mod functions;
+mod health;
+mod limits;
+mod messages;
+mod openapi;
+mod page;
 mod problem;
+mod queues;
+mod redrive;
+mod routes;
+mod runs;
+mod schedules;
+mod settings;
+mod trace;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use nightshift_handler::{HttpFunction, Registry, RouteValues};
+use nightshift_postgres::in_time;
 
 pub use access::{Access, Principal, Role};
 pub use problem::{Kind, Problem};
+pub use settings::Settings;
+
+use ask::{Answer, Ask, PATIENCE};
 
 /// The function `admin-api`.
 #[derive(Debug)]
 pub struct Api {
     access: Access,
+    settings: Settings,
 }
 
 impl Api {
-    /// For those whom `access` lets in.
-    pub fn new(access: Access) -> Self {
-        Self { access }
+    /// For those whom `access` lets in; `settings` are what the process has read.
+    pub fn new(access: Access, settings: Settings) -> Self {
+        Self { access, settings }
+    }
+
+    async fn ask(&self, request: &Request<Bytes>, path: &str, app: &Registry) -> Answer {
+        let path: Vec<String> = path.split('/').map(str::to_owned).collect();
+        let found = routes::find(request.method().as_str(), &path);
+        // Who is not known learns nothing about paths either.
+        let least = found
+            .as_ref()
+            .map_or(Role::Reader, |(found, _)| found.least);
+        let principal = self.access.admit(request, least).await?;
+        let (operation, parameters) = found?;
+        let ask = Ask {
+            api: self,
+            app,
+            principal,
+            request,
+            parameters,
+        };
+        in_time(PATIENCE, (operation.answer)(&ask)).await
     }
 }
 
@@ -36,12 +76,11 @@ impl HttpFunction for Api {
     async fn answer(
         &self,
         request: Request<Bytes>,
-        _route: RouteValues,
-        _app: &Registry,
+        route: RouteValues,
+        app: &Registry,
     ) -> Response<Bytes> {
-        match self.access.admit(&request, Role::Reader).await {
-            Ok(_) => Problem::not_found("no such path").into_response(),
-            Err(problem) => problem.into_response(),
-        }
+        let path = route.into_iter().find_map(|(_, value)| value);
+        let answer = self.ask(&request, &path.unwrap_or_default(), app).await;
+        answer.unwrap_or_else(Problem::into_response)
     }
 }

@@ -68,6 +68,15 @@ impl Cache {
         }))
     }
 
+    /// Asks the server what time it is, of which only matters that it answers.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn check(&self) -> Result<(), CacheError> {
+        let _time: Vec<String> = self.query(&redis::cmd("TIME")).await?;
+        Ok(())
+    }
+
     /// Sends `command`. Nobody knows whether one that fails was executed.
     ///
     /// # Errors

@@ -10,18 +10,20 @@
 //! back as a copy (`copy`), which the outbox sends after the commit (`outbox`); what the
 //! broker refuses for good is dead (`refused`). What
 //! the broker has given up is taken back (`drain`). A timer's invocation is a look at what its schedule
-//! says (`schedule`). HTTP requests come as they are (`http`). The answer says "fine" only after
+//! says (`schedule`). HTTP requests come as they are (`http`); what operators ask of functions is in `ops` and `cancel`. The answer says "fine" only after
 //! the commit; whatever happens before, the broker delivers again and the claim sorts it out.
 //!
 //! The process is crash-only: hosts end it with SIGKILL, so nothing depends on its last words. It
 //! never exits with code 0, which the real host takes for "done, do not restart".
 
 mod call;
+mod cancel;
 mod copy;
 mod drain;
 mod fate;
 mod http;
 mod member;
+mod ops;
 mod outbox;
 mod rate;
 mod refused;
@@ -35,8 +37,10 @@ mod shutdown;
 mod work;
 
 pub use call::{Call, InvocationFailed};
+pub use cancel::{CancelFailed, Cancelled};
 pub use http::HttpFunction;
 pub use nightshift_bindings::route::RouteValues;
+pub use ops::{AskFailed, Described, Trigger};
 pub use outbox::Outbox;
 pub use registry::{Registry, RegistryError};
 pub use server::{Handler, ServeError};

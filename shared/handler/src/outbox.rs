@@ -24,6 +24,7 @@ use nightshift_telemetry::metrics::{SENT, UNSENT};
 use nightshift_time::{Ids, SharedClock};
 use serde_json::{Map, Value};
 use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,6 +59,8 @@ struct Inner {
     /// `None`: the messages stay where they are.
     bus: Option<(Connections, Connection)>,
     flushes: TaskTracker,
+    /// Told when there is something that the next sweep would find.
+    is_wanted: Notify,
 }
 
 /// What became of some messages.
@@ -110,6 +113,7 @@ impl Outbox {
             clock,
             bus,
             flushes: TaskTracker::new(),
+            is_wanted: Notify::new(),
         }))
     }
 
@@ -148,6 +152,11 @@ impl Outbox {
                 "promised messages were not sent; the sweeper will"
             );
         });
+    }
+
+    /// Ends the pause before the next sweep.
+    pub(crate) fn sweep_soon(&self) {
+        self.0.is_wanted.notify_one();
     }
 
     /// Sends what others have left, again and again until `stop`, and has the inbox ready for each next day.
@@ -191,6 +200,7 @@ impl Outbox {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(PERIOD) => {}
+                () = self.0.is_wanted.notified() => {}
             }
         }
     }

@@ -60,6 +60,14 @@ impl Limiter {
             is_away: AtomicBool::new(false),
         }))
     }
+
+    /// Whether Redis answers, or what is wrong.
+    pub(crate) async fn check(&self) -> Result<(), String> {
+        match &self.0.cache {
+            Some(cache) => cache.check().await.map_err(|error| causes(&error)),
+            None => Err(format!("{} is not set", RedisSettings::URL)),
+        }
+    }
 }
 
 impl Rate {

@@ -14,8 +14,8 @@ use nightshift_bindings::problem::ConfigProblems;
 use nightshift_bindings::route::{RouteError, RouteValues};
 use nightshift_cache::Cache;
 use nightshift_job::{
-    BadRateLimit, BadSchedule, BatchFunction, ExternalFunction, Listed, MAX_NAME_LENGTH, RateLimit,
-    ScheduledFunction, TransactionalFunction,
+    BadRateLimit, BadSchedule, BatchFunction, ExternalFunction, Listed, MAX_NAME_LENGTH, Policy,
+    RateLimit, Refusal, ScheduledFunction, TransactionalFunction,
 };
 use nightshift_postgres::run::LongFunction;
 use nightshift_time::SharedClock;
@@ -49,6 +49,12 @@ pub(crate) trait Invocable: Send + Sync {
     /// How its messages come.
     fn trigger(&self) -> &ServiceBusTrigger;
 
+    /// How they are run.
+    fn policy(&self) -> &Policy;
+
+    /// What would be said of a message with this body before it ran.
+    fn decode(&self, body: &[u8]) -> Result<(), Refusal>;
+
     /// Takes back a message that the broker has given up.
     fn take_back(&self, given_up: GivenUp) -> BoxFuture<'_, Result<(), String>>;
 }
@@ -70,6 +76,19 @@ impl<S: Shape> Invocable for Runner<S> {
         Runner::trigger(self)
     }
 
+    fn policy(&self) -> &Policy {
+        Runner::policy(self)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<(), Refusal> {
+        let max = S::POLICY.max_body_bytes;
+        let decoded = nightshift_contract::decode::<S::Input>(body, max);
+        decoded.map(drop).map_err(|error| Refusal {
+            reason: error.reason(),
+            description: error.to_string(),
+        })
+    }
+
     fn take_back(&self, given_up: GivenUp) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(Runner::take_back(self, given_up))
     }
@@ -81,7 +100,7 @@ struct Entry {
 }
 
 /// Who calls a function.
-enum Caller {
+pub(crate) enum Caller {
     /// Messages.
     Messages(Box<dyn Invocable>),
     /// The clock.
@@ -445,6 +464,24 @@ impl Registry {
     pub(crate) fn is_invoked(&self, name: &str) -> bool {
         let entry = self.entries.get(name);
         entry.is_some_and(|entry| !matches!(entry.caller, Caller::Requests(_)))
+    }
+
+    pub(crate) fn callers(&self) -> impl Iterator<Item = (&'static str, &Caller)> {
+        self.entries
+            .iter()
+            .map(|(name, entry)| (*name, &entry.caller))
+    }
+
+    pub(crate) fn caller(&self, name: &str) -> Option<&Caller> {
+        Some(&self.entries.get(name)?.caller)
+    }
+
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    pub(crate) fn limits(&self) -> impl Iterator<Item = &(RateLimit, &'static str)> {
+        self.limits.values()
     }
 
     /// The functions that the clock calls, in order.

@@ -213,6 +213,11 @@ impl<S: Shape> Runner<S> {
         &self.trigger
     }
 
+    /// How they are run.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.function.policy
+    }
+
     /// Writes of a message that the broker has given up what that means for it, unless it is done.
     pub(crate) async fn take_back(&self, given_up: GivenUp) -> Result<(), String> {
         let GivenUp { message, failure } = given_up;

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use nightshift_crashpoint::CrashPoint;
-use nightshift_job::{Listed, ScheduledFunction, Tick, Timetable};
+use nightshift_job::{Listed, RequestId, ScheduledFunction, Tick, Timetable};
 use nightshift_postgres::schedule::{
-    BEGIN, Decided, Looked, Occasion, ScheduleError, Scheduled, wake_up,
+    BEGIN, Decided, Looked, Occasion, Requested, ScheduleError, Scheduled, backfill, run_now,
+    wake_up,
 };
 use nightshift_postgres::{BACKGROUND, Lease, in_time};
 use nightshift_telemetry::causes;
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +44,21 @@ pub(crate) trait Timed: Send + Sync {
         release: DateTime<Utc>,
         occasion: Occasion,
     ) -> BoxFuture<'_, Result<(), ScheduleError>>;
+
+    /// As [`run_now`].
+    fn run_now<'a>(
+        &'a self,
+        tx: &'a mut PgConnection,
+        request: &'a RequestId,
+    ) -> BoxFuture<'a, Result<Requested, ScheduleError>>;
+
+    /// As [`backfill`].
+    fn backfill<'a>(
+        &'a self,
+        tx: &'a mut PgConnection,
+        range: (DateTime<Utc>, DateTime<Utc>),
+        request: &'a RequestId,
+    ) -> BoxFuture<'a, Result<Requested, ScheduleError>>;
 }
 
 /// Looks for one [`ScheduledFunction`].
@@ -72,6 +88,10 @@ impl<S: ScheduledFunction> Timer<S> {
         }
     }
 
+    fn body(&self, tick: &Tick) -> Result<Bytes, serde_json::Error> {
+        serde_json::to_vec(&self.function.payload(tick)).map(Bytes::from)
+    }
+
     async fn look_once(
         &self,
         release: DateTime<Utc>,
@@ -85,7 +105,7 @@ impl<S: ScheduledFunction> Timer<S> {
             timetable: &self.timetable,
             release,
         };
-        let body = |tick: &Tick| serde_json::to_vec(&self.function.payload(tick)).map(Bytes::from);
+        let body = |tick: &Tick| self.body(tick);
         let looked = wake_up(&mut tx, &scheduled, occasion, &body).await?;
         CrashPoint::InTick.reach().await;
         tx.commit().await?;
@@ -124,6 +144,29 @@ impl<S: ScheduledFunction> Timed for Timer<S> {
         occasion: Occasion,
     ) -> BoxFuture<'_, Result<(), ScheduleError>> {
         Box::pin(in_time(BACKGROUND, self.look_once(release, occasion)))
+    }
+
+    fn run_now<'a>(
+        &'a self,
+        tx: &'a mut PgConnection,
+        request: &'a RequestId,
+    ) -> BoxFuture<'a, Result<Requested, ScheduleError>> {
+        Box::pin(async move {
+            let body = |tick: &Tick| self.body(tick);
+            run_now(tx, S::NAME, request, &body).await
+        })
+    }
+
+    fn backfill<'a>(
+        &'a self,
+        tx: &'a mut PgConnection,
+        range: (DateTime<Utc>, DateTime<Utc>),
+        request: &'a RequestId,
+    ) -> BoxFuture<'a, Result<Requested, ScheduleError>> {
+        Box::pin(async move {
+            let body = |tick: &Tick| self.body(tick);
+            backfill(tx, S::NAME, range, request, &body).await
+        })
     }
 }
 

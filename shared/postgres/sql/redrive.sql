@@ -1,7 +1,7 @@
 -- Dead messages wait again, for a copy that the next sweep sends. Idempotent: what is not dead any
 -- more is redriven already, and what waits is not made to wait twice; whose copy was broken waits by
--- itself. The first of them is due now, and
--- each later one $2 seconds after it. The first copy is no rescue.
+-- itself. The first of them is due at $3, or now, and each later one $2 seconds after it. The first copy is no
+-- rescue. What the letter was is kept until then.
 WITH wanted AS (
     SELECT key, dead_at
     FROM nightshift.dead_letter
@@ -10,15 +10,17 @@ WITH wanted AS (
     ORDER BY key
     FOR UPDATE),
 turns AS MATERIALIZED (
-    SELECT key, clock_timestamp()
+    SELECT key, coalesce($3, clock_timestamp())
         + make_interval(secs => $2::float8 * (row_number() OVER (ORDER BY dead_at, key) - 1)) AS due
     FROM wanted),
 risen AS (
     INSERT INTO nightshift.open_message
         (key, function, queue, gen, attempt, reason, due_at, rescue_at, rescues, last_error,
-         message_id, session_id, sequence_number, enqueued_at, properties, body, body_hash, call_id)
+         message_id, session_id, sequence_number, enqueued_at, properties, body, body_hash, call_id, was)
     SELECT dead.key, function, queue, gen + 1, 0, 'redrive', due, due, -1, description,
-        message_id, session_id, sequence_number, enqueued_at, properties, body, body_hash, call_id
+        message_id, session_id, sequence_number, enqueued_at, properties, body, body_hash, call_id,
+        json_build_object('reason', reason, 'fingerprint', fingerprint, 'dead_at', dead.dead_at,
+            'delivery_count', delivery_count, 'holds_session', holds_session, 'attempt', attempt)
     FROM nightshift.dead_letter AS dead JOIN turns USING (key)
     ON CONFLICT (key) DO NOTHING
     RETURNING key)

@@ -10,7 +10,6 @@ use nightshift_job::{BodyHash, JobKey, Refusal};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::audit::{self, Act};
 use crate::fingerprint::fingerprint;
 use crate::text::storable;
 
@@ -120,27 +119,95 @@ pub async fn bury(tx: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(
 }
 
 /// Makes dead messages wait again, each for a copy that the next sweep sends once it is due: the
-/// first now, and each later one `pause` after the one before. Returns those that were dead; one that
-/// is redriven twice is tried once. A letter that says not from which queue it came stays. That
-/// `actor` did it stands in the audit.
+/// first at `start`, or now, and each later one `pause` after the one before. Returns those that were dead;
+/// one that is redriven twice is tried once. A letter that says not from which queue it came stays. The
+/// caller writes the audit.
 pub async fn redrive(
     tx: &mut PgConnection,
     keys: &[JobKey],
+    start: Option<DateTime<Utc>>,
     pause: Duration,
-    actor: &str,
 ) -> Result<Vec<JobKey>, sqlx::Error> {
     let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
     let seconds = pause.as_secs_f64();
-    let risen = sqlx::query_file_scalar!("sql/redrive.sql", &keys, seconds)
-        .fetch_all(&mut *tx)
+    let risen = sqlx::query_file_scalar!("sql/redrive.sql", &keys, seconds, start)
+        .fetch_all(tx)
         .await?;
-    let act = Act {
-        actor,
-        action: "dead-letters.redrive",
-        target: "dead-letters",
-    };
-    audit::append(tx, act, &risen).await?;
     Ok(risen.into_iter().map(JobKey).collect())
+}
+
+/// A session of a function.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionOf {
+    /// The function.
+    pub function: String,
+    /// The session.
+    pub session_id: String,
+}
+
+/// The sessions that wait for some of the letters with `keys`.
+pub async fn held_sessions(
+    connection: &mut PgConnection,
+    keys: &[JobKey],
+) -> Result<Vec<SessionOf>, sqlx::Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    sqlx::query_as!(
+        SessionOf,
+        "SELECT DISTINCT function, session_id AS \"session_id!\" FROM nightshift.dead_letter
+         WHERE key = ANY($1) AND holds_session AND session_id IS NOT NULL",
+        &keys,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Throws letters away. What they were stays done, as the inbox has it. Idempotent by key.
+pub async fn discard(tx: &mut PgConnection, keys: &[JobKey]) -> Result<u64, sqlx::Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    let gone = sqlx::query!(
+        "DELETE FROM nightshift.dead_letter WHERE key = ANY($1)",
+        &keys
+    )
+    .execute(tx)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
+/// A redriven message of which no copy was sent yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Risen {
+    /// Its key.
+    pub key: JobKey,
+    /// Its function.
+    pub function: String,
+    /// Its session.
+    pub session_id: Option<String>,
+}
+
+/// At most `most` redriven messages, of `function` or of all, of which no copy was sent yet.
+pub async fn risen(
+    connection: &mut PgConnection,
+    function: Option<&str>,
+    most: i64,
+) -> Result<Vec<Risen>, sqlx::Error> {
+    let rows = sqlx::query_file!("sql/risen.sql", function, most)
+        .fetch_all(connection)
+        .await?;
+    let risen = rows.into_iter().map(|row| Risen {
+        key: JobKey(row.key),
+        function: row.function,
+        session_id: row.session_id,
+    });
+    Ok(risen.collect())
+}
+
+/// Makes dead letters again of redriven messages of which no copy was sent yet. Returns how many.
+pub async fn undo_redrive(tx: &mut PgConnection, keys: &[JobKey]) -> Result<u64, sqlx::Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+    let undone = sqlx::query_file!("sql/undo_redrive.sql", &keys)
+        .execute(tx)
+        .await?;
+    Ok(undone.rows_affected())
 }
 
 /// Gives a letter other application properties, as JSON text. Idempotent by key.

@@ -10,6 +10,7 @@
 //! by the clock.
 
 pub mod audit;
+pub mod cancel;
 pub mod control;
 pub mod dead_letter;
 pub mod fan_out;

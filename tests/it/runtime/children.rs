@@ -55,14 +55,9 @@ async fn rule_2_dead_parts_have_ended_are_counted_and_do_not_count_again_when_re
         .unwrap();
     let keys: Vec<_> = keys.into_iter().map(nightshift_job::JobKey).collect();
     let mut connection = pool.acquire().await.unwrap();
-    nightshift_postgres::dead_letter::redrive(
-        &mut connection,
-        &keys,
-        Duration::ZERO,
-        "an operator",
-    )
-    .await
-    .unwrap();
+    nightshift_postgres::dead_letter::redrive(&mut connection, &keys, None, Duration::ZERO)
+        .await
+        .unwrap();
     drop(connection);
     let redriven = take_overdue(pool, start_of_time()).await;
     world.deliver(&redriven).await.unwrap();

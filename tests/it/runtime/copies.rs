@@ -147,7 +147,7 @@ async fn rule_3_a_copy_that_lost_its_properties_is_dead_and_the_message_waits_on
         .unwrap();
     let mut connection = pool.acquire().await.unwrap();
     let (keys, pause) = ([JobKey(letter)], Duration::ZERO);
-    let risen = dead_letter::redrive(&mut connection, &keys, pause, "an operator");
+    let risen = dead_letter::redrive(&mut connection, &keys, None, pause);
     assert_eq!(risen.await.unwrap(), []);
     drop(connection);
     world.deliver(&[copy]).await.unwrap();

@@ -17,7 +17,7 @@ async fn keys(world: &World) -> Vec<JobKey> {
 
 async fn redrive(world: &World, keys: &[JobKey]) -> usize {
     let mut tx = world.database.pool().begin().await.unwrap();
-    let risen = dead_letter::redrive(&mut tx, keys, Duration::ZERO, "an operator").await;
+    let risen = dead_letter::redrive(&mut tx, keys, None, Duration::ZERO).await;
     tx.commit().await.unwrap();
     risen.unwrap().len()
 }
@@ -60,7 +60,7 @@ async fn rule_11_many_are_redriven_at_a_rate() {
     let keys = keys(&world).await;
     let mut connection = world.database.pool().acquire().await.unwrap();
     let pause = Duration::from_mins(1);
-    let risen = dead_letter::redrive(&mut connection, &keys, pause, "an operator").await;
+    let risen = dead_letter::redrive(&mut connection, &keys, None, pause).await;
     assert_eq!(risen.unwrap().len(), 3);
     drop(connection);
     let pauses = world

@@ -1,0 +1,1 @@
+SELECT key FROM nightshift.dead_letter WHERE key = $1 FOR UPDATE
