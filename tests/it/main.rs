@@ -23,6 +23,7 @@ mod host;
 mod journal;
 mod kill_matrix;
 mod layering;
+mod ops;
 mod outage;
 mod runtime;
 mod rust_conformance;

@@ -48,10 +48,8 @@ pub(crate) struct Entries {
     to: Option<DateTime<Utc>>,
     /// How many at a time; 50 if it is absent.
     #[param(minimum = 1, maximum = 200)]
-    #[serde(skip_serializing)]
     limit: Option<u32>,
     /// Where to go on: `next` of the page before.
-    #[serde(skip_serializing)]
     cursor: Option<String>,
 }
 
@@ -59,11 +57,12 @@ pub(crate) struct Entries {
 #[utoipa::path(get, path = "/audit", tag = "audit", params(Entries),
     responses((status = 200, body = Page<Entry>)))]
 pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
-    let query: Entries = ask.query()?;
-    let limit = page::rows(query.limit)?;
+    let mut query: Entries = ask.query()?;
+    let limit = page::rows(query.limit.take())?;
+    let cursor = query.cursor.take();
     let (from, to) = range(query.from, query.to)?;
     let list = ("audit", &query);
-    let place = page::read(query.cursor.as_deref(), &list)?;
+    let place = page::read(cursor.as_deref(), &list)?;
     let before = place.map(|place| place.id.parse()).transpose();
     let before: Option<i64> =
         before.map_err(|_| Problem::bad_request("cursor is none that this API has given out"))?;

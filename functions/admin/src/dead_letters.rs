@@ -124,10 +124,8 @@ pub(crate) struct DeadLetters {
     text: Option<String>,
     /// How many at a time; 50 if it is absent.
     #[param(minimum = 1, maximum = 200)]
-    #[serde(skip_serializing)]
     limit: Option<u32>,
     /// Where to go on: `next` of the page before.
-    #[serde(skip_serializing)]
     cursor: Option<String>,
 }
 
@@ -156,12 +154,13 @@ pub(crate) async fn groups(ask: &Ask<'_>) -> Answer {
 #[utoipa::path(get, path = "/dead-letters", tag = "dead-letters", params(DeadLetters),
     responses((status = 200, body = Page<DeadLetter>)))]
 pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
-    let query: DeadLetters = ask.query()?;
-    let limit = page::rows(query.limit)?;
+    let mut query: DeadLetters = ask.query()?;
+    let limit = page::rows(query.limit.take())?;
+    let cursor = query.cursor.take();
     let (from, to) = range(query.from, query.to)?;
     let pattern = pattern(query.text.as_deref())?;
     let list = ("dead-letters", &query);
-    let (at, key) = place_of(page::read(query.cursor.as_deref(), &list)?)?;
+    let (at, key) = place_of(page::read(cursor.as_deref(), &list)?)?;
     let is_filtered = query.reason.is_some() || pattern.is_some();
     let window = page::window(limit, is_filtered);
     let mut tx = ask.look().await?;

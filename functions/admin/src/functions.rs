@@ -161,7 +161,7 @@ pub(crate) struct PauseResult {
 /// A run that somebody wants now.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Run {
+pub(crate) struct RunNow {
     /// The payload of the message, for a function that messages call; the clock's functions make their own.
     #[schema(value_type = Option<Object>)]
     payload: Option<serde_json::Value>,
@@ -462,10 +462,10 @@ fn request_id(request: Option<String>) -> Result<RequestId, Problem> {
 /// Runs a function now: sends it a message with the payload, or, of one that the clock calls, makes a tick.
 #[utoipa::path(post, path = "/functions/{function}/run", tag = "functions",
     params(("function" = String, Path, description = "Its name")),
-    request_body = Run, responses((status = 200, body = RunResult)))]
+    request_body = RunNow, responses((status = 200, body = RunResult)))]
 pub(crate) async fn run(ask: &Ask<'_>) -> Answer {
     let described = named(ask)?;
-    let Run { payload, request } = ask.body()?;
+    let RunNow { payload, request } = ask.body()?;
     let request = request_id(request)?;
     match (&described.trigger, payload) {
         (Trigger::Messages { queue, .. }, Some(payload)) => {

@@ -63,10 +63,8 @@ pub(crate) struct Messages {
     message_id: Option<String>,
     /// How many at a time; 50 if it is absent.
     #[param(minimum = 1, maximum = 200)]
-    #[serde(skip_serializing)]
     limit: Option<u32>,
     /// Where to go on: `next` of the page before.
-    #[serde(skip_serializing)]
     cursor: Option<String>,
 }
 
@@ -74,10 +72,11 @@ pub(crate) struct Messages {
 #[utoipa::path(get, path = "/messages", tag = "messages", params(Messages),
     responses((status = 200, body = Page<Waiting>)))]
 pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
-    let query: Messages = ask.query()?;
-    let limit = page::rows(query.limit)?;
+    let mut query: Messages = ask.query()?;
+    let limit = page::rows(query.limit.take())?;
+    let cursor = query.cursor.take();
     let list = ("messages", &query);
-    let (at, key) = place_of(page::read(query.cursor.as_deref(), &list)?)?;
+    let (at, key) = place_of(page::read(cursor.as_deref(), &list)?)?;
     let only = match (&query.function, &query.message_id) {
         (Some(function), Some(id)) => Some(JobKey::of_message_id(function, id).0),
         (None, Some(_)) => {

@@ -102,10 +102,8 @@ pub(crate) struct Runs {
     text: Option<String>,
     /// How many at a time; 50 if it is absent.
     #[param(minimum = 1, maximum = 200)]
-    #[serde(skip_serializing)]
     limit: Option<u32>,
     /// Where to go on: `next` of the page before.
-    #[serde(skip_serializing)]
     cursor: Option<String>,
 }
 
@@ -127,12 +125,13 @@ pub(crate) fn pattern(text: Option<&str>) -> Result<Option<String>, Problem> {
 #[utoipa::path(get, path = "/runs", tag = "runs", params(Runs),
     responses((status = 200, body = Page<Run>)))]
 pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
-    let query: Runs = ask.query()?;
-    let limit = page::rows(query.limit)?;
+    let mut query: Runs = ask.query()?;
+    let limit = page::rows(query.limit.take())?;
+    let cursor = query.cursor.take();
     let (from, to) = range(query.from, query.to)?;
     let pattern = pattern(query.text.as_deref())?;
     let list = ("runs", &query);
-    let place = page::read(query.cursor.as_deref(), &list)?;
+    let place = page::read(cursor.as_deref(), &list)?;
     let (at, key) = place_of(place)?;
     let state = query.state.map(State::name);
     let window = page::window(limit, pattern.is_some() || state.is_some());

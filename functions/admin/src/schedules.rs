@@ -99,10 +99,8 @@ pub(crate) struct Ticks {
     state: Option<String>,
     /// How many at a time; 50 if it is absent.
     #[param(minimum = 1, maximum = 200)]
-    #[serde(skip_serializing)]
     limit: Option<u32>,
     /// Where to go on: `next` of the page before.
-    #[serde(skip_serializing)]
     cursor: Option<String>,
 }
 
@@ -176,11 +174,12 @@ pub(crate) async fn next(ask: &Ask<'_>) -> Answer {
     params(("function" = String, Path, description = "The function's name"), Ticks),
     responses((status = 200, body = Page<Tick>)))]
 pub(crate) async fn ticks(ask: &Ask<'_>) -> Answer {
-    let query: Ticks = ask.query()?;
-    let limit = page::rows(query.limit)?;
+    let mut query: Ticks = ask.query()?;
+    let limit = page::rows(query.limit.take())?;
+    let cursor = query.cursor.take();
     let function = listed(ask)?.function;
     let list = ("ticks", &function, &query);
-    let place = page::read(query.cursor.as_deref(), &list)?;
+    let place = page::read(cursor.as_deref(), &list)?;
     let (at, id) = place.map(|place| (place.at, place.id)).unzip();
     let window = page::window(limit, query.state.is_some());
     let mut tx = ask.look().await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, join_all};
 use nightshift_bindings::function_json::{
@@ -21,6 +22,7 @@ use nightshift_postgres::run::LongFunction;
 use nightshift_time::SharedClock;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use warp::http::{Request, Response};
 
 use crate::call::{Call, InvocationFailed};
 use crate::drain::GivenUp;
@@ -443,6 +445,13 @@ impl Registry {
             Caller::Clock(timer) => schedule::invoke(timer.as_ref(), self.release, call).await,
             Caller::Requests(_) => return None,
         })
+    }
+
+    /// Answers an HTTP request as the function does whose route it fits, without a socket. `None` when there
+    /// is none.
+    pub async fn respond(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let (door, values) = self.door(request.method().as_str(), request.uri().path())?;
+        Some(door.function.answer(request, values, self).await)
     }
 
     /// The function that answers HTTP requests for `path`, and what its route's parameters are; of several

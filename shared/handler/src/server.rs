@@ -182,21 +182,22 @@ impl Handler {
         headers: HeaderMap,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Response<Bytes> {
-        let path = uri.path();
-        let Some((door, values)) = self.registry.door(method.as_str(), path) else {
-            return self.unknown(path);
+        let Some((door, _)) = self.registry.door(method.as_str(), uri.path()) else {
+            return self.unknown(uri.path());
         };
         let body = match read_body(body, door.max_body_bytes).await {
             Ok(body) => body.freeze(),
             Err((status, what)) => return failure(status, &what),
         };
+        let path = uri.path().to_owned();
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        let answer = door.function.answer(request, values, &self.registry);
+        let answer = self.registry.respond(request);
         match AssertUnwindSafe(answer).catch_unwind().await {
-            Ok(answer) => answer,
+            Ok(Some(answer)) => answer,
+            Ok(None) => self.unknown(&path),
             // The panic's message is in the log.
             Err(_panic) => failure(
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,0 +1,248 @@
+//! Dead letters: found, read, edited, sent again, taken back, thrown away.
+
+use super::*;
+
+/// Five that are broken and two that are ill-formed.
+async fn seven(console: &Console) {
+    let titles = [
+        "die 1", "die 2", "ill 1", "die 3", "ill 2", "die 4", "die 5",
+    ];
+    let messages: Vec<TriggerMessage> = titles.into_iter().map(titled).collect();
+    console.deliver("plain-work", &messages).await;
+}
+
+async fn one(console: &Console, text: &str) -> String {
+    let found = console.all(&format!("/dead-letters?text={text}")).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0]["key"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn letters_are_grouped_listed_and_searched() {
+    let console = Console::new().await;
+    seven(&console).await;
+    let groups = console.get("/dead-letters/groups").await.ok();
+    let groups = groups["items"].as_array().unwrap();
+    let counts: Vec<_> = groups
+        .iter()
+        .map(|group| (&group["reason"], &group["count"]))
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            (&json!("broken"), &json!(5)),
+            (&json!("ill-formed"), &json!(2))
+        ]
+    );
+    let fingerprint = groups[1]["fingerprint"].as_str().unwrap();
+    let of = |filter: String| {
+        let console = &console;
+        async move { console.all(&format!("/dead-letters{filter}")).await.len() }
+    };
+    assert_eq!(of(String::new()).await, 7);
+    assert_eq!(of(format!("?fingerprint={fingerprint}")).await, 2);
+    assert_eq!(of("?function=plain-work&reason=broken".to_owned()).await, 5);
+    assert_eq!(of("?function=holding-work".to_owned()).await, 0);
+    assert_eq!(of("?text=DIE%203".to_owned()).await, 1);
+    assert_eq!(
+        of("?text=%25".to_owned()).await,
+        0,
+        "it is a text and no pattern"
+    );
+    assert_eq!(of("?text='%20OR%201=1--".to_owned()).await, 0);
+    assert_eq!(of("?to=2000-01-01T00:00:00Z".to_owned()).await, 0);
+    let letters = console.all("/dead-letters").await;
+    let died: Vec<&str> = letters
+        .iter()
+        .map(|letter| letter["died"].as_str().unwrap())
+        .collect();
+    assert!(died.is_sorted_by(|one, next| one >= next), "{died:?}");
+    console.end().await;
+}
+
+#[tokio::test]
+async fn a_letter_is_edited_by_whoever_has_read_it_last_and_runs_as_edited() {
+    let console = Console::new().await;
+    seven(&console).await;
+    let key = one(&console, "die%202").await;
+    let path = format!("/dead-letters/{key}");
+    let said = console.get(&path).await;
+    let tag = said.response.headers()["etag"].to_str().unwrap().to_owned();
+    let letter = said.ok();
+    assert_eq!(letter["payload"]["title"], "die 2");
+    assert_eq!(letter["decodes"], true);
+    let edit = |tag: &str, payload: Value, more: Value| {
+        let mut body = json!({"payload": payload, "why": "the title"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri(format!("{ROOT}{path}"))
+            .header("x-functions-key", ADMIN)
+            .header("content-type", "application/json; charset=utf-8")
+            .header("if-match", tag);
+        console.send(request.body(Bytes::from(body.to_string())).unwrap())
+    };
+    let mut better = letter["payload"].clone();
+    better["title"] = json!("live");
+    let said = edit("\"0\"", better.clone(), json!({})).await;
+    assert_eq!(said.problem(412).0, "changed");
+    let said = edit(&tag, json!({"title": 7}), json!({})).await;
+    assert_eq!(
+        said.problem(400).0,
+        "bad-request",
+        "its function could not read that"
+    );
+    let said = edit(
+        &tag,
+        better.clone(),
+        json!({"properties": {"ns-origin": "x"}}),
+    )
+    .await;
+    assert_eq!(said.problem(400).0, "bad-request");
+    let edited = edit(&tag, better.clone(), json!({"properties": {"by": "hand"}}))
+        .await
+        .ok();
+    assert_eq!(edited["payload"]["title"], "live");
+    assert_eq!(edited["properties"], json!({"by": "hand"}));
+    let said = edit(&tag, better, json!({})).await;
+    assert_eq!(
+        said.problem(412).0,
+        "changed",
+        "the second of two operators"
+    );
+    let redriven = console
+        .post("/dead-letters/redrive", json!({"filter": {"keys": [key]}}))
+        .await
+        .ok();
+    assert_eq!(
+        (&redriven["redriven"], &redriven["left"]),
+        (&json!(1), &json!(0))
+    );
+    let copies = nightshift_testkit::take_overdue(console.database.pool(), now()).await;
+    console.deliver("plain-work", &copies).await;
+    assert_eq!(
+        console.get(&format!("/messages/{key}")).await.ok()["state"],
+        "done"
+    );
+    assert_eq!(console.get(&path).await.problem(404).0, "not-found");
+    assert_eq!(
+        console.texts("SELECT details #>> '{before,payload,title}' || ' ' || (details #>> '{after,payload,title}') FROM nightshift.audit WHERE action = 'dead-letter.edit'").await,
+        ["die 2 live"]
+    );
+    console.end().await;
+}
+
+#[tokio::test]
+async fn letters_are_sent_again_by_a_filter_at_a_rate_and_taken_back() {
+    let console = Console::new().await;
+    seven(&console).await;
+    let redrive = "/dead-letters/redrive";
+    let broken = json!({"reason": "broken"});
+    let dry = console
+        .post(redrive, json!({"filter": broken, "dry_run": true}))
+        .await
+        .ok();
+    assert_eq!((&dry["redriven"], &dry["left"]), (&json!(5), &json!(0)));
+    let preview = &dry["preview"][0];
+    assert_eq!(
+        (&preview["looked_at"], &preview["decodes"]),
+        (&json!(5), &json!(5))
+    );
+    assert_eq!(console.all("/dead-letters").await.len(), 7);
+    let asked = json!({"filter": broken, "per_second": 0.01, "limit": 3});
+    let said = console.post(redrive, asked).await.ok();
+    assert_eq!((&said["redriven"], &said["left"]), (&json!(3), &json!(2)));
+    let due: DateTime<Utc> = said["due"].as_str().unwrap().parse().unwrap();
+    assert!(due > now() + chrono::TimeDelta::seconds(250), "{due}");
+    let waiting = console.all("/messages?reason=redrive").await;
+    assert_eq!(waiting.len(), 3);
+    // The first is due; its copy is sent, and it cannot be taken back any more.
+    let copies = nightshift_testkit::take_overdue(console.database.pool(), now()).await;
+    assert_eq!(copies.len(), 1);
+    let undone = console
+        .post("/dead-letters/undo", json!({"why": "too early"}))
+        .await
+        .ok();
+    assert_eq!(undone["undone"], 2);
+    let again = console
+        .post("/dead-letters/undo", json!({"why": "too early"}))
+        .await
+        .ok();
+    assert_eq!(again["undone"], 0);
+    let groups = console.get("/dead-letters/groups").await.ok();
+    assert_eq!(groups["items"][0]["count"], 4, "as they were: {groups}");
+    assert_eq!(groups["items"][0]["reason"], "broken");
+    let none = console.post(redrive, json!({"filter": {}})).await;
+    assert_eq!(
+        none.problem(400).0,
+        "bad-request",
+        "all of them must be meant"
+    );
+    assert_eq!(
+        console.audited().await,
+        [
+            "key:ada dead-letters.redrive dead-letters",
+            "key:ada dead-letters.undo dead-letters",
+        ]
+    );
+    console.end().await;
+}
+
+#[tokio::test]
+async fn two_operators_who_send_the_same_letters_again_send_each_once() {
+    let console = Console::new().await;
+    seven(&console).await;
+    let all = || console.post("/dead-letters/redrive", json!({"filter": {"all": true}}));
+    let (one, other) = tokio::join!(all(), all());
+    let counts = [one, other].map(|said| said.ok()["redriven"].as_u64().unwrap());
+    assert_eq!(counts.iter().sum::<u64>(), 7, "{counts:?}");
+    assert_eq!(console.all("/messages").await.len(), 7);
+    console.end().await;
+}
+
+#[tokio::test]
+async fn a_letter_that_holds_its_session_is_discarded_and_the_session_goes_on() {
+    let console = Console::new().await;
+    let in_session = |title: &str, n: i64| {
+        let message = message(title, notification(USER, title), now());
+        message.numbered(n).in_session("s").build()
+    };
+    console
+        .deliver("holding-work", &[in_session("die", 1)])
+        .await;
+    console
+        .deliver("holding-work", &[in_session("next", 2)])
+        .await;
+    assert_eq!(console.all("/messages?reason=parked").await.len(), 1);
+    let filter = json!({"function": "holding-work"});
+    let discard = "/dead-letters/discard";
+    let dry = console
+        .post(
+            discard,
+            json!({"filter": filter, "why": "obsolete", "dry_run": true}),
+        )
+        .await
+        .ok();
+    assert_eq!(dry["discarded"], 1);
+    let operator = console
+        .ask(
+            OPERATOR,
+            Method::POST,
+            discard,
+            &json!({"filter": filter, "why": "obsolete"}),
+        )
+        .await;
+    assert_eq!(operator.problem(403).0, "forbidden");
+    let gone = console
+        .post(discard, json!({"filter": filter, "why": "obsolete"}))
+        .await
+        .ok();
+    assert_eq!((&gone["discarded"], &gone["left"]), (&json!(1), &json!(0)));
+    let sent = nightshift_testkit::take_promised(console.database.pool(), now()).await;
+    assert_eq!(sent.len(), 1);
+    console.deliver("holding-work", &sent).await;
+    assert_eq!(console.all("/messages").await, [Value::Null; 0]);
+    console.end().await;
+}
