@@ -290,7 +290,8 @@ pub(crate) async fn redrive(ask: &Ask<'_>) -> Answer {
 }
 
 async fn preview(ask: &Ask<'_>, wanted: &Wanted, limit: u32) -> Answer {
-    let mut tx = ask.look().await?;
+    // The letters are locked, and let go again.
+    let mut tx = ask.change().await?;
     let connection = tx.connection();
     let Count { all, stuck } = wanted.count(connection).await?;
     let keys = wanted
