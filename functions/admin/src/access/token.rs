@@ -58,7 +58,11 @@ impl Entra {
             let other = if has_audience { AUDIENCE } else { AUTHORITY };
             reader.problem(TENANT, format!("is not set, but {other} is"));
         }
-        Self::new(tenant?, audience?.trim(), &authority)
+        let audience = audience.as_deref().map(str::trim);
+        if audience == Some("") {
+            reader.problem(AUDIENCE, "is blank");
+        }
+        Self::new(tenant?, audience?, &authority)
             .map_err(|what| reader.problem(AUTHORITY, what))
             .ok()
     }

@@ -299,6 +299,8 @@ fn tenant_and_audience_are_set_together() {
     missing(TENANT, HOME, AUDIENCE);
     missing(AUDIENCE, API, TENANT);
     missing(AUTHORITY, "https://login.microsoftonline.us", TENANT);
+    let (_, problems) = read(&[(TENANT, HOME), (AUDIENCE, " ")]);
+    assert_eq!(problems, [format!("{AUDIENCE} is blank")]);
     let (_, problems) = read(&[(TENANT, "contoso.example"), (AUDIENCE, API)]);
     assert_eq!(problems.len(), 1);
     assert!(problems[0].starts_with(&format!("{TENANT} cannot be \"contoso.example\"")));
