@@ -1,6 +1,7 @@
 //! Keys of callers, each with a name and a role.
 
-use http::HeaderMap;
+use std::fmt;
+
 use nightshift_settings::{ExposeSecret, Reader};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -21,11 +22,17 @@ const SHORTEST: usize = 32;
 const LONGEST_NAME: usize = 64;
 
 /// One key, of which only the hash is kept.
-#[derive(Debug)]
 struct Key {
     name: String,
     role: Role,
     hash: [u8; 32],
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, role, .. } = self;
+        write!(f, "{name}:{role}")
+    }
 }
 
 /// All of them.
@@ -54,32 +61,28 @@ impl Keys {
         Self(keys)
     }
 
-    /// Whose key is in `headers`. How long that takes says nothing about the keys.
-    pub(super) fn principal(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
-        let unknown = |what: &str| Err(Problem::new(Kind::Unauthenticated, what));
-        if self.0.is_empty() {
-            return unknown(
-                "nobody may use this API yet: set NIGHTSHIFT_OPS_KEYS, such as ada:Operator:KEY",
-            );
-        }
-        let mut shown = headers.get_all(HEADER).iter();
-        let (Some(shown), None) = (shown.next(), shown.next()) else {
-            return unknown("show one key, in the header x-functions-key");
-        };
-        let hash = Sha256::digest(shown.as_bytes());
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whose key `shown` is. How long that takes says nothing about the keys.
+    pub(super) fn principal(&self, shown: &[u8]) -> Result<Principal, Problem> {
+        let hash = Sha256::digest(shown);
         let mut found = None;
         for key in &self.0 {
             if bool::from(key.hash.ct_eq(&hash)) {
                 found = Some(key);
             }
         }
-        match found {
-            Some(Key { name, role, .. }) => Ok(Principal {
-                name: format!("key:{name}"),
-                role: *role,
-            }),
-            None => unknown("the key in the header x-functions-key is not one of this API's"),
-        }
+        let Some(Key { name, role, .. }) = found else {
+            let what = "the key in the header x-functions-key is not one of this API's";
+            return Err(Problem::new(Kind::Unauthenticated, what));
+        };
+        Ok(Principal {
+            name: format!("key:{name}"),
+            role: *role,
+        })
     }
 }
 
@@ -105,4 +108,69 @@ fn read_key(entry: &str) -> Result<Key, String> {
         role: role.parse()?,
         hash: Sha256::digest(key).into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use nightshift_settings::MapSource;
+
+    use super::*;
+
+    const FIRST: &str = "0123456789abcdef0123456789abcdef";
+    const SECOND: &str = "0123456789abcdef:123456789abcdef";
+
+    fn read(text: &str) -> (Keys, Vec<String>) {
+        let source: MapSource = [(KEYS, text)].into_iter().collect();
+        let mut reader = Reader::new(&source);
+        let keys = Keys::read(&mut reader);
+        let problems = reader.finish(&[]).err().map(|problems| problems.0);
+        let problems = problems.unwrap_or_default().into_iter();
+        (keys, problems.map(|problem| problem.what).collect())
+    }
+
+    #[test]
+    fn each_key_says_whose_it_is() {
+        let (keys, problems) = read(&format!("ada:Operator:{FIRST}, bob:reader:{SECOND},"));
+        assert_eq!(problems, [""; 0]);
+        for (shown, name, role) in [
+            (FIRST, "key:ada", Role::Operator),
+            (SECOND, "key:bob", Role::Reader),
+        ] {
+            let name = name.to_owned();
+            let principal = keys.principal(shown.as_bytes());
+            assert_eq!(principal, Ok(Principal { name, role }));
+        }
+        for shown in ["", "x", &FIRST[1..], &FIRST.to_uppercase()] {
+            let problem = keys.principal(shown.as_bytes()).unwrap_err();
+            assert_eq!(problem.kind, Kind::Unauthenticated);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_key() {
+        for (text, what) in [
+            (
+                FIRST.to_owned(),
+                "entry 1: is not of the form name:role:key",
+            ),
+            (
+                format!(":Reader:{FIRST}"),
+                "entry 1: its name needs 1 to 64 letters, digits or any of -_.@",
+            ),
+            (
+                format!("ada:Reader:{}", &FIRST[1..]),
+                "entry 1: the key of \"ada\" needs at least 32 visible ASCII characters",
+            ),
+            (
+                format!("ada:Owner:{FIRST}"),
+                "entry 1: \"Owner\" is no role: Reader, Operator and Admin are",
+            ),
+            (
+                format!("ada:Reader:{FIRST},ada:Admin:{SECOND}"),
+                "has two keys called \"ada\"",
+            ),
+        ] {
+            assert_eq!(read(&text).1, [what]);
+        }
+    }
 }

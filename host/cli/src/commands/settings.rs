@@ -47,7 +47,7 @@ const fn secret(name: &'static str, default: &'static str, meaning: &'static str
 }
 
 /// Every setting of every process, sorted by what it is about.
-const SETTINGS: [Setting; 22] = [
+const SETTINGS: [Setting; 27] = [
     secret(
         POSTGRES,
         "a private one in `up`",
@@ -129,6 +129,31 @@ const SETTINGS: [Setting; 22] = [
         "NIGHTSHIFT_OPS_KEYS",
         "nobody may use the admin API",
         "keys of the admin API, name:role:key and so on; roles are Reader, Operator, Admin",
+    ),
+    plain(
+        "NIGHTSHIFT_OPS_ENTRA_TENANT",
+        "no tokens are accepted",
+        "id of the Entra tenant whose access tokens the admin API accepts",
+    ),
+    plain(
+        "NIGHTSHIFT_OPS_ENTRA_AUDIENCE",
+        "no tokens are accepted",
+        "id of the admin API as an application of that tenant",
+    ),
+    plain(
+        "NIGHTSHIFT_OPS_ENTRA_AUTHORITY",
+        "https://login.microsoftonline.com",
+        "address of Entra ID, such as that of another cloud",
+    ),
+    plain(
+        "NIGHTSHIFT_OPS_ALLOWED_IPS",
+        "any",
+        "networks from which the admin API may be used, such as 10.0.0.0/8,fd00::/8",
+    ),
+    plain(
+        "NIGHTSHIFT_OPS_TRUST_CLIENT_PRINCIPAL",
+        "0",
+        "1: the front end's x-ms-client-principal says who uses the admin API",
     ),
     plain(
         "NIGHTSHIFT_EXIT_ON_STDIN_EOF",
