@@ -23,7 +23,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("fuzz", vec![]),
         ("job", with(&[])),
         ("bus", with(&["amqp"])),
-        ("identity", with(&["bus"])),
+        ("fetch", vec![]),
+        ("identity", with(&["bus", "fetch"])),
         ("connection", with(&["bus", "identity"])),
         ("postgres", with(&["job"])),
         ("cache", with(&["job"])),
@@ -39,7 +40,10 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             ]),
         ),
         ("testkit", with(&["job", "postgres", "handler"])),
-        ("admin", with(&["bus", "job", "postgres", "handler"])),
+        (
+            "admin",
+            with(&["bus", "fetch", "job", "postgres", "handler"]),
+        ),
         ("housekeeping", with(&["job", "postgres", "handler"])),
         ("notifications", with(&["job", "postgres", "handler"])),
         (

@@ -9,7 +9,6 @@
 mod authority;
 mod credential;
 mod failures;
-mod fetch;
 mod jwks;
 mod keys;
 mod name;

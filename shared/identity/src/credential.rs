@@ -1,21 +1,28 @@
 //! Tokens that are asked for once and handed out until shortly before their end.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_bus::{AccessToken, TokenCredential, TokenFuture};
+use nightshift_fetch::{Limits, fetch};
 use nightshift_settings::SecretString;
 use nightshift_time::SharedClock;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::fetch::fetch;
 use crate::{Identity, IdentityError};
 
 /// A token this close to its end is not handed out again.
 const SPARE: TimeDelta = TimeDelta::minutes(5);
+
+/// How long a request may take, and how long its answer may be. Tokens have a few thousand bytes.
+const LIMITS: Limits = Limits {
+    patience: Duration::from_secs(30),
+    max_bytes: 256 * 1024,
+};
 
 /// How much of a refusal's description an error repeats, in characters.
 const REASON_CHARS: usize = 300;
@@ -49,8 +56,8 @@ impl EntraCredential {
         }
         let request = self.identity.request(scope).await?;
         let host = request.uri().host().unwrap_or_default().to_owned();
-        let (status, body) = fetch(request).await?;
-        let token = read_answer(host, status, &body, now)?;
+        let answer = fetch(request, LIMITS).await?;
+        let token = read_answer(host, answer.status().as_u16(), answer.body(), now)?;
         tokens.insert(scope.to_owned(), token.clone());
         Ok(token)
     }

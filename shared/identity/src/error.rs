@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use nightshift_fetch::FetchError;
+
 /// A token that could not be had. Trying again may help with all but wrong settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,24 +26,9 @@ pub enum IdentityError {
         #[source]
         source: io::Error,
     },
-    /// Nobody answers at the address.
-    #[error("{host} cannot be reached for a token")]
-    Connect {
-        /// Whom was asked.
-        host: String,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// The exchange broke off.
-    #[error("{host} did not answer")]
-    Exchange {
-        /// Whom was asked.
-        host: String,
-        /// What happened.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// Nobody answers at the address, or not as expected.
+    #[error("nobody gives out a token")]
+    Fetch(#[from] FetchError),
     /// The answer is a refusal.
     #[error("{host} refused a token with status {status}: {reason}")]
     Refused {

@@ -14,7 +14,6 @@
 
 mod credential;
 mod error;
-mod fetch;
 mod identity;
 
 pub use credential::EntraCredential;

@@ -29,7 +29,7 @@ async fn each_role_may_do_what_the_description_says_and_nothing_more() {
     let keys = [READER, OPERATOR, ADMIN];
     let operations = operations(&console).await;
     assert!(operations.len() > 25);
-    for (path, method, least) in operations {
+    for (n, (path, method, least)) in operations.into_iter().enumerate() {
         let needed = roles.iter().position(|role| *role == least).unwrap();
         for (rank, key) in keys.iter().enumerate() {
             // Whatever else is wrong with the request, the role counts first.
@@ -45,16 +45,21 @@ async fn each_role_may_do_what_the_description_says_and_nothing_more() {
             );
             assert!(said.status < 500, "{method} {path}: {said:?}");
         }
-        let said = console
-            .ask("nobody's", method.clone(), &path, &Value::Null)
-            .await;
-        assert_eq!(said.problem(401).0, "unauthenticated", "{method} {path}");
-        let request = Request::builder()
-            .method(method.clone())
-            .uri(format!("{ROOT}{path}"));
-        let said = console.send(request.body(Bytes::new()).unwrap()).await;
-        assert_eq!(said.response.headers()["www-authenticate"], "Bearer");
-        assert_eq!(said.problem(401).0, "unauthenticated", "{method} {path}");
+        // Each from another address: who guesses keys is soon heard no more.
+        let address = format!("192.0.2.{n}");
+        for key in [Some("nobody's"), None] {
+            let request = Request::builder()
+                .method(method.clone())
+                .uri(format!("{ROOT}{path}"))
+                .header("x-forwarded-for", &address);
+            let request = match key {
+                Some(key) => request.header("x-functions-key", key),
+                None => request,
+            };
+            let said = console.send(request.body(Bytes::new()).unwrap()).await;
+            assert_eq!(said.response.headers()["www-authenticate"], "Bearer");
+            assert_eq!(said.problem(401).0, "unauthenticated", "{method} {path}");
+        }
     }
     assert_eq!(console.audited().await, [""; 0], "nothing was done");
     console.end().await;
@@ -69,4 +74,23 @@ async fn who_is_not_known_does_not_learn_which_paths_there_are() {
     assert_eq!(unknown.problem(401).0, "unauthenticated");
     assert_eq!(console.get("/nothing").await.problem(404).0, "not-found");
     console.end().await;
+}
+
+#[tokio::test]
+async fn who_guesses_keys_is_soon_heard_no_more() {
+    let console = Console::new().await;
+    for _ in 0..10 {
+        let said = console
+            .ask("nobody's", Method::GET, "/runs", &Value::Null)
+            .await;
+        assert_eq!(said.problem(401).0, "unauthenticated");
+    }
+    let said = console.get("/runs").await;
+    assert!(said.response.headers().contains_key("retry-after"));
+    assert_eq!(
+        said.problem(429).0,
+        "too-many-failures",
+        "the right key, too"
+    );
+    console.database.remove().await;
 }

@@ -3,17 +3,27 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64_simd::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use http::header::ACCEPT;
+use http::{Request, StatusCode};
+use nightshift_fetch::{Limits, fetch};
 use nightshift_telemetry::causes;
 use nightshift_time::SharedClock;
 use ring::signature::RsaPublicKeyComponents;
 use serde::Deserialize;
 use url::Url;
 
-use super::fetch;
 use crate::problem::{Kind, Problem};
+
+/// How long a fetch may take, and how long its answer may be.
+const LIMITS: Limits = Limits {
+    patience: Duration::from_secs(5),
+    max_bytes: 1 << 20,
+};
 
 /// How long keys are used without asking whether they still hold.
 const FRESH: TimeDelta = TimeDelta::hours(1);
@@ -159,8 +169,17 @@ impl Known {
 }
 
 async fn fetch_keys(url: &Url) -> Result<Keys, String> {
-    let document = fetch::get(url).await.map_err(|error| causes(&error))?;
-    let keys = read_keys(&document).ok_or("its answer is no set of keys")?;
+    let request = Request::get(url.as_str())
+        .header(ACCEPT, "application/json")
+        .body(Bytes::new())
+        .map_err(|error| causes(&error))?;
+    let document = fetch(request, LIMITS)
+        .await
+        .map_err(|error| causes(&error))?;
+    if document.status() != StatusCode::OK {
+        return Err(format!("it answered with status {}", document.status()));
+    }
+    let keys = read_keys(document.body()).ok_or("its answer is no set of keys")?;
     if keys.is_empty() {
         return Err("its answer has no RSA key for signatures".to_owned());
     }
