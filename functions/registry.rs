@@ -1,7 +1,6 @@
 //! The one list of this application's functions, in alphabetical order.
 
-use nightshift_admin::Api;
-pub use nightshift_admin::{Access, Settings};
+pub use nightshift_admin::{Access, Api, Settings};
 use nightshift_handler::{Registry, RegistryError};
 
 /// Adds all functions to the `empty` list. `access` says who may use the admin API, and

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod chaos;
+pub mod night;
 mod probe;
 mod stack;
 

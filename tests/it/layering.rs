@@ -65,7 +65,15 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ),
         (
             "cli",
-            with(&["amqp", "bus", "job", "notifications", "postgres", "runtime"]),
+            with(&[
+                "amqp",
+                "bus",
+                "fetch",
+                "job",
+                "notifications",
+                "postgres",
+                "runtime",
+            ]),
         ),
         (
             "tests",

@@ -29,6 +29,7 @@ const KEY: &str = "NIGHTSHIFT_BROKER_KEY";
 const ELSEWHERE: &[&str] = &[
     // One that is empty is not there, and is no mistake either.
     KEY,
+    "NIGHTSHIFT_API_",
     "NIGHTSHIFT_HOST_",
     "NIGHTSHIFT_OPS_",
     "NIGHTSHIFT_POSTGRES_",

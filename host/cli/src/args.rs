@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use nightshift_job::{Missed, Overlap};
 
 use crate::commands::plan;
+use crate::ops::args::OpsCommand;
 
 /// Exit codes, shown under every help text.
 const EXIT_CODES: &str = "\
@@ -58,6 +59,9 @@ pub enum Command {
     /// and what would run after an outage.
     #[command(after_help = EXIT_CODES)]
     Plan(PlanArgs),
+    /// Ask the admin API.
+    #[command(flatten)]
+    Ops(OpsCommand),
     /// Bring the schema `nightshift` of the database in `NIGHTSHIFT_POSTGRES_URL` up to date.
     #[command(after_help = EXIT_CODES)]
     Migrate,

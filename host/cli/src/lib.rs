@@ -6,6 +6,7 @@ pub mod servers;
 mod args;
 mod commands;
 mod environment;
+mod ops;
 mod output;
 mod signals;
 pub mod stage;

@@ -43,6 +43,7 @@ pub(crate) const CONNECTION: &str = "ServiceBusConnection";
 impl HandlerSettings {
     /// Setting names that other processes in the same environment read.
     pub const KNOWN_ELSEWHERE: &'static [&'static str] = &[
+        "NIGHTSHIFT_API_",
         "NIGHTSHIFT_HOST_",
         "NIGHTSHIFT_BROKER_",
         "NIGHTSHIFT_BLOB_",

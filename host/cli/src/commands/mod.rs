@@ -6,7 +6,7 @@ pub(crate) mod exec;
 mod host;
 pub(crate) mod migrate;
 pub(crate) mod plan;
-mod send;
+pub(crate) mod send;
 pub(crate) mod settings;
 
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::args::{Cli, Command, HostCommand, ServersCommand};
+use crate::ops;
 use crate::servers::{checkout_above, watch};
 use crate::up;
 
@@ -27,6 +28,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Send(args) => Box::pin(send::run(args, cli.json)).await,
         Command::Cron(args) => Ok(cron::run(&args, cli.json)),
         Command::Plan(args) => Box::pin(plan::run(args, cli.json)).await,
+        Command::Ops(command) => Box::pin(ops::run(command, cli.json)).await,
         Command::Migrate => migrate::run(cli.json).await,
         Command::Settings => settings::run(cli.json),
         Command::Watchdog => {

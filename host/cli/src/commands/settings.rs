@@ -47,7 +47,7 @@ const fn secret(name: &'static str, default: &'static str, meaning: &'static str
 }
 
 /// Every setting of every process, sorted by what it is about.
-const SETTINGS: [Setting; 27] = [
+const SETTINGS: [Setting; 30] = [
     secret(
         POSTGRES,
         "a private one in `up`",
@@ -154,6 +154,21 @@ const SETTINGS: [Setting; 27] = [
         "NIGHTSHIFT_OPS_TRUST_CLIENT_PRINCIPAL",
         "0",
         "1: the front end's x-ms-client-principal says who uses the admin API",
+    ),
+    plain(
+        crate::ops::client::URL,
+        "of the stack that runs here",
+        "admin API that commands ask, such as https://my-app.azurewebsites.net/api/ops",
+    ),
+    secret(
+        crate::ops::client::KEY,
+        "of the stack that runs here",
+        "key with which commands ask the admin API",
+    ),
+    secret(
+        crate::ops::client::TOKEN,
+        "none",
+        "Entra ID token with which commands ask the admin API, instead of a key",
     ),
     plain(
         "NIGHTSHIFT_EXIT_ON_STDIN_EOF",

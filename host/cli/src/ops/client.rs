@@ -1,0 +1,177 @@
+//! The admin API, as a client sees it.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH};
+use hyper::http::request::Builder;
+use hyper::{Method, Request, Uri};
+use nightshift_fetch::{Limits, fetch};
+use nightshift_settings::{Environment, ExposeSecret, Reader, SecretString, Source};
+use serde_json::Value;
+use url::form_urlencoded;
+
+use crate::commands::settings::ELSEWHERE;
+use crate::servers::{FOLDER, checkout_above};
+use crate::up::addresses;
+
+/// Where the API is, and with what to ask it: with a key, or with a token.
+pub(crate) const URL: &str = "NIGHTSHIFT_API_URL";
+pub(crate) const KEY: &str = "NIGHTSHIFT_API_KEY";
+pub(crate) const TOKEN: &str = "NIGHTSHIFT_API_TOKEN";
+
+const LIMITS: Limits = Limits {
+    patience: Duration::from_mins(1),
+    max_bytes: 64 << 20,
+};
+
+/// The API.
+pub(super) struct Api {
+    base: String,
+    header: (&'static str, HeaderValue),
+}
+
+impl Api {
+    /// The API that the environment names, or that of the stack that runs in this checkout.
+    pub(super) fn find() -> anyhow::Result<Self> {
+        let stack = running_stack();
+        let source: &dyn Source = match (&stack, Environment.get(URL)) {
+            (Some(stack), None) => stack,
+            _ => &Environment,
+        };
+        let mut reader = Reader::new(source);
+        let base: Option<String> = reader.maybe(URL);
+        let key = reader.maybe_secret(KEY);
+        let token = reader.maybe_secret(TOKEN);
+        reader.finish(ELSEWHERE)?;
+        let base = base.with_context(|| {
+            format!(
+                "no admin API is known: set {URL}, such as https://my-app.azurewebsites.net/api/ops, and {KEY}, or start a stack with `nightshift up`"
+            )
+        })?;
+        let parsed: Result<Uri, _> = base.parse();
+        if !parsed.is_ok_and(|uri| uri.host().is_some()) {
+            bail!("{URL} is {base:?}, which is no address of an API");
+        }
+        Ok(Self {
+            base: base.trim_end_matches('/').to_owned(),
+            header: header(key, token)?,
+        })
+    }
+
+    /// What is there to see.
+    pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(query)
+            .finish();
+        let separator = if query.is_empty() { "" } else { "?" };
+        let target = format!("{}{path}{separator}{query}", self.base);
+        self.send(Request::get(target), None).await
+    }
+
+    /// Has something done.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = Request::builder().method(Method::POST);
+        let request = request.uri(format!("{}{path}", self.base));
+        self.send(request, Some(body)).await
+    }
+
+    /// Changes something that looked like `version` when it was read.
+    pub(super) async fn put(
+        &self,
+        path: &str,
+        version: &str,
+        body: &Value,
+    ) -> anyhow::Result<Value> {
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri(format!("{}{path}", self.base))
+            .header(IF_MATCH, format!("\"{version}\""));
+        self.send(request, Some(body)).await
+    }
+
+    async fn send(&self, request: Builder, body: Option<&Value>) -> anyhow::Result<Value> {
+        let (name, value) = &self.header;
+        let mut request = request.header(*name, value);
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request.body(Bytes::from(body));
+        let request =
+            request.context("this cannot be asked: a name has characters that no address has")?;
+        let answer = fetch(request, LIMITS)
+            .await
+            .with_context(|| format!("the admin API at {} does not answer", self.base))?;
+        let said: Option<Value> = serde_json::from_slice(answer.body()).ok();
+        let status = answer.status();
+        match said {
+            Some(said) if status.is_success() => Ok(said),
+            Some(said) if said["detail"].is_string() => {
+                let text = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+                bail!("{}: {}", text("title"), text("detail"))
+            }
+            _ => bail!(
+                "{} answers with status {status} and nothing that an admin API says: is {URL} right?",
+                self.base
+            ),
+        }
+    }
+
+    /// At most `most` rows of a list, page by page.
+    pub(super) async fn list(
+        &self,
+        path: &str,
+        mut query: Vec<(&str, String)>,
+        most: usize,
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        while items.len() < most {
+            query.retain(|(name, _)| !matches!(*name, "cursor" | "limit"));
+            query.push(("limit", (most - items.len()).min(200).to_string()));
+            query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+            let mut page = self.get(path, &query).await?;
+            if let Some(more) = page["items"].as_array_mut() {
+                items.append(more);
+            }
+            match page["next"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => break,
+            }
+        }
+        Ok(items)
+    }
+}
+
+/// How a caller shows who they are.
+fn header(
+    key: Option<SecretString>,
+    token: Option<SecretString>,
+) -> anyhow::Result<(&'static str, HeaderValue)> {
+    let (name, text, setting) = match (key, token) {
+        (Some(key), None) => ("x-functions-key", key.expose_secret().to_owned(), KEY),
+        (None, Some(token)) => {
+            let bearer = format!("Bearer {}", token.expose_secret());
+            (AUTHORIZATION.as_str(), bearer, TOKEN)
+        }
+        _ => bail!("set either {KEY} or {TOKEN}"),
+    };
+    let mut value = HeaderValue::try_from(text)
+        .ok()
+        .with_context(|| format!("{setting} has characters that no header has"))?;
+    value.set_sensitive(true);
+    let name = if name == "x-functions-key" {
+        name
+    } else {
+        "authorization"
+    };
+    Ok((name, value))
+}
+
+fn running_stack() -> Option<nightshift_settings::MapSource> {
+    let working = std::env::current_dir().ok()?;
+    let checkout = checkout_above(&working)?;
+    addresses::read(&checkout.join(FOLDER).join("run"))
+}
