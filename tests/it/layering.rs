@@ -51,11 +51,11 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             with(&[
                 "admin",
                 "cache",
-                "job",
-                "postgres",
                 "handler",
                 "housekeeping",
+                "job",
                 "notifications",
+                "postgres",
             ]),
         ),
         ("broker", with(&["amqp"])),
@@ -65,7 +65,15 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ),
         (
             "cli",
-            with(&["amqp", "bus", "job", "notifications", "postgres", "runtime"]),
+            with(&[
+                "amqp",
+                "bus",
+                "fetch",
+                "job",
+                "notifications",
+                "postgres",
+                "runtime",
+            ]),
         ),
         (
             "tests",

@@ -4,9 +4,12 @@
 pub mod servers;
 
 mod args;
+mod check;
+mod checkout;
 mod commands;
 mod environment;
 mod output;
+mod scaffold;
 mod signals;
 pub mod stage;
 mod up;

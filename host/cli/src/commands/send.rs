@@ -101,7 +101,7 @@ fn message_ids(stem: &str, count: u32) -> Vec<String> {
     }
 }
 
-fn read_body(file: &Path) -> anyhow::Result<bytes::Bytes> {
+pub(super) fn read_body(file: &Path) -> anyhow::Result<bytes::Bytes> {
     let mut body = Vec::new();
     let read = if file == Path::new("-") {
         std::io::stdin()
