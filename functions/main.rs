@@ -1,6 +1,7 @@
 //! The handler process that the Functions host starts: settings, log, functions, serve.
 //!
-//! With the argument `schedules` it only says, as JSON, when its functions run by the clock.
+//! With the argument `functions` it only says, as JSON, which functions it has, and with `schedules` when
+//! they run by the clock.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,11 +19,11 @@ const HOST_JSON: &str = include_str!("../host.json");
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|command| command == "schedules")
-    {
-        return list_schedules();
+    let command = std::env::args_os().nth(1);
+    match command.as_ref().and_then(|command| command.to_str()) {
+        Some("functions") => return list(|registry| serde_json::to_string(&registry.functions())),
+        Some("schedules") => return list(|registry| serde_json::to_string(&registry.schedules())),
+        _ => {}
     }
     let mut reader = Reader::new(&Environment);
     let settings = HandlerSettings::read(&mut reader);
@@ -70,8 +71,8 @@ async fn run(settings: HandlerSettings, access: Access, used: Settings) -> anyho
         .await?)
 }
 
-/// Prints the schedules without connecting to anything.
-fn list_schedules() -> ExitCode {
+/// Prints what `said` says of the functions, without connecting to anything.
+fn list(said: impl FnOnce(&Registry) -> serde_json::Result<String>) -> ExitCode {
     let nowhere = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
     let clock = SystemClock::shared();
     let outbox = Outbox::left_to_others(nowhere.clone(), clock.clone());
@@ -81,7 +82,7 @@ fn list_schedules() -> ExitCode {
         Settings::default(),
     )
     .map_err(anyhow::Error::from)
-    .and_then(|registry| Ok(serde_json::to_string(&registry.schedules())?));
+    .and_then(|registry| Ok(said(&registry)?));
     match listed {
         Ok(text) => {
             println!("{text}");

@@ -1,5 +1,6 @@
 //! Broker, host and handler as a user runs them, against a database that the caller names.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nightshift_bindings::function_json::{EntityPath, FunctionJson};
+use nightshift_bindings::layout::functions;
 use nightshift_bus::{ClientOptions, ConnectionString, Sender, ServiceBusClient};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -39,7 +42,8 @@ pub struct App {
     pub source: PathBuf,
     /// The name of the handler's program.
     pub handler: &'static str,
-    /// The queues that the broker serves. [`Stack::sender`] sends to the first.
+    /// The queues that the broker serves beside those that the functions name. [`Stack::sender`] sends to
+    /// the first.
     pub queues: &'static [&'static str],
     /// The queues whose messages belong to sessions.
     pub session_queues: &'static [&'static str],
@@ -55,7 +59,7 @@ impl App {
         Self {
             source: Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
             handler: "handler",
-            queues: &["notifications", "housekeeping"],
+            queues: &["notifications"],
             session_queues: &[],
             environment: Vec::new(),
             broker_data: None,
@@ -173,6 +177,7 @@ impl Stack {
             .arg(&self.app_root)
             .env("ServiceBusConnection", &self.connection_string)
             .env("NIGHTSHIFT_POSTGRES_URL", &self.options.postgres_url)
+            .env("NIGHTSHIFT_HOST_LISTEN", "127.0.0.1:0")
             .envs(self.app.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -184,6 +189,25 @@ impl Stack {
     /// The file with the host's and the handler's log.
     pub fn log(&self) -> PathBuf {
         self.folder.path().join("host.log")
+    }
+
+    /// Where the host answers requests; waits until it says so.
+    pub async fn http_address(&self) -> anyhow::Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = std::fs::read_to_string(self.log())?;
+            let found = log.lines().find_map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).ok()?;
+                Some(format!("http://{}", line["http.address"].as_str()?))
+            });
+            if let Some(address) = found {
+                return Ok(address);
+            }
+            if Instant::now() > deadline {
+                bail!("the host answers no requests; its log:\n{log}");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// How clients reach the broker.
@@ -274,7 +298,7 @@ fn start_broker(
     let mut command = Command::new(program("nightshift"));
     command
         .args(["--json", "broker", "--listen", &listen.to_string()])
-        .args(app.queues.iter().flat_map(|queue| ["--queue", queue]))
+        .args(queues(app)?.iter().flat_map(|queue| ["--queue", queue]))
         .args(
             app.session_queues
                 .iter()
@@ -293,6 +317,21 @@ fn start_broker(
         broker.wait()?;
     }
     Ok((broker, announced?))
+}
+
+/// The queues without sessions, each once.
+fn queues(app: &App) -> anyhow::Result<BTreeSet<String>> {
+    let mut queues: BTreeSet<String> = app.queues.iter().map(ToString::to_string).collect();
+    for (_, file) in functions(&app.source)? {
+        let config = FunctionJson::parse(&file, &std::fs::read_to_string(&file)?)?;
+        if let Some(trigger) = config.service_bus_trigger()
+            && let EntityPath::Queue(queue) = &trigger.entity
+            && !app.session_queues.contains(&queue.as_str())
+        {
+            queues.insert(queue.clone());
+        }
+    }
+    Ok(queues)
 }
 
 /// How clients reach `broker`, which says so once it listens.

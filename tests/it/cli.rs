@@ -4,7 +4,10 @@
 //! Each test works in a checkout of its own that has just enough files to be taken for one. What
 //! a stack's parts do together is tested elsewhere; here cargo and the function app are stand-ins.
 
+mod check;
+mod invoke;
 mod plan;
+mod scaffold;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -60,30 +63,7 @@ impl Checkout {
 
     /// The command in this checkout, without any setting of the surroundings.
     fn nightshift(&self, arguments: &[&str]) -> Command {
-        let program = std::env::current_exe()
-            .unwrap()
-            .ancestors()
-            .nth(2)
-            .unwrap()
-            .join("nightshift");
-        assert!(
-            program.is_file(),
-            "{} is missing; `make test` builds it",
-            program.display()
-        );
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .current_dir(self.path())
-            .stdin(Stdio::null());
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            let ours = ["ServiceBusConnection", "AzureWebJobsStorage"].contains(&text.as_ref());
-            if ours || text.starts_with("NIGHTSHIFT_") {
-                command.env_remove(name);
-            }
-        }
-        command
+        nightshift(&self.path(), arguments)
     }
 
     /// `up` with servers that need no fetching: Redis and storage are somebody else's, and never
@@ -119,6 +99,34 @@ impl Checkout {
     fn wait_until_nothing_is_left(&self) {
         wait_until("the last process has ended", || self.processes().is_empty());
     }
+}
+
+/// The command in `folder`, without any setting of the surroundings.
+fn nightshift(folder: &Path, arguments: &[&str]) -> Command {
+    let program = std::env::current_exe()
+        .unwrap()
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("nightshift");
+    assert!(
+        program.is_file(),
+        "{} is missing; `make test` builds it",
+        program.display()
+    );
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let ours = ["ServiceBusConnection", "AzureWebJobsStorage"].contains(&text.as_ref());
+        if ours || text.starts_with("NIGHTSHIFT_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -51,11 +51,11 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             with(&[
                 "admin",
                 "cache",
-                "job",
-                "postgres",
                 "handler",
                 "housekeeping",
+                "job",
                 "notifications",
+                "postgres",
             ]),
         ),
         ("broker", with(&["amqp"])),

@@ -159,14 +159,24 @@ async fn one_person_puts_a_bad_night_right_with_the_command_line() {
     database.pool().execute(OUTAGE).await.unwrap();
     std::fs::write(&release, "good").unwrap();
     stack.start_host().unwrap();
-    let missed = ["ticks", "reports-schedule", "--state", "skipped"];
-    let missed = operator
-        .until(&missed, |said| !items(said).is_empty())
-        .await;
+    let missed = [
+        "ticks",
+        "reports-schedule",
+        "--state",
+        "skipped",
+        "--most",
+        "3",
+    ];
+    let missed = operator.until(&missed, |said| items(said).len() == 3).await;
 
     let status = operator.command(&["status"]);
     let status = String::from_utf8(status.stdout).unwrap();
-    for part in ["database  true", "broker    true", "orders-work", "unknown-coupon"] {
+    for part in [
+        "database  true",
+        "broker    true",
+        "orders-work",
+        "unknown-coupon",
+    ] {
         assert!(status.contains(part), "{part} is not in\n{status}");
     }
     operator.does(&["dead", "groups"]);
@@ -292,9 +302,15 @@ async fn backfill(operator: &mut Operator, database: &TestDatabase, missed: &Val
     let due = |tick: &Value| -> DateTime<Utc> { text(tick, "due").parse().unwrap() };
     let (from, to) = (due(oldest), due(newest) + Duration::from_secs(2));
     let ticks = i64::try_from(items(missed).len()).unwrap();
-    operator.does(&["ticks", "reports-schedule", "--state", "skipped", "--most", "3"]);
-    let [from_text, to_text] =
-        [from, to].map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    operator.does(&[
+        "ticks",
+        "reports-schedule",
+        "--state",
+        "skipped",
+        "--most",
+        "3",
+    ]);
+    let [from_text, to_text] = [from, to].map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
     let backfill = [
         "backfill",
         "reports-schedule",

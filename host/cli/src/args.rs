@@ -14,7 +14,8 @@ use crate::ops::args::OpsCommand;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   failed; the reason is on standard error
+  1   failed; the reason is on standard error. Or `check` has found something, which is on standard
+      output
   2   the command line makes no sense
   64  settings are missing or wrong; a table of all problems is on standard error; or `cron` or
       `plan` was given something that is no schedule or no time zone
@@ -49,6 +50,16 @@ pub enum Command {
     /// Run functions as the Azure Functions host does.
     #[command(subcommand, after_help = EXIT_CODES)]
     Host(HostCommand),
+    /// Write a new job: its folder, with a function that works, a sample and tests, and its lines in
+    /// the files that list jobs.
+    #[command(after_help = EXIT_CODES)]
+    New(NewArgs),
+    /// Call a function of a running host once, with its sample or with data of yours.
+    #[command(after_help = EXIT_CODES)]
+    Invoke(InvokeArgs),
+    /// Compare the names of functions, queues, schedules and settings all over this checkout.
+    #[command(after_help = EXIT_CODES)]
+    Check(CheckArgs),
     /// Send a message to a queue.
     #[command(after_help = EXIT_CODES)]
     Send(SendArgs),
@@ -148,6 +159,69 @@ pub struct HostStartArgs {
     /// The folder with `host.json`, perhaps `local.settings.json`, and one folder per function.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub app_root: PathBuf,
+}
+
+/// Arguments of `new`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("kind").required(true).args(["queue", "timer", "http"]))]
+pub struct NewArgs {
+    /// The job: lower-case letters, digits and dashes, such as token-cleanup.
+    pub job: String,
+    /// Its work comes from this queue; from one that is called like the job if none is named.
+    #[arg(long, value_name = "QUEUE", num_args = 0..=1, default_missing_value = "")]
+    pub queue: Option<String>,
+    /// It runs by the clock: six fields (second minute hour day month day-of-week), in UTC.
+    #[arg(long, value_name = "NCRONTAB", allow_hyphen_values = true)]
+    pub timer: Option<String>,
+    /// It answers HTTP requests at this route; at one that is called like the job if none is named.
+    #[arg(long, value_name = "ROUTE", num_args = 0..=1, default_missing_value = "")]
+    pub http: Option<String>,
+    /// Only show what would be written.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `invoke`.
+#[derive(Debug, Args)]
+pub struct InvokeArgs {
+    /// The function, such as notifications-dispatch.
+    pub function: String,
+    /// Send the sample NAME of the function's folder (`NAME.sample.json`); without a name, or without
+    /// `--data`, its `sample.json`.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "",
+          conflicts_with = "data")]
+    pub sample: Option<String>,
+    /// Send this file, or `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Where the host answers. Otherwise `NIGHTSHIFT_HOST_LISTEN` says so, or the stack that runs in this
+    /// checkout, and else it is <http://127.0.0.1:7071>.
+    #[arg(long, value_name = "URL")]
+    pub host: Option<String>,
+    /// The file with the key to show. Otherwise it is `host.master` in `NIGHTSHIFT_HOST_KEYS_DIR`.
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Of an HTTP function: the method. Otherwise the first that it takes, POST before others if there is
+    /// something to send.
+    #[arg(long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Of an HTTP function: the value of a parameter of its route; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::commands::invoke::parameter)]
+    pub param: Vec<(String, String)>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Rewrite docs/FUNCTIONS.md first.
+    #[arg(long)]
+    pub write: bool,
+    /// Ask this program of the handler, too, which functions it has.
+    #[arg(long, value_name = "FILE")]
+    pub handler: Option<PathBuf>,
+    /// Build the handler's program from this checkout and ask it.
+    #[arg(long, conflicts_with = "handler")]
+    pub build: bool,
 }
 
 /// Arguments of `send`.

@@ -4,10 +4,13 @@
 pub mod servers;
 
 mod args;
+mod check;
+mod checkout;
 mod commands;
 mod environment;
 mod ops;
 mod output;
+mod scaffold;
 mod signals;
 pub mod stage;
 mod up;

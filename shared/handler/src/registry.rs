@@ -15,8 +15,8 @@ use nightshift_bindings::problem::ConfigProblems;
 use nightshift_bindings::route::{RouteError, RouteValues};
 use nightshift_cache::Cache;
 use nightshift_job::{
-    BadRateLimit, BadSchedule, BatchFunction, ExternalFunction, Listed, MAX_NAME_LENGTH, Policy,
-    RateLimit, Refusal, ScheduledFunction, TransactionalFunction,
+    BadRateLimit, BadSchedule, BatchFunction, ExternalFunction, Listed, ListedFunction,
+    MAX_NAME_LENGTH, Policy, RateLimit, Refusal, ScheduledFunction, TransactionalFunction,
 };
 use nightshift_postgres::run::LongFunction;
 use nightshift_time::SharedClock;
@@ -491,6 +491,15 @@ impl Registry {
 
     pub(crate) fn limits(&self) -> impl Iterator<Item = &(RateLimit, &'static str)> {
         self.limits.values()
+    }
+
+    /// The functions, in order, as somebody compares them who does not know them.
+    pub fn functions(&self) -> Vec<ListedFunction> {
+        let listed = self.entries.iter().map(|(name, entry)| ListedFunction {
+            function: (*name).to_owned(),
+            config: entry.config.to_owned(),
+        });
+        listed.collect()
     }
 
     /// The functions that the clock calls, in order.

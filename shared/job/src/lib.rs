@@ -15,6 +15,7 @@ mod enqueue;
 mod function;
 mod key;
 mod limit;
+mod listed;
 mod outcome;
 mod schedule;
 mod scheduled;
@@ -28,6 +29,7 @@ pub use function::{
 };
 pub use key::{BodyHash, ConcurrencyKey, JobKey};
 pub use limit::{BadRateLimit, RateLimit, WhenAway};
+pub use listed::ListedFunction;
 pub use outcome::{Children, Outcome, Refusal};
 pub use schedule::{
     BadRequestId, BadSchedule, Decision, Due, GRACE, Listed, MAX_CATCH_UP, MAX_NAME_LENGTH, Missed,

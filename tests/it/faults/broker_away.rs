@@ -60,7 +60,7 @@ async fn rule_10_what_cannot_be_sent_for_an_hour_is_tried_rarely_and_leaves_once
         lock_seconds: 60,
     };
     let app = App {
-        queues: &["notifications", "housekeeping", WATCHED],
+        queues: &["notifications", WATCHED],
         ..App::of_checkout()
     };
     let mut stack = Stack::prepare_app(options, app).await.unwrap();

@@ -34,20 +34,20 @@ pub(super) fn run(args: &CronArgs, is_json: bool) -> u8 {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) text: String,
-    pub(super) json: Value,
+pub(crate) struct Refusal {
+    pub(crate) text: String,
+    pub(crate) json: Value,
 }
 
 impl Refusal {
-    pub(super) fn of_text(text: String) -> Self {
+    pub(crate) fn of_text(text: String) -> Self {
         Self {
             json: json!({ "error": { "message": text } }),
             text,
         }
     }
 
-    pub(super) fn of_schedule(error: &ParseError, expression: &str) -> Self {
+    pub(crate) fn of_schedule(error: &ParseError, expression: &str) -> Self {
         let span = error.span();
         let message = match error.field() {
             Some(field) => format!("{field}: {}", error.reason()),

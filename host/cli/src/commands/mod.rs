@@ -1,10 +1,13 @@
 //! One module per command.
 
 mod broker;
-mod cron;
+mod check;
+pub(crate) mod cron;
 pub(crate) mod exec;
 mod host;
+pub(crate) mod invoke;
 pub(crate) mod migrate;
+mod new;
 pub(crate) mod plan;
 pub(crate) mod send;
 pub(crate) mod settings;
@@ -25,6 +28,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Servers(ServersCommand::Exec(args)) => Box::pin(exec::run(args)).await,
         Command::Broker(args) => match broker::become_it(&args, cli.json)? {},
         Command::Host(HostCommand::Start(args)) => Box::pin(host::run(args)).await,
+        Command::New(args) => new::run(&args, cli.json),
+        Command::Invoke(args) => Box::pin(invoke::run(args, cli.json)).await,
+        Command::Check(args) => Box::pin(check::run(args, cli.json)).await,
         Command::Send(args) => Box::pin(send::run(args, cli.json)).await,
         Command::Cron(args) => Ok(cron::run(&args, cli.json)),
         Command::Plan(args) => Box::pin(plan::run(args, cli.json)).await,

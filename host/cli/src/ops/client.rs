@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH};
-use hyper::http::request::Builder;
-use hyper::{Method, Request, Uri};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH};
+use http::request::Builder;
+use http::{Method, Request, Uri};
 use nightshift_fetch::{Limits, fetch};
 use nightshift_settings::{Environment, ExposeSecret, Reader, SecretString, Source};
 use serde_json::Value;

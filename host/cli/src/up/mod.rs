@@ -8,7 +8,7 @@
 pub(crate) mod addresses;
 pub(crate) mod build;
 mod logs;
-mod ports;
+pub(crate) mod ports;
 mod round;
 mod screen;
 mod settings;

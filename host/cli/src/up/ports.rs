@@ -8,7 +8,7 @@ use crate::servers::ServerError;
 
 /// The ports of the previous start, and those of this one.
 #[derive(Debug)]
-pub(super) struct Ports {
+pub(crate) struct Ports {
     file: PathBuf,
     previous: BTreeMap<String, u16>,
     current: Mutex<BTreeMap<String, u16>>,
@@ -16,7 +16,7 @@ pub(super) struct Ports {
 
 impl Ports {
     /// What the folder `run` remembers; nothing if it has no file or a broken one.
-    pub(super) fn read(run: &Path) -> Self {
+    pub(crate) fn read(run: &Path) -> Self {
         let file = run.join("ports.json");
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let previous = serde_json::from_str(&text).unwrap_or_default();
@@ -28,7 +28,7 @@ impl Ports {
     }
 
     /// The port that `name` had.
-    pub(super) fn remembered(&self, name: &str) -> Option<u16> {
+    pub(crate) fn remembered(&self, name: &str) -> Option<u16> {
         self.previous.get(name).copied()
     }
 

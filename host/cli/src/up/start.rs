@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use nightshift_settings::Environment;
+use nightshift_settings::{Environment, Source};
 use nix::sys::signal::Signal;
 use rand::Rng;
 use sqlx::{Connection, PgConnection};
@@ -40,6 +40,11 @@ const MAX_DELIVERY_COUNT: &str = "100";
 
 /// AMQP's registered port, which clients of the official emulator expect.
 const AMQP_PORT: u16 = 5672;
+
+/// The port of the Functions tools, and the settings that say where else the host answers requests.
+const HOST_PORT: u16 = 7071;
+const LISTEN: &str = "NIGHTSHIFT_HOST_LISTEN";
+const URLS: &str = "ASPNETCORE_URLS";
 
 /// Above the host's own grace for invocations.
 const HOST_GRACE: Duration = Duration::from_secs(45);
@@ -90,7 +95,8 @@ impl Start<'_> {
             (BUS, broker.address.clone()),
         ];
         let addresses = Addresses::write(&self.home.run()?, &values)?;
-        let (host, handler) = self.host(&staged, &values).await?;
+        let (host, handler) = self.host(&ports, &staged, &values).await?;
+        ports.write()?;
         self.progress
             .say("samples", "sending through the whole path");
         let run: u32 = rand::rng().random();
@@ -282,12 +288,39 @@ impl Start<'_> {
     /// Starts the host and waits until it has started the handler.
     async fn host(
         &self,
+        ports: &Ports,
         staged: &Staged,
         values: &[(&'static str, String)],
     ) -> anyhow::Result<(Part, Part)> {
+        if [LISTEN, URLS]
+            .iter()
+            .any(|name| Environment.get(name).is_some())
+        {
+            let process = self.host_on(None, staged, values).await?;
+            return self.started_host("as the settings say", process);
+        }
+        let wanted = ports.remembered("host").or(Some(HOST_PORT));
+        let (port, process) = on_free_port(wanted, async |port| {
+            self.host_on(Some(port), staged, values).await
+        })
+        .await?;
+        ports.remember("host", port);
+        self.started_host(&format!("http://127.0.0.1:{port}"), process)
+    }
+
+    /// Starts the host on `port`, or where the user's own settings say.
+    async fn host_on(
+        &self,
+        port: Option<u16>,
+        staged: &Staged,
+        values: &[(&'static str, String)],
+    ) -> Result<ServerProcess, ServerError> {
+        let listen = port.map(|port| (LISTEN, loopback(port).to_string()));
         let environment = values
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.into()))
+            .cloned()
+            .chain(listen)
+            .map(|(name, value)| (name.to_owned(), value.into()))
             .collect();
         let arguments = [
             "host".as_ref(),
@@ -300,10 +333,16 @@ impl Start<'_> {
         let log = process.log().to_owned();
         let is_ready = || async { logs::handler_port(&log).is_some() };
         process.ready("its queue", READY, is_ready).await?;
-        let port = logs::handler_port(&log).context("the host's log has vanished")?;
-        self.progress.say("host", "ready, and so is the handler");
+        Ok(process)
+    }
+
+    /// The host in `process`, which answers requests at `address`, and its handler.
+    fn started_host(&self, address: &str, process: ServerProcess) -> anyhow::Result<(Part, Part)> {
+        let port = logs::handler_port(process.log()).context("the host's log has vanished")?;
+        self.progress
+            .say("host", &format!("ready, and so is the handler; {address}"));
         let pid = process.pid();
-        let host = running("host", self.shown(&staged.root), pid);
+        let host = running("host", address.to_owned(), pid);
         let handler = descendants(pid)
             .into_iter()
             .find(|pid| process_name(*pid).is_some_and(|name| name == "handler"));

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use nightshift_bindings::invocation::TriggerMessage;
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::invocation::Invocation;
-use crate::app::ServiceBusFunction;
+use crate::app::{Mode, ServiceBusFunction};
 use crate::call::Caller;
 use crate::stats::Counters;
 
@@ -34,11 +35,13 @@ impl ByHand {
     }
 
     /// Runs the function with a message that has the body `input` and hardly anything else. Whether
-    /// it fails is in the log.
+    /// it fails is in the log. In the default mode it has an id, so that two runs in one second are not
+    /// taken for one message.
     pub(crate) async fn run(self, input: String, cancel: CancellationToken) {
+        let has_id = self.caller.config.settings.mode == Mode::Default;
         let message = TriggerMessage {
             body: Bytes::from(input),
-            message_id: None,
+            message_id: has_id.then(|| format!("by-hand-{}", Uuid::new_v4())),
             sequence_number: 0,
             delivery_count: 1,
             lock_token: None,
