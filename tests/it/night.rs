@@ -401,13 +401,11 @@ fn compare_with_the_documentation(shown: &[(String, String)]) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/OPERATIONS.md");
     let written = std::fs::read_to_string(&page).unwrap();
     let mut now = written.clone();
-    let whole: String = shown
-        .iter()
-        .map(|(typed, said)| format!("\u{1}{typed}\n{said}\u{2}"))
-        .collect();
+    let screens = shown.iter().map(|(typed, said)| format!("{typed}\n{said}"));
+    let whole = screens.collect::<Vec<_>>().join("\u{1}");
     let whole = normal(&whole);
-    for screen in whole.split_terminator('\u{2}') {
-        let (typed, said) = screen.trim_start_matches('\u{1}').split_once('\n').unwrap();
+    for screen in whole.split('\u{1}') {
+        let (typed, said) = screen.split_once('\n').unwrap();
         let said: String = said
             .lines()
             .map(|line| line.trim_end().to_owned() + "\n")

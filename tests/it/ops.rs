@@ -26,7 +26,7 @@ use nightshift_job::{
 use nightshift_postgres::run::{LongFunction, Run};
 use nightshift_settings::{MapSource, Reader};
 use nightshift_testkit::{TestDatabase, USER, message, notification};
-use nightshift_time::{SharedClock, SystemClock};
+use nightshift_time::{Clock, SharedClock, SystemClock};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tokio::sync::Semaphore;
@@ -261,7 +261,7 @@ impl Console {
                 .get(&format!("{path}{separator}limit=2{cursor}"))
                 .await
                 .ok();
-            items.extend(page["items"].as_array_mut().unwrap().drain(..));
+            items.append(page["items"].as_array_mut().unwrap());
             match page["next"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => return items,
@@ -270,7 +270,7 @@ impl Console {
     }
 
     async fn deliver(&self, function: &'static str, messages: &[TriggerMessage]) {
-        let delivered = nightshift_testkit::deliver(&self.app, function, messages, Utc::now());
+        let delivered = nightshift_testkit::deliver(&self.app, function, messages, now());
         delivered.await.unwrap();
     }
 
@@ -295,7 +295,7 @@ impl Console {
 }
 
 fn now() -> DateTime<Utc> {
-    Utc::now()
+    SystemClock.now()
 }
 
 /// A message whose id is its title.

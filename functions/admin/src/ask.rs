@@ -159,11 +159,14 @@ pub(crate) fn storable_time(name: &str, at: DateTime<Utc>) -> Result<DateTime<Ut
     )))
 }
 
-/// The range from `from` to `to`, either of which may be open.
+/// Two instants, either of which may be open.
+pub(crate) type Range = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+
+/// The range from `from` to `to`.
 pub(crate) fn range(
     from: Option<DateTime<Utc>>,
     to: Option<DateTime<Utc>>,
-) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), Problem> {
+) -> Result<Range, Problem> {
     let from = from.map(|at| storable_time("from", at)).transpose()?;
     let to = to.map(|at| storable_time("to", at)).transpose()?;
     if let (Some(from), Some(to)) = (from, to)

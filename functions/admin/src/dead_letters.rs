@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::ask::{Answer, Ask, json, range, reason};
 use crate::page::{self, Page};
 use crate::problem::{Kind, Problem};
-use crate::runs::{Key, pattern, place_of};
+use crate::runs::{Looked, pattern, place_of};
 use crate::trace::trace_id;
 
 /// Dead letters that have died of the same thing.
@@ -168,7 +168,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
     // Three statements, so that each goes by its own index.
     let keys = if let Some(fingerprint) = &query.fingerprint {
         sqlx::query_file_as!(
-            Key,
+            Looked,
             "sql/dead_of_group.sql",
             from,
             to,
@@ -184,7 +184,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
         .await?
     } else if let Some(function) = &query.function {
         sqlx::query_file_as!(
-            Key,
+            Looked,
             "sql/dead_of.sql",
             from,
             to,
@@ -199,7 +199,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
         .await?
     } else {
         sqlx::query_file_as!(
-            Key,
+            Looked,
             "sql/dead.sql",
             from,
             to,
@@ -212,7 +212,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
         .fetch_all(connection)
         .await?
     };
-    let page = page::fill(keys, window, limit, &list, Key::place, |key| {
+    let page = page::fill(keys, window, limit, &list, Looked::place, |key| {
         key.is_wanted.then_some(key.key)
     })?;
     let mut letters = read(tx.connection(), &page.items).await?;

@@ -25,8 +25,8 @@ const MOST_COUNTED: i64 = 10_000;
 /// The most messages per second that a resume lets come back.
 const FASTEST: f64 = 10_000.0;
 
-/// The slowest: one a day.
-const SLOWEST: f64 = 1.0 / 86_400.0;
+/// The slowest: one in some three hours.
+const SLOWEST: f64 = 0.0001;
 
 /// A function.
 #[derive(Debug, Serialize, ToSchema)]
@@ -131,7 +131,7 @@ pub(crate) struct Pause {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Resume {
     /// How many of the messages that wait come back per second; all at once if it is absent.
-    #[schema(minimum = 0.0000116, maximum = 10000)]
+    #[schema(minimum = 0.0001, maximum = 10000)]
     per_second: Option<f64>,
     /// Only say what would happen.
     #[serde(default)]
@@ -449,7 +449,7 @@ pub(crate) fn interval(per_second: Option<f64>) -> Result<Duration, Problem> {
             Ok(Duration::from_secs_f64(1.0 / rate))
         }
         Some(_) => Err(Problem::bad_request(format!(
-            "per_second must be at most {FASTEST} and at least one a day"
+            "per_second must be {SLOWEST} to {FASTEST}"
         ))),
     }
 }

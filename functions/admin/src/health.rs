@@ -75,7 +75,7 @@ async fn look<T>(
 /// status 200 in any case.
 #[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
 pub(crate) async fn show(ask: &Ask<'_>) -> Answer {
-    let database = look("database", async {
+    let database = Box::pin(look("database", async {
         let silent = async {
             let mut tx = ask.look().await?;
             let silent = schedule::silent(tx.connection()).await?;
@@ -83,12 +83,12 @@ pub(crate) async fn show(ask: &Ask<'_>) -> Answer {
             Ok(silent)
         };
         silent.await.map_err(|problem: Problem| problem.detail)
-    });
-    let redis = look("redis", ask.app.check_cache());
-    let broker = look("broker", async {
+    }));
+    let redis = Box::pin(look("redis", ask.app.check_cache()));
+    let broker = Box::pin(look("broker", async {
         let broker = ask.app.broker().await;
         broker.map(drop).map_err(|error| causes(&error))
-    });
+    }));
     let ((database, silent), (redis, _), (broker, _)) =
         futures_util::future::join3(database, redis, broker).await;
     let silent = silent.unwrap_or_default().into_iter().map(|silent| Silent {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::ask::{Answer, Ask, json, reason};
 use crate::page::{self, Page};
 use crate::problem::Problem;
-use crate::runs::{Key, place_of};
+use crate::runs::{Looked, place_of};
 use crate::trace::trace_id;
 
 /// A message that waits.
@@ -89,7 +89,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
     let window = page::window(limit, is_filtered);
     let mut tx = ask.look().await?;
     let keys = sqlx::query_file_as!(
-        Key,
+        Looked,
         "sql/waiting.sql",
         at,
         key,
@@ -100,7 +100,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
     )
     .fetch_all(tx.connection())
     .await?;
-    let page = page::fill(keys, window, limit, &list, Key::place, |key| {
+    let page = page::fill(keys, window, limit, &list, Looked::place, |key| {
         key.is_wanted.then_some(key.key)
     })?;
     let mut waiting = read(tx.connection(), &page.items).await?;

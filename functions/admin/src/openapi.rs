@@ -1,4 +1,4 @@
-//! The description of the API, OpenAPI 3.1: made from the same types that answer, committed, and served as it
+//! The description of the API, `OpenAPI` 3.1: made from the same types that answer, committed, and served as it
 //! was committed.
 
 use bytes::Bytes;

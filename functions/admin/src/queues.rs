@@ -48,7 +48,7 @@ pub(crate) struct Depth {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Queue {
     /// Its name.
-    queue: String,
+    name: String,
     /// The function that its messages call.
     function: String,
     #[serde(flatten)]
@@ -76,7 +76,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
     let looking = queues.map(|(queue, function)| async move {
         let depth = depth(ask.app, &queue).await;
         Queue {
-            queue,
+            name: queue,
             function: function.to_owned(),
             depth,
         }

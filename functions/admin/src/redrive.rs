@@ -165,12 +165,12 @@ pub(crate) struct Redrive {
     /// Which letters.
     filter: Filter,
     /// How many per second; all at once if it is absent.
-    #[schema(minimum = 0.0000116, maximum = 10000)]
+    #[schema(minimum = 0.0001, maximum = 10000)]
     per_second: Option<f64>,
     /// Not before this instant: what a request that is not the first says, so that the rate is kept.
     not_before: Option<DateTime<Utc>>,
     /// At most so many.
-    #[schema(minimum = 1, maximum = 1000000)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     limit: Option<u32>,
     /// Only say what would happen.
     #[serde(default)]

@@ -140,7 +140,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
     let keys = match (&query.function, only_open) {
         (None, false) => {
             sqlx::query_file_as!(
-                Key,
+                Looked,
                 "sql/runs.sql",
                 from,
                 to,
@@ -155,7 +155,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
         }
         (Some(function), false) => {
             sqlx::query_file_as!(
-                Key,
+                Looked,
                 "sql/runs_of.sql",
                 from,
                 to,
@@ -171,7 +171,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
         }
         (function, true) => {
             sqlx::query_file_as!(
-                Key,
+                Looked,
                 "sql/runs_open.sql",
                 from,
                 to,
@@ -186,7 +186,7 @@ pub(crate) async fn list(ask: &Ask<'_>) -> Answer {
             .await?
         }
     };
-    let page = page::fill(keys, window, limit, &list, Key::place, |key| {
+    let page = page::fill(keys, window, limit, &list, Looked::place, |key| {
         key.is_wanted.then_some(key.key)
     })?;
     let mut runs = read(tx.connection(), &page.items).await?;
@@ -212,13 +212,13 @@ pub(crate) async fn show(ask: &Ask<'_>) -> Answer {
 }
 
 /// A row of a list that was looked at.
-pub(crate) struct Key {
+pub(crate) struct Looked {
     pub(crate) key: Uuid,
     pub(crate) at: DateTime<Utc>,
     pub(crate) is_wanted: bool,
 }
 
-impl Key {
+impl Looked {
     pub(crate) fn place(&self) -> Place {
         Place {
             at: self.at,

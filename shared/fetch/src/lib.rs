@@ -82,13 +82,11 @@ pub async fn fetch(request: Request<Bytes>, limits: Limits) -> Result<Response<B
     let address = Address::of(request.uri())?;
     let (host, patience) = (address.host.clone(), limits.patience);
     let fetched = async {
-        let roots = match address.is_secure {
-            true => Some(
-                native_roots()
-                    .await
-                    .map_err(|error| address.unreachable(error))?,
-            ),
-            false => None,
+        let roots = if address.is_secure {
+            let roots = native_roots().await;
+            Some(roots.map_err(|error| address.unreachable(error))?)
+        } else {
+            None
         };
         trusting(&address, request, limits.max_bytes, roots).await
     };

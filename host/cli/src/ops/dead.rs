@@ -43,7 +43,7 @@ impl Console {
             DeadCommand::Groups => {
                 let said = self.api.get("/dead-letters/groups", &[]).await?;
                 let groups = said["items"].as_array().cloned().unwrap_or_default();
-                Ok(self.show_list(groups, GROUPS, "nothing is dead"))
+                Ok(self.show_list(&groups, GROUPS, "nothing is dead"))
             }
             DeadCommand::List(args) => {
                 let query = of(&args.letters);
@@ -51,7 +51,7 @@ impl Console {
                     .api
                     .list("/dead-letters", query, args.most.most)
                     .await?;
-                Ok(self.show_list(letters, LETTERS, "no such letters"))
+                Ok(self.show_list(&letters, LETTERS, "no such letters"))
             }
             DeadCommand::Show { key } => {
                 let path = format!("/dead-letters/{}", segment(&key));

@@ -95,8 +95,8 @@ impl Console {
         0
     }
 
-    fn show_list(&self, rows: Vec<Value>, columns: &[Column], none: &str) -> u8 {
-        self.show(&json!({ "items": rows }), |_| table(columns, &rows, none))
+    fn show_list(&self, rows: &[Value], columns: &[Column], none: &str) -> u8 {
+        self.show(&json!({ "items": rows }), |_| table(columns, rows, none))
     }
 
     async fn status(&self) -> anyhow::Result<u8> {
@@ -150,7 +150,7 @@ impl Console {
             (to.0, &to.1),
         ]);
         let runs = self.api.list("/runs", query, args.most.most).await?;
-        Ok(self.show_list(runs, RUNS, "no such runs"))
+        Ok(self.show_list(&runs, RUNS, "no such runs"))
     }
 
     async fn messages(&self, args: MessagesArgs) -> anyhow::Result<u8> {
@@ -165,14 +165,14 @@ impl Console {
             ("message_id", &args.message_id),
         ]);
         let waiting = self.api.list("/messages", query, args.most.most).await?;
-        Ok(self.show_list(waiting, WAITING, "nothing waits"))
+        Ok(self.show_list(&waiting, WAITING, "nothing waits"))
     }
 
     async fn ticks(&self, args: TicksArgs) -> anyhow::Result<u8> {
         let path = format!("/schedules/{}/ticks", segment(&args.function));
         let query = query(&[("state", &args.state)]);
         let ticks = self.api.list(&path, query, args.most.most).await?;
-        Ok(self.show_list(ticks, TICKS, "no such ticks"))
+        Ok(self.show_list(&ticks, TICKS, "no such ticks"))
     }
 
     async fn pause(&self, args: PauseArgs) -> anyhow::Result<u8> {
@@ -286,7 +286,7 @@ impl Console {
             (to.0, &to.1),
         ]);
         let entries = self.api.list("/audit", query, args.most.most).await?;
-        Ok(self.show_list(entries, AUDIT, "nothing was done"))
+        Ok(self.show_list(&entries, AUDIT, "nothing was done"))
     }
 }
 
@@ -333,7 +333,7 @@ const FUNCTIONS: &[Column] = &[
     ("WHY", "/paused/why"),
 ];
 const QUEUES: &[Column] = &[
-    ("QUEUE", "/queue"),
+    ("QUEUE", "/name"),
     ("WAITING", "/waiting"),
     ("SCHEDULED", "/scheduled"),
     ("OLDEST", "/oldest"),

@@ -32,6 +32,12 @@ impl Ports {
         self.previous.get(name).copied()
     }
 
+    /// The port that `name` has.
+    pub(super) fn current(&self, name: &str) -> Option<u16> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.get(name).copied()
+    }
+
     pub(super) fn remember(&self, name: &str, port: u16) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.insert(name.to_owned(), port);

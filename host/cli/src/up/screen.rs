@@ -127,6 +127,7 @@ fn guide(text: &mut String, report: &Report, (bold, dim, reset): (&str, &str, &s
   {dim}or{reset} target/debug/nightshift send {QUEUE} functions/notifications/dispatch/sample.json
 
 {bold}Look{reset}
+  target/debug/nightshift status {dim}and{reset} dead groups {dim}(docs/OPERATIONS.md){reset}
   . {addresses} && psql \"$NIGHTSHIFT_POSTGRES_URL\" -c 'table nightshift.notification'
   tail -f {logs}/*.log
 

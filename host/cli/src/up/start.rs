@@ -18,6 +18,7 @@ use super::stack::Stack;
 use super::{build, logs, round};
 use crate::commands::migrate;
 use crate::commands::settings::{BUS, POSTGRES, REDIS, STORAGE};
+use crate::ops::client::{KEY as API_KEY, URL as API_URL};
 use crate::servers::{
     Account, Azurite, BlobPlace, Home, Launch, Postgres, PostgresOptions, Programs, Progress,
     Redis, ServerError, ServerProcess, Stop, Supervisor, descendants, loopback, on_free_port,
@@ -46,6 +47,10 @@ const HOST_PORT: u16 = 7071;
 const LISTEN: &str = "NIGHTSHIFT_HOST_LISTEN";
 const URLS: &str = "ASPNETCORE_URLS";
 
+/// Who asks the admin API with the key that the stack makes for itself.
+const OPS_KEYS: &str = "NIGHTSHIFT_OPS_KEYS";
+const LOCAL_OPERATOR: &str = "local";
+
 /// Above the host's own grace for invocations.
 const HOST_GRACE: Duration = Duration::from_secs(45);
 const BROKER_GRACE: Duration = Duration::from_secs(10);
@@ -67,6 +72,12 @@ pub(super) struct Running {
     pub(super) is_coloured: bool,
     /// Removed when dropped.
     pub(super) addresses: Addresses,
+}
+
+/// A key that nobody can guess, for as long as the stack runs.
+fn admin_key() -> String {
+    let random: u128 = rand::rng().random();
+    format!("{random:032x}")
 }
 
 /// A part with the address that clients use, which may hold a password.
@@ -94,9 +105,19 @@ impl Start<'_> {
             (STORAGE, storage.address.clone()),
             (BUS, broker.address.clone()),
         ];
-        let addresses = Addresses::write(&self.home.run()?, &values)?;
-        let (host, handler) = self.host(&ports, &staged, &values).await?;
+        let key = admin_key();
+        let keys = Environment.get(OPS_KEYS).unwrap_or_default();
+        let keys = format!("{keys},{LOCAL_OPERATOR}:Admin:{key}");
+        let settings = [&values[..], &[(OPS_KEYS, keys)]].concat();
+        let (host, handler) = self.host(&ports, &staged, &settings).await?;
         ports.write()?;
+        let console = ports.current("host").map(|port| {
+            let url = format!("http://127.0.0.1:{port}/api/ops");
+            [(API_URL, url), (API_KEY, key)]
+        });
+        let values = values.into_iter().chain(console.into_iter().flatten());
+        let values: Vec<_> = values.collect();
+        let addresses = Addresses::write(&self.home.run()?, &values)?;
         self.progress
             .say("samples", "sending through the whole path");
         let run: u32 = rand::rng().random();
