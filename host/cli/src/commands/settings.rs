@@ -18,6 +18,10 @@ pub(crate) const BLOB: &str = "NIGHTSHIFT_BLOB_CONNECTION";
 pub(crate) const POSTGRES: &str = "NIGHTSHIFT_POSTGRES_URL";
 /// The cache.
 pub(crate) const REDIS: &str = "NIGHTSHIFT_REDIS_URL";
+/// Where the admin API is, and with what commands ask it: with a key, or with a token.
+pub(crate) const API_URL: &str = "NIGHTSHIFT_API_URL";
+pub(crate) const API_KEY: &str = "NIGHTSHIFT_API_KEY";
+pub(crate) const API_TOKEN: &str = "NIGHTSHIFT_API_TOKEN";
 
 /// One setting.
 struct Setting {
@@ -156,17 +160,17 @@ const SETTINGS: [Setting; 30] = [
         "1: the front end's x-ms-client-principal says who uses the admin API",
     ),
     plain(
-        crate::ops::client::URL,
+        API_URL,
         "of the stack that runs here",
         "admin API that commands ask, such as https://my-app.azurewebsites.net/api/ops",
     ),
     secret(
-        crate::ops::client::KEY,
+        API_KEY,
         "of the stack that runs here",
         "key with which commands ask the admin API",
     ),
     secret(
-        crate::ops::client::TOKEN,
+        API_TOKEN,
         "none",
         "Entra ID token with which commands ask the admin API, instead of a key",
     ),

@@ -12,15 +12,11 @@ use nightshift_settings::{Environment, ExposeSecret, Reader, SecretString, Sourc
 use serde_json::Value;
 use url::form_urlencoded;
 
-use crate::commands::settings::ELSEWHERE;
+use crate::commands::settings::{API_KEY, API_TOKEN, API_URL, ELSEWHERE};
 use crate::servers::{FOLDER, checkout_above};
 use crate::up::addresses;
 
-/// Where the API is, and with what to ask it: with a key, or with a token.
-pub(crate) const URL: &str = "NIGHTSHIFT_API_URL";
-pub(crate) const KEY: &str = "NIGHTSHIFT_API_KEY";
-pub(crate) const TOKEN: &str = "NIGHTSHIFT_API_TOKEN";
-
+/// How long an answer may take, and how long it may be.
 const LIMITS: Limits = Limits {
     patience: Duration::from_mins(1),
     max_bytes: 64 << 20,
@@ -36,23 +32,23 @@ impl Api {
     /// The API that the environment names, or that of the stack that runs in this checkout.
     pub(super) fn find() -> anyhow::Result<Self> {
         let stack = running_stack();
-        let source: &dyn Source = match (&stack, Environment.get(URL)) {
+        let source: &dyn Source = match (&stack, Environment.get(API_URL)) {
             (Some(stack), None) => stack,
             _ => &Environment,
         };
         let mut reader = Reader::new(source);
-        let base: Option<String> = reader.maybe(URL);
-        let key = reader.maybe_secret(KEY);
-        let token = reader.maybe_secret(TOKEN);
+        let base: Option<String> = reader.maybe(API_URL);
+        let key = reader.maybe_secret(API_KEY);
+        let token = reader.maybe_secret(API_TOKEN);
         reader.finish(ELSEWHERE)?;
         let base = base.with_context(|| {
             format!(
-                "no admin API is known: set {URL}, such as https://my-app.azurewebsites.net/api/ops, and {KEY}, or start a stack with `nightshift up`"
+                "no admin API is known: set {API_URL}, such as https://my-app.azurewebsites.net/api/ops, and {API_KEY}, or start a stack with `nightshift up`"
             )
         })?;
         let parsed: Result<Uri, _> = base.parse();
         if !parsed.is_ok_and(|uri| uri.host().is_some()) {
-            bail!("{URL} is {base:?}, which is no address of an API");
+            bail!("{API_URL} is {base:?}, which is no address of an API");
         }
         Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
@@ -113,7 +109,7 @@ impl Api {
                 bail!("{}: {}", text("title"), text("detail"))
             }
             _ => bail!(
-                "{} answers with status {status} and nothing that an admin API says: is {URL} right?",
+                "{} answers with status {status} and nothing that an admin API says: is {API_URL} right?",
                 self.base
             ),
         }
@@ -151,12 +147,12 @@ fn header(
     token: Option<SecretString>,
 ) -> anyhow::Result<(&'static str, HeaderValue)> {
     let (name, text, setting) = match (key, token) {
-        (Some(key), None) => ("x-functions-key", key.expose_secret().to_owned(), KEY),
+        (Some(key), None) => ("x-functions-key", key.expose_secret().to_owned(), API_KEY),
         (None, Some(token)) => {
             let bearer = format!("Bearer {}", token.expose_secret());
-            (AUTHORIZATION.as_str(), bearer, TOKEN)
+            (AUTHORIZATION.as_str(), bearer, API_TOKEN)
         }
-        _ => bail!("set either {KEY} or {TOKEN}"),
+        _ => bail!("set either {API_KEY} or {API_TOKEN}"),
     };
     let mut value = HeaderValue::try_from(text)
         .ok()

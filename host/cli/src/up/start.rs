@@ -17,8 +17,7 @@ use super::settings::Own;
 use super::stack::Stack;
 use super::{build, logs, round};
 use crate::commands::migrate;
-use crate::commands::settings::{BUS, POSTGRES, REDIS, STORAGE};
-use crate::ops::client::{KEY as API_KEY, URL as API_URL};
+use crate::commands::settings::{API_KEY, API_URL, BUS, POSTGRES, REDIS, STORAGE};
 use crate::servers::{
     Account, Azurite, BlobPlace, Home, Launch, Postgres, PostgresOptions, Programs, Progress,
     Redis, ServerError, ServerProcess, Stop, Supervisor, descendants, loopback, on_free_port,
