@@ -7,6 +7,7 @@ mod bad_input;
 mod cancel;
 mod dead_letters;
 mod functions;
+mod fuzz;
 mod lists;
 
 use std::sync::Arc;
