@@ -87,7 +87,7 @@ pub(crate) struct DeadLetterInFull {
     letter: DeadLetter,
     /// The body, if it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value)]
     payload: Option<Box<RawValue>>,
     /// The body in base64, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -314,7 +314,7 @@ pub(crate) fn not_dead(key: &str) -> Problem {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Edit {
     /// The new body, which its function must be able to decode.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     payload: Value,
     /// The new application properties; they stay as they are if this is absent.
     #[schema(value_type = Option<Object>)]

@@ -163,7 +163,7 @@ pub(crate) struct PauseResult {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunNow {
     /// The payload of the message, for a function that messages call; the clock's functions make their own.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value, required = false)]
     payload: Option<serde_json::Value>,
     /// The name of the request: one that comes twice is one. Made up if it is absent.
     #[schema(min_length = 1, max_length = 36, pattern = "^[A-Za-z0-9_-]{1,36}$")]

@@ -67,11 +67,11 @@ pub(crate) struct Run {
     due: Option<DateTime<Utc>>,
     /// How far it is, in its own words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value)]
     progress: Option<Box<RawValue>>,
     /// What came of it, in its own words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value)]
     report: Option<Box<RawValue>>,
     /// What the last failed try said, with its causes; or why it is dead or cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
