@@ -138,15 +138,19 @@ impl Access {
     ) -> Result<Principal, Problem> {
         let client = network::client(request.headers());
         self.allowed.admit(client)?;
-        self.failures.admit(client, self.clock.now())?;
         let Some(credential) = Credential::of(request, self.trusts_front_end)? else {
             return Err(Problem::new(Kind::Unauthenticated, self.what_to_show()));
         };
-        let principal = self.principal(&credential).await.inspect_err(|problem| {
-            if problem.kind == Kind::Unauthenticated {
-                self.failures.count(client, self.clock.now());
+        let principal = match self.principal(&credential).await {
+            Ok(principal) => principal,
+            Err(problem) if problem.kind == Kind::Unauthenticated => {
+                let now = self.clock.now();
+                self.failures.admit(client, now)?;
+                self.failures.count(client, now);
+                return Err(problem);
             }
-        })?;
+            Err(problem) => return Err(problem),
+        };
         if principal.role < least {
             let Principal { name, role } = principal;
             let what = format!("{name} has the role {role}, and this needs {least}");

@@ -11,6 +11,7 @@ use nightshift_postgres::Lease;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{Executor, PgConnection};
+use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
 use crate::Api;
@@ -23,6 +24,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 /// Opens a transaction that looks, and one that changes something.
 const LOOK: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '10s'";
 const CHANGE: &str = "BEGIN; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '20s'";
+
+/// As [`CHANGE`], for what may have to wait for a transaction of work that hangs.
+const WAIT: &str = "BEGIN; SET LOCAL lock_timeout = '15s'; SET LOCAL statement_timeout = '20s'";
 
 /// What is answered.
 pub(crate) type Answer = Result<Response<Bytes>, Problem>;
@@ -81,13 +85,26 @@ impl Ask<'_> {
     }
 
     /// Begins a transaction that only looks.
-    pub(crate) async fn look(&self) -> Result<Tx, Problem> {
-        Tx::begin(self.app, LOOK).await
+    pub(crate) async fn look(&self) -> Result<Tx<'_>, Problem> {
+        self.begin(LOOK).await
     }
 
     /// Begins a transaction that changes something.
-    pub(crate) async fn change(&self) -> Result<Tx, Problem> {
-        Tx::begin(self.app, CHANGE).await
+    pub(crate) async fn change(&self) -> Result<Tx<'_>, Problem> {
+        self.begin(CHANGE).await
+    }
+
+    /// Begins a transaction that changes something which somebody may be at work on for long.
+    pub(crate) async fn change_patiently(&self) -> Result<Tx<'_>, Problem> {
+        self.begin(WAIT).await
+    }
+
+    async fn begin(&self, begin: &'static str) -> Result<Tx<'_>, Problem> {
+        let turn = self.api.turns.acquire().await;
+        let turn = turn.map_err(|_closed| Problem::new(Kind::Internal, "the API is closed"))?;
+        let mut lease = Lease::take(self.app.pool()).await?;
+        lease.connection().execute(begin).await?;
+        Ok(Tx { lease, _turn: turn })
     }
 }
 
@@ -103,31 +120,31 @@ fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 /// A transaction. One that is dropped before its end is rolled back, and its connection closed.
-pub(crate) struct Tx(Lease);
+pub(crate) struct Tx<'a> {
+    lease: Lease,
+    /// The work of functions needs connections more.
+    _turn: SemaphorePermit<'a>,
+}
 
-impl Tx {
-    async fn begin(app: &Registry, begin: &'static str) -> Result<Self, Problem> {
-        let mut lease = Lease::take(app.pool()).await?;
-        lease.connection().execute(begin).await?;
-        Ok(Self(lease))
-    }
-
+impl Tx<'_> {
     /// Where its statements go.
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
-        self.0.connection()
+        self.lease.connection()
     }
 
     /// Commits.
-    pub(crate) async fn commit(mut self) -> Result<(), Problem> {
-        self.0.connection().execute("COMMIT").await?;
-        self.0.end();
-        Ok(())
+    pub(crate) async fn commit(self) -> Result<(), Problem> {
+        self.end("COMMIT").await
     }
 
     /// Ends it without a trace: for one that has only looked, or is not to be.
-    pub(crate) async fn roll_back(mut self) -> Result<(), Problem> {
-        self.0.connection().execute("ROLLBACK").await?;
-        self.0.end();
+    pub(crate) async fn roll_back(self) -> Result<(), Problem> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(mut self, how: &'static str) -> Result<(), Problem> {
+        self.lease.connection().execute(how).await?;
+        self.lease.end();
         Ok(())
     }
 }

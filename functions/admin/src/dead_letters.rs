@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::header;
-use nightshift_job::BodyHash;
+use nightshift_job::{BodyHash, JobKey};
 use nightshift_postgres::audit::{self, Act};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -253,9 +253,11 @@ async fn read(
     params(("key" = String, Path, description = "Its key, 32 hexadecimal digits", pattern = "^[0-9a-f]{32}$")),
     responses((status = 200, body = DeadLetterInFull)))]
 pub(crate) async fn show(ask: &Ask<'_>) -> Answer {
+    let key = ask.key(0)?;
     let mut tx = ask.look().await?;
-    let letter = full(ask, tx.connection()).await?;
+    let letter = full(ask, tx.connection(), key).await;
     tx.roll_back().await?;
+    let letter = letter?;
     let version = format!("\"{}\"", letter.version);
     let mut answer = json(&letter)?;
     if let Ok(version) = version.parse() {
@@ -264,8 +266,11 @@ pub(crate) async fn show(ask: &Ask<'_>) -> Answer {
     Ok(answer)
 }
 
-async fn full(ask: &Ask<'_>, connection: &mut PgConnection) -> Result<DeadLetterInFull, Problem> {
-    let key = ask.key(0)?;
+async fn full(
+    ask: &Ask<'_>,
+    connection: &mut PgConnection,
+    key: JobKey,
+) -> Result<DeadLetterInFull, Problem> {
     let body = sqlx::query_file!("sql/dead_body.sql", key.0)
         .fetch_optional(&mut *connection)
         .await?;
@@ -341,12 +346,8 @@ pub(crate) async fn edit(ask: &Ask<'_>) -> Answer {
     let expected = ask.request.headers().get(header::IF_MATCH);
     let expected = expected.and_then(|version| version.to_str().ok());
     let expected = expected.map(|version| version.trim_matches('"'));
-    let is_ours = |name: &String| name.starts_with("ns-");
-    if let Some(name) = properties
-        .iter()
-        .flat_map(Map::keys)
-        .find(|name| is_ours(name))
-    {
+    let mut names = properties.iter().flat_map(Map::keys);
+    if let Some(name) = names.find(|name| is_ours(name)) {
         let what = format!("properties.{name}: names that begin with ns- are the platform's own");
         return Err(Problem::bad_request(what));
     }
@@ -365,7 +366,7 @@ pub(crate) async fn edit(ask: &Ask<'_>) -> Answer {
         tx.roll_back().await?;
         return Err(not_dead(ask.parameter(0)));
     }
-    let before = full(ask, connection).await?;
+    let before = full(ask, connection, key).await?;
     if before.version != expected {
         tx.roll_back().await?;
         let what = "somebody else has changed the letter since it was read; read it again";
@@ -378,12 +379,12 @@ pub(crate) async fn edit(ask: &Ask<'_>) -> Answer {
             before.letter.function, refusal.reason, refusal.description
         )));
     }
-    let text = properties.map(|properties| Value::Object(properties).to_string());
+    let text = properties.map(|properties| with_ours(properties, &before.properties));
     let hash = BodyHash::of(&body);
     sqlx::query_file!("sql/edit_dead.sql", key.0, &body[..], hash.0, text)
         .execute(&mut *connection)
         .await?;
-    let after = full(ask, connection).await?;
+    let after = full(ask, connection, key).await?;
     let act = Act {
         actor: &ask.principal.name,
         action: "dead-letter.edit",
@@ -398,4 +399,16 @@ pub(crate) async fn edit(ask: &Ask<'_>) -> Answer {
     audit::append(connection, act, &details).await?;
     tx.commit().await?;
     json(&after)
+}
+
+/// Whether a property is the platform's own: what a message carries on, which nobody edits.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("ns-")
+}
+
+/// `properties`, with those of `before` that are the platform's own, as JSON text.
+fn with_ours(mut properties: Map<String, Value>, before: &RawValue) -> String {
+    let before: Map<String, Value> = serde_json::from_str(before.get()).unwrap_or_default();
+    properties.extend(before.into_iter().filter(|(name, _)| is_ours(name)));
+    Value::Object(properties).to_string()
 }

@@ -340,46 +340,75 @@ pub(crate) async fn pause(ask: &Ask<'_>) -> Answer {
     let described = named(ask)?;
     let Pause { why, dry_run } = ask.body()?;
     let why = reason(&why)?;
+    if let Trigger::Requests { .. } = described.trigger {
+        return Err(not_stoppable(described.name));
+    }
+    let now = ask.app.clock().now();
+    let ticks = match &described.trigger {
+        Trigger::Clock(listed) => {
+            let next = listed.schedule.ticks_after(now).take(SHOWN_TICKS);
+            next.map(|tick| tick.instant()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let (changed, held) = if dry_run {
+        let (was_paused, held) = standing(ask, described.name).await?;
+        (!was_paused, held)
+    } else {
+        pause_now(ask, &described, why).await?
+    };
     let queue = match &described.trigger {
         Trigger::Messages { queue, .. } if dry_run => Some(depth(ask.app, queue).await),
         _ => None,
     };
-    let mut tx = ask.change().await?;
-    let connection = tx.connection();
-    let waiting = waiting(connection, described.name).await?;
-    let mut ticks = Vec::new();
-    let actor = &ask.principal.name;
-    let changed = match &described.trigger {
-        Trigger::Messages { .. } => control::pause(connection, described.name, actor, why).await?,
-        Trigger::Clock(listed) => {
-            let now = ask.app.clock().now();
-            let next = listed.schedule.ticks_after(now).take(SHOWN_TICKS);
-            ticks.extend(next.map(|tick| tick.instant()));
-            let changed = schedule::pause(connection, described.name).await?;
-            let act = Act {
-                actor,
-                action: "schedule.pause",
-                target: described.name,
-            };
-            let details = serde_json::json!({ "why": why, "was_paused": !changed });
-            audit::append(connection, act, &details).await?;
-            changed
-        }
-        Trigger::Requests { .. } => return Err(not_stoppable(described.name)),
-    };
-    finish(tx, dry_run).await?;
     json(&PauseResult {
         function: described.name.to_owned(),
         changed,
         dry_run,
-        held: waiting.get("paused").copied().unwrap_or(0),
+        held,
         queue,
         ticks,
     })
 }
 
+/// Whether a function is paused, and how many of its messages wait because of that.
+async fn standing(ask: &Ask<'_>, function: &str) -> Result<(bool, i64), Problem> {
+    let mut tx = ask.look().await?;
+    let is_paused = pauses(tx.connection()).await?.contains_key(function);
+    let waiting = waiting(tx.connection(), function).await?;
+    tx.roll_back().await?;
+    Ok((is_paused, waiting.get("paused").copied().unwrap_or(0)))
+}
+
+/// Pauses, and says whether that is new and how many messages wait because of a pause.
+async fn pause_now(
+    ask: &Ask<'_>,
+    described: &Described<'_>,
+    why: &str,
+) -> Result<(bool, i64), Problem> {
+    let actor = &ask.principal.name;
+    let mut tx = ask.change().await?;
+    let connection = tx.connection();
+    let waiting = waiting(connection, described.name).await?;
+    let changed = if let Trigger::Clock(_) = described.trigger {
+        let changed = schedule::pause(connection, described.name).await?;
+        let act = Act {
+            actor,
+            action: "schedule.pause",
+            target: described.name,
+        };
+        let details = serde_json::json!({ "why": why, "was_paused": !changed });
+        audit::append(connection, act, &details).await?;
+        changed
+    } else {
+        control::pause(connection, described.name, actor, why).await?
+    };
+    tx.commit().await?;
+    Ok((changed, waiting.get("paused").copied().unwrap_or(0)))
+}
+
 /// Ends a transaction whose effects were wanted, or only to be seen.
-async fn finish(tx: crate::ask::Tx, dry_run: bool) -> Result<(), Problem> {
+async fn finish(tx: crate::ask::Tx<'_>, dry_run: bool) -> Result<(), Problem> {
     if dry_run {
         tx.roll_back().await
     } else {
@@ -404,41 +433,52 @@ pub(crate) async fn resume(ask: &Ask<'_>) -> Answer {
         dry_run,
     } = ask.body()?;
     let interval = interval(per_second)?;
-    let mut tx = ask.change().await?;
-    let connection = tx.connection();
-    let was_paused = pauses(connection).await?.contains_key(described.name);
-    let actor = &ask.principal.name;
-    let mut promised = Vec::new();
-    let held = match &described.trigger {
-        Trigger::Messages { .. } => {
-            let woken = control::resume(connection, described.name, interval, actor).await?;
-            i64::try_from(woken).unwrap_or(i64::MAX).min(MOST_COUNTED)
-        }
-        Trigger::Clock(_) => {
-            promised = schedule::resume(connection, described.name).await?.promised;
-            let act = Act {
-                actor,
-                action: "schedule.resume",
-                target: described.name,
-            };
-            let details = serde_json::json!({ "was_paused": was_paused });
-            audit::append(connection, act, &details).await?;
-            0
-        }
-        Trigger::Requests { .. } => return Err(not_stoppable(described.name)),
-    };
-    finish(tx, dry_run).await?;
-    if !dry_run {
-        ask.app.flush(promised);
+    if let Trigger::Requests { .. } = described.trigger {
+        return Err(not_stoppable(described.name));
     }
+    let (changed, held) = if dry_run {
+        standing(ask, described.name).await?
+    } else {
+        resume_now(ask, &described, interval).await?
+    };
     json(&PauseResult {
         function: described.name.to_owned(),
-        changed: was_paused,
+        changed,
         dry_run,
         held,
         queue: None,
         ticks: Vec::new(),
     })
+}
+
+/// Ends a pause, and says whether there was one and how many messages come back.
+async fn resume_now(
+    ask: &Ask<'_>,
+    described: &Described<'_>,
+    interval: Duration,
+) -> Result<(bool, i64), Problem> {
+    let actor = &ask.principal.name;
+    let mut tx = ask.change().await?;
+    let connection = tx.connection();
+    let was_paused = pauses(connection).await?.contains_key(described.name);
+    let mut promised = Vec::new();
+    let held = if let Trigger::Clock(_) = described.trigger {
+        promised = schedule::resume(connection, described.name).await?.promised;
+        let act = Act {
+            actor,
+            action: "schedule.resume",
+            target: described.name,
+        };
+        let details = serde_json::json!({ "was_paused": was_paused });
+        audit::append(connection, act, &details).await?;
+        0
+    } else {
+        let woken = control::resume(connection, described.name, interval, actor).await?;
+        i64::try_from(woken).unwrap_or(i64::MAX)
+    };
+    tx.commit().await?;
+    ask.app.flush(promised);
+    Ok((was_paused, held))
 }
 
 /// The pause between two messages of which `per_second` are wanted.

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use nightshift_handler::{HttpFunction, Registry, RouteValues};
 use nightshift_postgres::in_time;
+use tokio::sync::Semaphore;
 
 pub use access::{Access, Principal, Role};
 pub use problem::{Kind, Problem};
@@ -41,12 +42,25 @@ use ask::{Answer, Ask, PATIENCE};
 pub struct Api {
     access: Access,
     settings: Settings,
+    /// How many transactions of this process may be about operators' questions.
+    turns: Semaphore,
 }
+
+/// That many: the work of functions needs the connections more.
+const TURNS: usize = 3;
+
+/// The longest body that is answered for, in bytes. The handler reads somewhat more, so that what is too long
+/// gets an answer in the form of the others.
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 impl Api {
     /// For those whom `access` lets in; `settings` are what the process has read.
     pub fn new(access: Access, settings: Settings) -> Self {
-        Self { access, settings }
+        Self {
+            access,
+            settings,
+            turns: Semaphore::new(TURNS),
+        }
     }
 
     async fn ask(&self, request: &Request<Bytes>, path: &str, app: &Registry) -> Answer {
@@ -58,6 +72,10 @@ impl Api {
             .map_or(Role::Reader, |(found, _)| found.least);
         let principal = self.access.admit(request, least).await?;
         let (operation, parameters) = found?;
+        if request.body().len() > MAX_BODY_BYTES {
+            let what = format!("the body has more than {MAX_BODY_BYTES} bytes");
+            return Err(Problem::new(Kind::TooLarge, what));
+        }
         let ask = Ask {
             api: self,
             app,
@@ -72,6 +90,7 @@ impl Api {
 impl HttpFunction for Api {
     const NAME: &'static str = "admin-api";
     const CONFIG: &'static str = include_str!("../api/function.json");
+    const MAX_BODY_BYTES: usize = 16 * MAX_BODY_BYTES;
 
     async fn answer(
         &self,

@@ -207,9 +207,15 @@ pub(crate) async fn cancel(ask: &Ask<'_>) -> Answer {
     let Cancel { why } = ask.body()?;
     let actor = &ask.principal.name;
     let said = format!("cancelled by {actor}: {}", reason(&why)?);
-    let mut tx = ask.change().await?;
+    let mut tx = ask.change_patiently().await?;
     let connection = tx.connection();
-    let cancelled = ask.app.cancel(connection, key, &said).await?;
+    let cancelled = match ask.app.cancel(connection, key, &said).await {
+        Ok(cancelled) => cancelled,
+        Err(error) => {
+            tx.roll_back().await?;
+            return Err(error.into());
+        }
+    };
     let act = Act {
         actor,
         action: "message.cancel",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use crate::ask::storable_time;
 use crate::problem::Problem;
 
 /// How many rows a page has if nobody says.
@@ -83,7 +84,7 @@ pub(crate) fn read<Q: Serialize>(
         .decode_to_vec(text)
         .map_err(|_| altered())?;
     let cursor: Cursor = serde_json::from_slice(&json).map_err(|_| altered())?;
-    if cursor.place.id.contains('\0') {
+    if cursor.place.id.contains('\0') || storable_time("cursor", cursor.place.at).is_err() {
         return Err(altered());
     }
     if cursor.query != fingerprint(query)? {

@@ -1,8 +1,9 @@
 //! Many dead letters at once: sent again, taken back, or thrown away.
 //!
-//! What is asked for is done in transactions of some thousand letters each, the ones first that died first.
+//! What is asked for is done in transactions of so many letters each, the ones first that died first.
 //! A request that takes too long, or is broken off, has done some of them whole and the others not at all:
-//! it says how many are left, and asked again it goes on with those.
+//! it says how many are left, and asked again it goes on with those. What dies after a request has begun is
+//! not meant by it, nor by those that go on with it: they say `until` when.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,16 +18,19 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::ask::{Answer, Ask, json, range, reason};
+use crate::ask::{Answer, Ask, json, range, reason, storable_time};
 use crate::functions::interval;
 use crate::problem::Problem;
 use crate::runs::pattern;
 
-/// How many letters one transaction changes.
-const AT_A_TIME: i64 = 5_000;
+/// How many letters one transaction sends again.
+const AT_A_TIME: i64 = 2_000;
+
+/// How many letters one transaction takes back or throws away: it may have to wait for each one's session.
+const FEW: i64 = 500;
 
 /// How long a request goes on with more of them.
-const BUDGET: Duration = Duration::from_secs(12);
+const BUDGET: Duration = Duration::from_secs(8);
 
 /// The most letters that one request changes.
 const MOST: u32 = 1_000_000;
@@ -114,6 +118,18 @@ impl Filter {
 }
 
 impl Wanted {
+    /// Of letters that die later nobody has thought yet.
+    async fn bound(&mut self, ask: &Ask<'_>) -> Result<DateTime<Utc>, Problem> {
+        let mut tx = ask.look().await?;
+        let now = sqlx::query_scalar!("SELECT clock_timestamp() AS \"now!\"")
+            .fetch_one(tx.connection())
+            .await?;
+        tx.roll_back().await?;
+        let until = self.filter.to.map_or(now, |to| to.min(now));
+        self.filter.to = Some(until);
+        Ok(until)
+    }
+
     /// The keys of the first letters that are meant, at most `most`, and only of those that can be sent again
     /// if they `must_rise`.
     async fn keys(
@@ -138,6 +154,18 @@ impl Wanted {
         .fetch_all(connection)
         .await?;
         Ok(keys.into_iter().map(JobKey).collect())
+    }
+
+    /// What the audit says that something was done to.
+    fn target(&self) -> &str {
+        self.filter.function.as_deref().unwrap_or("dead-letters")
+    }
+
+    async fn count_all(&self, ask: &Ask<'_>) -> Result<Count, Problem> {
+        let mut tx = ask.look().await?;
+        let count = self.count(tx.connection()).await?;
+        tx.roll_back().await?;
+        Ok(count)
     }
 
     async fn count(&self, connection: &mut PgConnection) -> Result<Count, sqlx::Error> {
@@ -182,14 +210,24 @@ pub(crate) struct Redrive {
 pub(crate) struct RedriveResult {
     /// How many letters were sent again, or would be.
     redriven: usize,
-    /// How many that are meant are dead letters still and can be sent again. Asked again, the request goes on
-    /// with them.
-    left: i64,
+    /// How many that are meant are dead letters still and can be sent again. Asked again, with `until` as the
+    /// filter's `to`, the request goes on with them. Absent if they could not be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<i64>,
     /// How many that are meant cannot be sent again: it is not known from which queue they came.
-    stuck: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stuck: Option<i64>,
+    /// Letters that died later were not meant.
+    until: DateTime<Utc>,
     /// When the last of them is due. Until a letter is sent it can be undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     due: Option<DateTime<Utc>>,
+    /// What a request that goes on says, so that the rate is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<DateTime<Utc>>,
+    /// Why the request did not go on, if something was in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interrupted: Option<String>,
     /// Whether it was only said what would happen.
     dry_run: bool,
     /// What the functions as they are now would say of the first of them; of a dry run.
@@ -226,70 +264,115 @@ pub(crate) async fn redrive(ask: &Ask<'_>) -> Answer {
         limit,
         dry_run,
     } = ask.body()?;
-    let wanted = filter.check()?;
+    let mut wanted = filter.check()?;
     let pause = interval(per_second)?;
     let limit = limit.unwrap_or(MOST);
     if !(1..=MOST).contains(&limit) {
         return Err(Problem::bad_request(format!("limit must be 1 to {MOST}")));
     }
     if let Some(not_before) = not_before {
-        crate::ask::storable_time("not_before", not_before)?;
+        storable_time("not_before", not_before)?;
     }
+    let until = wanted.bound(ask).await?;
     if dry_run {
-        return preview(ask, &wanted, limit).await;
+        return preview(ask, &wanted, until, limit).await;
     }
+    let mut work = Redriving {
+        wanted: &wanted,
+        per_second,
+        pause,
+        redriven: 0,
+        due: None,
+        not_before,
+    };
     let deadline = Instant::now() + BUDGET;
-    let mut due = not_before;
-    let mut redriven = 0_usize;
-    let most = limit as usize;
-    while redriven < most && Instant::now() < deadline {
-        let batch = AT_A_TIME.min(i64::try_from(most - redriven).unwrap_or(AT_A_TIME));
-        let mut tx = ask.change().await?;
-        let connection = tx.connection();
-        let keys = wanted.keys(connection, true, batch).await?;
-        if keys.is_empty() {
-            tx.roll_back().await?;
-            break;
+    let mut interrupted = None;
+    while work.redriven < limit as usize && Instant::now() < deadline {
+        match work.step(ask, limit as usize).await {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(problem) if work.redriven == 0 => return Err(problem),
+            Err(problem) => {
+                interrupted = Some(problem.detail);
+                break;
+            }
         }
-        let risen = dead_letter::redrive(connection, &keys, due, pause).await?;
-        let act = Act {
-            actor: &ask.principal.name,
-            action: "dead-letters.redrive",
-            target: wanted.filter.function.as_deref().unwrap_or("dead-letters"),
-        };
-        let details = serde_json::json!({
-            "filter": wanted.filter,
-            "per_second": per_second,
-            "redriven": risen.len(),
-            "first": risen.first().map(ToString::to_string),
-            "last": risen.last().map(ToString::to_string),
-        });
-        if risen.is_empty() {
-            tx.roll_back().await?;
-            break;
-        }
-        audit::append(connection, act, &details).await?;
-        tx.commit().await?;
-        let count = u32::try_from(risen.len()).unwrap_or(u32::MAX);
-        redriven += risen.len();
-        let taken = TimeDelta::from_std(pause * count).unwrap_or_default();
-        due = Some(due.unwrap_or_else(|| ask.app.clock().now()) + taken);
     }
+    let Redriving {
+        redriven,
+        due,
+        not_before,
+        ..
+    } = work;
+    let count = wanted.count_all(ask).await;
     ask.app.sweep_soon();
-    let mut tx = ask.look().await?;
-    let Count { all, stuck } = wanted.count(tx.connection()).await?;
-    tx.roll_back().await?;
+    let count = match count {
+        Err(problem) if redriven == 0 => return Err(problem),
+        count => count.ok(),
+    };
     json(&RedriveResult {
         redriven,
-        left: all - stuck,
-        stuck,
-        due: due.filter(|_| redriven > 0),
+        left: count.as_ref().map(|count| count.all - count.stuck),
+        stuck: count.as_ref().map(|count| count.stuck),
+        until,
+        due,
+        not_before: not_before.filter(|_| redriven > 0),
+        interrupted,
         dry_run,
         preview: Vec::new(),
     })
 }
 
-async fn preview(ask: &Ask<'_>, wanted: &Wanted, limit: u32) -> Answer {
+/// A request that sends letters again, batch by batch.
+struct Redriving<'a> {
+    wanted: &'a Wanted,
+    per_second: Option<f64>,
+    pause: Duration,
+    redriven: usize,
+    due: Option<DateTime<Utc>>,
+    /// When the next letter is due; now, if there was none.
+    not_before: Option<DateTime<Utc>>,
+}
+
+impl Redriving<'_> {
+    /// One transaction. Returns how many letters it has sent again.
+    async fn step(&mut self, ask: &Ask<'_>, limit: usize) -> Result<usize, Problem> {
+        let left = i64::try_from(limit - self.redriven).unwrap_or(AT_A_TIME);
+        let mut tx = ask.change().await?;
+        let connection = tx.connection();
+        let keys = self
+            .wanted
+            .keys(connection, true, AT_A_TIME.min(left))
+            .await?;
+        let start = self.not_before;
+        let risen = dead_letter::redrive(connection, &keys, start, self.pause).await?;
+        if risen.is_empty() {
+            tx.roll_back().await?;
+            return Ok(0);
+        }
+        let act = Act {
+            actor: &ask.principal.name,
+            action: "dead-letters.redrive",
+            target: self.wanted.target(),
+        };
+        let details = serde_json::json!({
+            "filter": self.wanted.filter,
+            "per_second": self.per_second,
+            "redriven": risen.len(),
+        });
+        audit::append(connection, act, &details).await?;
+        tx.commit().await?;
+        let count = u32::try_from(risen.len()).unwrap_or(u32::MAX);
+        let after = |turns: u32| TimeDelta::from_std(self.pause * turns).unwrap_or_default();
+        let start = start.unwrap_or_else(|| ask.app.clock().now());
+        self.due = Some(start + after(count - 1));
+        self.not_before = Some(start + after(count));
+        self.redriven += risen.len();
+        Ok(risen.len())
+    }
+}
+
+async fn preview(ask: &Ask<'_>, wanted: &Wanted, until: DateTime<Utc>, limit: u32) -> Answer {
     // The letters are locked, and let go again.
     let mut tx = ask.change().await?;
     let connection = tx.connection();
@@ -328,9 +411,12 @@ async fn preview(ask: &Ask<'_>, wanted: &Wanted, limit: u32) -> Answer {
     let would = (all - stuck).min(i64::from(limit));
     json(&RedriveResult {
         redriven: usize::try_from(would).unwrap_or(0),
-        left: all - stuck - would,
-        stuck,
+        left: Some(all - stuck - would),
+        stuck: Some(stuck),
+        until,
         due: None,
+        not_before: None,
+        interrupted: None,
         dry_run: true,
         preview: groups.into_values().collect(),
     })
@@ -360,31 +446,46 @@ pub(crate) struct UndoResult {
 pub(crate) async fn undo(ask: &Ask<'_>) -> Answer {
     let Undo { function, why } = ask.body()?;
     let why = reason(&why)?;
+    if let Some(function) = &function
+        && ask.app.describe(function).is_none()
+    {
+        return Err(Problem::not_found(format!(
+            "there is no function called {function:?}"
+        )));
+    }
+    let function = function.as_deref();
     let deadline = Instant::now() + BUDGET;
     let mut undone = 0;
     while Instant::now() < deadline {
-        let mut tx = ask.change().await?;
-        let connection = tx.connection();
-        let (count, promised) = ask
-            .app
-            .undo(connection, function.as_deref(), AT_A_TIME)
-            .await?;
-        if count == 0 {
-            tx.roll_back().await?;
-            break;
+        match undo_some(ask, function, why).await {
+            Ok(0) => break,
+            Ok(count) => undone += count,
+            Err(problem) if undone == 0 => return Err(problem),
+            // Asked again, it goes on.
+            Err(_) => break,
         }
-        let act = Act {
-            actor: &ask.principal.name,
-            action: "dead-letters.undo",
-            target: function.as_deref().unwrap_or("dead-letters"),
-        };
-        let details = serde_json::json!({ "why": why, "undone": count });
-        audit::append(connection, act, &details).await?;
-        tx.commit().await?;
-        ask.app.flush(promised);
-        undone += count;
     }
     json(&UndoResult { undone })
+}
+
+async fn undo_some(ask: &Ask<'_>, function: Option<&str>, why: &str) -> Result<usize, Problem> {
+    let mut tx = ask.change().await?;
+    let connection = tx.connection();
+    let (count, promised) = ask.app.undo(connection, function, FEW).await?;
+    if count == 0 {
+        tx.roll_back().await?;
+        return Ok(0);
+    }
+    let act = Act {
+        actor: &ask.principal.name,
+        action: "dead-letters.undo",
+        target: function.unwrap_or("dead-letters"),
+    };
+    let details = serde_json::json!({ "why": why, "undone": count });
+    audit::append(connection, act, &details).await?;
+    tx.commit().await?;
+    ask.app.flush(promised);
+    Ok(count)
 }
 
 /// What is to be thrown away.
@@ -406,8 +507,15 @@ pub(crate) struct Discard {
 pub(crate) struct DiscardResult {
     /// How many letters are gone, or would be.
     discarded: usize,
-    /// How many that are meant are still there. Asked again, the request goes on with them.
-    left: i64,
+    /// How many that are meant are still there. Asked again, with `until` as the filter's `to`, the request
+    /// goes on with them. Absent if they could not be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<i64>,
+    /// Letters that died later were not meant.
+    until: DateTime<Utc>,
+    /// Why the request did not go on, if something was in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interrupted: Option<String>,
     /// Whether it was only said what would happen.
     dry_run: bool,
 }
@@ -421,47 +529,69 @@ pub(crate) async fn discard(ask: &Ask<'_>) -> Answer {
         why,
         dry_run,
     } = ask.body()?;
-    let wanted = filter.check()?;
+    let mut wanted = filter.check()?;
     let why = reason(&why)?;
+    let until = wanted.bound(ask).await?;
     let deadline = Instant::now() + BUDGET;
-    let mut discarded = 0;
+    let (mut discarded, mut interrupted) = (0, None);
     while !dry_run && Instant::now() < deadline {
-        let mut tx = ask.change().await?;
-        let connection = tx.connection();
-        let keys = wanted.keys(connection, false, AT_A_TIME).await?;
-        if keys.is_empty() {
-            tx.roll_back().await?;
-            break;
+        match discard_some(ask, &wanted, why).await {
+            Ok(0) => break,
+            Ok(count) => discarded += count,
+            Err(problem) if discarded == 0 => return Err(problem),
+            Err(problem) => {
+                interrupted = Some(problem.detail);
+                break;
+            }
         }
-        let promised = ask.app.discard(connection, &keys).await?;
-        let act = Act {
-            actor: &ask.principal.name,
-            action: "dead-letters.discard",
-            target: wanted.filter.function.as_deref().unwrap_or("dead-letters"),
-        };
-        let first = keys.iter().take(MOST_KEYS).map(ToString::to_string);
-        let details = serde_json::json!({
-            "why": why,
-            "filter": wanted.filter,
-            "discarded": keys.len(),
-            "keys": first.collect::<Vec<_>>(),
-        });
-        audit::append(connection, act, &details).await?;
-        tx.commit().await?;
-        ask.app.flush(promised);
-        discarded += keys.len();
     }
-    let mut tx = ask.look().await?;
-    let left = wanted.count(tx.connection()).await?.all;
-    tx.roll_back().await?;
+    let left = match wanted.count_all(ask).await {
+        Err(problem) if discarded == 0 => return Err(problem),
+        count => count.ok().map(|count| count.all),
+    };
     let (discarded, left) = if dry_run {
-        (usize::try_from(left).unwrap_or(0), 0)
+        (
+            left.and_then(|left| usize::try_from(left).ok())
+                .unwrap_or(0),
+            Some(0),
+        )
     } else {
         (discarded, left)
     };
     json(&DiscardResult {
         discarded,
         left,
+        until,
+        interrupted,
         dry_run,
     })
+}
+
+async fn discard_some(ask: &Ask<'_>, wanted: &Wanted, why: &str) -> Result<usize, Problem> {
+    let mut tx = ask.change().await?;
+    let connection = tx.connection();
+    let keys = wanted.keys(connection, false, FEW).await?;
+    if keys.is_empty() {
+        tx.roll_back().await?;
+        return Ok(0);
+    }
+    let actor = &ask.principal.name;
+    let said = format!("discarded by {actor}: {why}");
+    let promised = ask.app.discard(connection, &keys, &said).await?;
+    let act = Act {
+        actor,
+        action: "dead-letters.discard",
+        target: wanted.target(),
+    };
+    let all = keys.iter().map(ToString::to_string);
+    let details = serde_json::json!({
+        "why": why,
+        "filter": wanted.filter,
+        "discarded": keys.len(),
+        "keys": all.collect::<Vec<_>>(),
+    });
+    audit::append(connection, act, &details).await?;
+    tx.commit().await?;
+    ask.app.flush(promised);
+    Ok(keys.len())
 }

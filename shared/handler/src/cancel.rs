@@ -105,15 +105,16 @@ pub(crate) async fn cancel(
     })
 }
 
-/// Throws the letters with `keys` away, and lets sessions go on that wait for one of them.
+/// Throws the letters with `keys` away, because of `why`, and lets sessions go on that wait for one of them.
 pub(crate) async fn discard(
     tx: &mut PgConnection,
     keys: &[JobKey],
+    why: &str,
     now: DateTime<Utc>,
 ) -> Result<Vec<Promised>, sqlx::Error> {
     let sessions = dead_letter::held_sessions(tx, keys).await?;
     lock(tx, &sessions).await?;
-    dead_letter::discard(tx, keys).await?;
+    dead_letter::discard(tx, keys, why).await?;
     go_on(tx, &sessions, now).await
 }
 

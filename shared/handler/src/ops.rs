@@ -152,14 +152,15 @@ impl Registry {
         cancel::cancel(tx, key, why, &places, self.clock().now()).await
     }
 
-    /// Throws the dead letters with `keys` away, in `tx`; sessions that wait for one of them go on. Returns
+    /// Throws the dead letters with `keys` away, in `tx`, because of `why`; sessions that wait for one of them go on. Returns
     /// what is to be sent after the commit.
     pub async fn discard(
         &self,
         tx: &mut PgConnection,
         keys: &[JobKey],
+        why: &str,
     ) -> Result<Vec<Promised>, sqlx::Error> {
-        cancel::discard(tx, keys, self.clock().now()).await
+        cancel::discard(tx, keys, why, self.clock().now()).await
     }
 
     /// Makes dead letters again, in `tx`, of at most `most` redriven messages, of `function` or of all, of

@@ -5,4 +5,4 @@ started AS (DELETE FROM nightshift.lone_start WHERE key = $1),
 noted AS (UPDATE nightshift.inbox SET skipped = $3 WHERE key = $1 AND enqueued_day = $2)
 UPDATE nightshift.run
 SET epoch = epoch + 1, cancelled = $3, changed_at = clock_timestamp(), ended_at = clock_timestamp()
-WHERE key = $1 AND ended_at IS NULL
+WHERE key = $1

@@ -23,7 +23,10 @@ risen AS (
             'delivery_count', delivery_count, 'holds_session', holds_session, 'attempt', attempt)
     FROM nightshift.dead_letter AS dead JOIN turns USING (key)
     ON CONFLICT (key) DO NOTHING
-    RETURNING key)
+    RETURNING key),
+reopened AS (
+    UPDATE nightshift.run SET ended_at = NULL FROM risen
+    WHERE run.key = risen.key AND cancelled IS NULL)
 DELETE FROM nightshift.dead_letter AS dead USING risen
 WHERE dead.key = risen.key
 RETURNING dead.key

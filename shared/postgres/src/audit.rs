@@ -1,6 +1,7 @@
 //! What operators have done, in a chain of hashes.
 
 use serde::Serialize;
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::text::storable;
@@ -29,10 +30,9 @@ pub async fn append(
     act: Act<'_>,
     details: &impl Serialize,
 ) -> Result<i64, sqlx::Error> {
-    // `jsonb` takes any text but NUL.
     let details =
         serde_json::to_value(details).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    let details = details.to_string().replace("\\u0000", "\u{fffd}");
+    let details = storable_json(details).to_string();
     sqlx::query_file_scalar!(
         "sql/append_audit.sql",
         storable(act.actor),
@@ -42,6 +42,22 @@ pub async fn append(
     )
     .fetch_one(tx)
     .await
+}
+
+/// `value` without NUL, which is all that `jsonb` does not take.
+fn storable_json(value: Value) -> Value {
+    let text = |text: String| text.replace('\0', "\u{fffd}");
+    match value {
+        Value::String(string) => Value::String(text(string)),
+        Value::Array(items) => items.into_iter().map(storable_json).collect(),
+        Value::Object(members) => {
+            let members = members.into_iter();
+            members
+                .map(|(name, value)| (text(name), storable_json(value)))
+                .collect()
+        }
+        other => other,
+    }
 }
 
 /// Follows the chain from its anchor to its head. The number of the first entry that does not fit
@@ -57,4 +73,18 @@ pub async fn prune(tx: &mut PgConnection, days: i32) -> Result<i64, sqlx::Error>
     sqlx::query_file_scalar!("sql/prune_audit.sql", days)
         .fetch_one(tx)
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_nul_is_replaced() {
+        let value = json!({"a\0": ["\0", "\\u0000", {"b": 1}]});
+        let stored = json!({"a\u{fffd}": ["\u{fffd}", "\\u0000", {"b": 1}]});
+        assert_eq!(storable_json(value), stored);
+    }
 }

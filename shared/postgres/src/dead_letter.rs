@@ -161,16 +161,13 @@ pub async fn held_sessions(
     .await
 }
 
-/// Throws letters away. What they were stays done, as the inbox has it. Idempotent by key.
-pub async fn discard(tx: &mut PgConnection, keys: &[JobKey]) -> Result<u64, sqlx::Error> {
+/// Throws letters away; the inbox says `why`. Idempotent by key.
+pub async fn discard(tx: &mut PgConnection, keys: &[JobKey], why: &str) -> Result<(), sqlx::Error> {
     let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-    let gone = sqlx::query!(
-        "DELETE FROM nightshift.dead_letter WHERE key = ANY($1)",
-        &keys
-    )
-    .execute(tx)
-    .await?;
-    Ok(gone.rows_affected())
+    sqlx::query_file!("sql/discard.sql", &keys, storable(why))
+        .execute(tx)
+        .await?;
+    Ok(())
 }
 
 /// A redriven message of which no copy was sent yet.

@@ -85,12 +85,12 @@ async fn who_guesses_keys_is_soon_heard_no_more() {
             .await;
         assert_eq!(said.problem(401).0, "unauthenticated");
     }
-    let said = console.get("/runs").await;
+    let said = console
+        .ask("nobody's", Method::GET, "/runs", &Value::Null)
+        .await;
     assert!(said.response.headers().contains_key("retry-after"));
-    assert_eq!(
-        said.problem(429).0,
-        "too-many-failures",
-        "the right key, too"
-    );
+    assert_eq!(said.problem(429).0, "too-many-failures");
+    // Others may come from the same place.
+    console.get("/runs").await.ok();
     console.database.remove().await;
 }

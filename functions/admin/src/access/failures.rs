@@ -50,8 +50,8 @@ struct Table {
     swept_at: Option<DateTime<Utc>>,
 }
 
-/// All of them. Who shows too many wrong credentials is refused for the rest of the minute, and
-/// cannot see then whether one was right.
+/// All of them. Who shows too many wrong credentials is told so for the rest of the minute. A right one is
+/// let in all the same: others may come from the same place, and credentials are too long to be guessed.
 #[derive(Debug, Default)]
 pub(super) struct Failures(Mutex<Table>);
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::commands::settings::{API_KEY, API_TOKEN, API_URL, ELSEWHERE};
+use crate::output::printable;
 use crate::servers::{FOLDER, checkout_above};
 use crate::up::addresses;
 
@@ -47,8 +48,16 @@ impl Api {
             )
         })?;
         let parsed: Result<Uri, _> = base.parse();
-        if !parsed.is_ok_and(|uri| uri.host().is_some()) {
-            bail!("{API_URL} is {base:?}, which is no address of an API");
+        let is_good = parsed.is_ok_and(|uri| match (uri.scheme_str(), uri.host()) {
+            (Some("https"), Some(_)) => true,
+            // What is sent along must not be read on the way.
+            (Some("http"), Some(host)) => matches!(host, "localhost" | "127.0.0.1" | "[::1]"),
+            _ => false,
+        });
+        if !is_good {
+            bail!(
+                "{API_URL} is {base:?}; it must be an address with https://, or one of this machine with http://"
+            );
         }
         Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
@@ -105,7 +114,7 @@ impl Api {
         match said {
             Some(said) if status.is_success() => Ok(said),
             Some(said) if said["detail"].is_string() => {
-                let text = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+                let text = |name: &str| printable(said[name].as_str().unwrap_or_default());
                 bail!("{}: {}", text("title"), text("detail"))
             }
             _ => bail!(

@@ -113,26 +113,33 @@ impl Console {
                 || redriven == 0
                 || left_to_ask == Some(0)
                 || said["left"].as_i64() == Some(0);
+            // What has died since then is not meant.
+            body["filter"]["to"] = said["until"].clone();
             if is_over {
                 said["redriven"] = json!(all);
                 return Ok(self.show(&said, redriven_text));
             }
             if !self.is_json {
-                eprintln!("{all} sent again, {} left", said["left"]);
+                let left = said["left"].as_i64();
+                let left = left.map_or(String::new(), |left| format!(", {left} left"));
+                eprintln!("{all} sent again{left}");
             }
-            body["not_before"] = said["due"].take();
+            body["not_before"] = said["not_before"].take();
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     async fn discard(&self, args: DiscardArgs) -> anyhow::Result<u8> {
         let dry_run = args.chosen.dry_run;
-        let body = json!({ "filter": filter(&args.chosen), "why": args.why, "dry_run": dry_run });
+        let mut body =
+            json!({ "filter": filter(&args.chosen), "why": args.why, "dry_run": dry_run });
         let mut all = 0;
         loop {
             let mut said = self.api.post("/dead-letters/discard", &body).await?;
             let discarded = said["discarded"].as_u64().unwrap_or(0);
             all += discarded;
+            // What has died since then is not meant.
+            body["filter"]["to"] = said["until"].clone();
             if dry_run || discarded == 0 || said["left"].as_i64() == Some(0) {
                 said["discarded"] = json!(all);
                 return Ok(self.show(&said, |said| {

@@ -189,6 +189,7 @@ impl Console {
                 lines.push(format!("  {waiting} in its queue would wait"));
             }
             if let Some(error) = said["queue"]["error"].as_str() {
+                let error = output::printable(error);
                 lines.push(format!("  what is in its queue is not known: {error}"));
             }
             let ticks = said["ticks"]
@@ -315,7 +316,7 @@ fn asked(function: &str, said: &Value) -> String {
 /// A part of a screen.
 fn section(title: &str, rows: &Value, columns: &[Column], none: &str) -> String {
     if let Some(error) = rows["error"].as_str() {
-        return format!("{title}\n  not known: {error}");
+        return format!("{title}\n  not known: {}", output::printable(error));
     }
     let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
     let table = table(columns, rows, none);

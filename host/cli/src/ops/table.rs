@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::output::printable;
+
 /// The widest column but the last, in characters.
 const WIDEST: usize = 44;
 
@@ -49,7 +51,7 @@ pub(super) fn details(row: &Value) -> String {
         let value = match value {
             Value::Object(_) | Value::Array(_) => {
                 let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
-                pretty.replace('\n', &format!("\n{:width$}  ", ""))
+                printable(&pretty).replace('\n', &format!("\n{:width$}  ", ""))
             }
             other => cell(other),
         };
@@ -67,9 +69,7 @@ fn cell(value: &Value) -> String {
         other => other.to_string(),
     };
     let text = time(&text).unwrap_or(text);
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    printable(&text).replace('\n', " ")
 }
 
 /// An instant to the second, if `text` is one.
