@@ -189,7 +189,9 @@ impl Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         let why = causes(&error);
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
         if code.is_some_and(|code| code == "57014") {
             let what = "the database needed longer for this than it may; ask for less at a time";
             let mut problem = Self::new(Kind::Unavailable, what);

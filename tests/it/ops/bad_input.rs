@@ -100,13 +100,31 @@ async fn bodies_that_cannot_be_read_are_refused_and_change_nothing() {
             "bad-request"
         );
     }
+    let long = Bytes::from(vec![b' '; (1 << 20) + 1]);
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("{ROOT}{path}"))
+        .header("x-functions-key", ADMIN);
+    let said = console.send(request.body(long).unwrap()).await;
+    assert_eq!(said.problem(413).0, "too-large");
+    let backslash = console
+        .post(path, json!({"why": "a \\u0000 and a \0"}))
+        .await;
+    assert_eq!(backslash.ok()["changed"], true);
+    let undo = json!({"function": "a\0", "why": "x"});
+    let undo = console.post("/dead-letters/undo", undo).await;
+    assert_eq!(undo.problem(404).0, "not-found");
     let (kind, detail) = console
         .ask(ADMIN, Method::DELETE, "/functions", &Value::Null)
         .await
         .problem(405);
     assert_eq!(kind, "method-not-allowed");
     assert!(detail.contains("takes GET, not DELETE"), "{detail}");
-    assert_eq!(console.audited().await, [""; 0]);
+    assert_eq!(
+        console.audited().await,
+        ["key:ada function.pause plain-work"],
+        "only what could be meant was done"
+    );
     console.end().await;
 }
 

@@ -1,5 +1,7 @@
 //! Dead letters: found, read, edited, sent again, taken back, thrown away.
 
+use sqlx::Executor;
+
 use super::*;
 
 /// Five that are broken and two that are ill-formed.
@@ -248,5 +250,72 @@ async fn a_letter_that_holds_its_session_is_discarded_and_the_session_goes_on() 
     assert_eq!(sent.len(), 1);
     console.deliver("holding-work", &sent).await;
     assert_eq!(console.all("/messages").await, [Value::Null; 0]);
+    let skipped = console
+        .texts("SELECT skipped FROM nightshift.inbox WHERE skipped IS NOT NULL")
+        .await;
+    assert_eq!(skipped, ["discarded by key:ada: obsolete"]);
+    console.end().await;
+}
+
+#[tokio::test]
+async fn what_dies_after_a_request_has_begun_is_not_meant_by_it() {
+    let console = Console::new().await;
+    seven(&console).await;
+    // As if two of them were to die in a minute.
+    console
+        .database
+        .pool()
+        .execute("UPDATE nightshift.dead_letter SET dead_at = dead_at + interval '1 minute' WHERE reason = 'ill-formed'")
+        .await
+        .unwrap();
+    let all = json!({"all": true});
+    let redriven = console
+        .post("/dead-letters/redrive", json!({"filter": all, "limit": 1}))
+        .await
+        .ok();
+    assert_eq!(
+        (&redriven["redriven"], &redriven["left"]),
+        (&json!(1), &json!(4))
+    );
+    assert!(redriven["until"].is_string(), "{redriven}");
+    let gone = console
+        .post(
+            "/dead-letters/discard",
+            json!({"filter": all, "why": "obsolete"}),
+        )
+        .await
+        .ok();
+    assert_eq!((&gone["discarded"], &gone["left"]), (&json!(4), &json!(0)));
+    assert_eq!(console.all("/dead-letters").await.len(), 2);
+    console.end().await;
+}
+
+#[tokio::test]
+async fn an_edit_leaves_what_the_message_carries_on_for_the_platform() {
+    let console = Console::new().await;
+    let carried = message("die", notification(USER, "die"), now())
+        .with_property("ns-failed-children", 3)
+        .with_property("mine", "x");
+    console.deliver("plain-work", &[carried.build()]).await;
+    let key = one(&console, "die").await;
+    let path = format!("/dead-letters/{key}");
+    let said = console.get(&path).await;
+    let tag = said.response.headers()["etag"].to_str().unwrap().to_owned();
+    let payload = said.ok()["payload"].clone();
+    let body = json!({"payload": payload, "properties": {"by": "hand"}, "why": "x"});
+    let request = Request::builder()
+        .method(Method::PUT)
+        .uri(format!("{ROOT}{path}"))
+        .header("x-functions-key", ADMIN)
+        .header("content-type", "application/json")
+        .header("if-match", tag);
+    let edited = console
+        .send(request.body(Bytes::from(body.to_string())).unwrap())
+        .await
+        .ok();
+    assert_eq!(
+        edited["properties"],
+        json!({"by": "hand", "ns-failed-children": 3})
+    );
     console.end().await;
 }

@@ -176,7 +176,8 @@ async fn while_no_key_of_the_authority_is_known_nobody_is_counted_as_a_failure()
         let (kind, _) = refused(&access, &[("authorization", &wrong)]).await;
         assert_eq!(kind, Kind::Unauthenticated);
     }
-    assert_eq!(refused(&access, &headers).await.0, Kind::TooManyFailures);
+    let (kind, _) = refused(&access, &[("authorization", &wrong)]).await;
+    assert_eq!(kind, Kind::TooManyFailures);
 }
 
 #[tokio::test]
@@ -237,11 +238,11 @@ async fn outside_the_allowed_networks_no_credential_is_looked_at() {
 }
 
 #[tokio::test]
-async fn after_ten_wrong_credentials_right_ones_wait_too_until_the_minute_is_over() {
+async fn after_ten_wrong_credentials_others_wait_until_the_minute_is_over_and_right_ones_do_not() {
     let (access, hands) = keyed();
     let wrong = [(FORWARDED, "192.0.2.1"), ("x-functions-key", OTHER)];
     let right = [(FORWARDED, "192.0.2.1:99"), ("x-functions-key", KEY)];
-    let elsewhere = [(FORWARDED, "192.0.2.2"), ("x-functions-key", KEY)];
+    let elsewhere = [(FORWARDED, "192.0.2.2"), ("x-functions-key", OTHER)];
     // Who shows nothing has not failed.
     for _ in 0..20 {
         assert_eq!(refused(&access, &wrong[..1]).await.0, Kind::Unauthenticated);
@@ -251,23 +252,18 @@ async fn after_ten_wrong_credentials_right_ones_wait_too_until_the_minute_is_ove
         assert_eq!(refused(&access, &wrong).await.0, Kind::Unauthenticated);
     }
     hands.advance(Duration::from_secs(50));
-    for headers in [&right, &wrong] {
-        let problem = access
-            .admit(&request(headers), Role::Reader)
-            .await
-            .unwrap_err();
-        assert_eq!(problem.kind, Kind::TooManyFailures);
-        let response = problem.into_response();
-        assert_eq!(response.headers()["retry-after"], "10");
-    }
-    assert!(
-        access
-            .admit(&request(&elsewhere), Role::Reader)
-            .await
-            .is_ok()
-    );
-    hands.advance(Duration::from_secs(10));
+    let problem = access
+        .admit(&request(&wrong), Role::Reader)
+        .await
+        .unwrap_err();
+    assert_eq!(problem.kind, Kind::TooManyFailures);
+    let response = problem.into_response();
+    assert_eq!(response.headers()["retry-after"], "10");
+    // Others may come from the same place.
     assert!(access.admit(&request(&right), Role::Reader).await.is_ok());
+    assert_eq!(refused(&access, &elsewhere).await.0, Kind::Unauthenticated);
+    hands.advance(Duration::from_secs(10));
+    assert_eq!(refused(&access, &wrong).await.0, Kind::Unauthenticated);
 }
 
 #[test]
