@@ -7,22 +7,18 @@ WITH looked AS (
       AND (started_at, key) < (coalesce($3, 'infinity'::timestamptz),
            coalesce($4, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
     ORDER BY started_at DESC, key DESC
-    LIMIT $5),
-known AS (
-    SELECT looked.*, CASE
+    LIMIT $5)
+SELECT looked.key AS "key!", looked.started_at AS "at!",
+    (($6::text IS NULL OR $6 = CASE
             WHEN cancelled IS NOT NULL THEN 'cancelled'
             WHEN dead.key IS NOT NULL THEN 'dead'
             WHEN open.reason = 'calling' THEN 'running'
             WHEN open.key IS NOT NULL THEN 'waiting'
             ELSE 'done'
-        END AS state,
-        concat_ws(' ', progress, report, cancelled, open.message_id, open.last_error,
-            dead.message_id, dead.description) AS text
-    FROM looked
-    LEFT JOIN nightshift.open_message AS open ON open.key = looked.key
-    LEFT JOIN nightshift.dead_letter AS dead ON dead.key = looked.key
-    WHERE $6::text IS NOT NULL OR $7::text IS NOT NULL)
-SELECT looked.key AS "key!", looked.started_at AS "at!",
-    (($6::text IS NULL OR known.state = $6) AND ($7::text IS NULL OR known.text ILIKE $7)) AS "is_wanted!"
-FROM looked LEFT JOIN known USING (key)
+        END)
+     AND ($7::text IS NULL OR concat_ws(' ', progress, report, cancelled, open.message_id,
+            open.last_error, dead.message_id, dead.description) ILIKE $7)) AS "is_wanted!"
+FROM looked
+LEFT JOIN nightshift.open_message AS open ON open.key = looked.key
+LEFT JOIN nightshift.dead_letter AS dead ON dead.key = looked.key
 ORDER BY looked.started_at DESC, looked.key DESC
