@@ -14,8 +14,8 @@ use crate::ops::args::OpsCommand;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   failed; the reason is on standard error. Or `check` has found something, which is on standard
-      output
+  1   failed; the reason is on standard error. Or `check`, `status` or `audit --verify` has found
+      something, which is on standard output
   2   the command line makes no sense
   64  settings are missing or wrong; a table of all problems is on standard error; or `cron` or
       `plan` was given something that is no schedule or no time zone
