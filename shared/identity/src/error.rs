@@ -27,7 +27,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// Nobody answers at the address, or not as expected.
-    #[error("nobody gives out a token")]
+    #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The answer is a refusal.
     #[error("{host} refused a token with status {status}: {reason}")]
