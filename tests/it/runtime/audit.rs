@@ -97,21 +97,40 @@ async fn rule_12_acts_at_the_same_time_have_one_order() {
     database.remove().await;
 }
 
+/// What the admin API does is written by the API: `tests/it/ops/`.
 #[tokio::test]
-async fn rule_12_pause_resume_and_redrive_are_written_with_what_they_do() {
-    let dead = Step::Fail(Disposition::DeadLetter("broken"));
-    let world = World::new(&[("a", &[dead])]).await;
-    world.deliver(&[titled("a")]).await.unwrap();
-    redrive::redriven(&world, "a").await;
-    let mut tx = world.database.pool().begin().await.unwrap();
-    nightshift_postgres::control::pause(&mut tx, "scripted", "an operator", "a test")
+async fn rule_12_a_pause_and_a_resume_are_written_with_what_they_do() {
+    let database = TestDatabase::create().await;
+    let pause = async |is_kept: bool| {
+        let mut tx = database.pool().begin().await.unwrap();
+        let paused =
+            nightshift_postgres::control::pause(&mut tx, "scripted", "an operator", "a test").await;
+        assert!(paused.unwrap());
+        if is_kept {
+            tx.commit().await.unwrap();
+        } else {
+            tx.rollback().await.unwrap();
+        }
+    };
+    pause(false).await;
+    pause(true).await;
+    let mut tx = database.pool().begin().await.unwrap();
+    nightshift_postgres::control::resume(&mut tx, "scripted", Duration::ZERO, "another one")
         .await
         .unwrap();
-    // It does not commit.
-    tx.rollback().await.unwrap();
-    let acts = world
-        .texts("SELECT format('%s %s %s', actor, action, jsonb_array_length(details)) FROM nightshift.audit")
-        .await;
-    assert_eq!(acts, ["an operator dead-letters.redrive 1"]);
-    world.database.remove().await;
+    tx.commit().await.unwrap();
+    let acts: Vec<String> = sqlx::query_scalar(
+        "SELECT format('%s %s %s', actor, action, details) FROM nightshift.audit ORDER BY seq",
+    )
+    .fetch_all(database.pool())
+    .await
+    .unwrap();
+    assert_eq!(
+        acts,
+        [
+            "an operator function.pause \"a test\"",
+            "another one function.resume 0",
+        ]
+    );
+    database.remove().await;
 }
