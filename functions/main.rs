@@ -11,6 +11,7 @@ use nightshift_cache::Cache;
 use nightshift_functions::{Access, Settings, registry};
 use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
 use nightshift_settings::{EXIT_CODE, Environment, Lookup, Reader};
+use nightshift_telemetry::Telemetry;
 use nightshift_time::SystemClock;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
@@ -39,13 +40,15 @@ async fn main() -> ExitCode {
             return ExitCode::from(EXIT_CODE);
         }
     };
-    nightshift_telemetry::init(&settings.log);
-    match run(settings, access, used).await {
+    let telemetry = Telemetry::start(&settings.telemetry);
+    let ended = run(settings, access, used).await;
+    if let Err(error) = &ended {
+        tracing::error!(error = format!("{error:#}"), "handler cannot run");
+    }
+    telemetry.close().await;
+    match ended {
         Ok(()) => ExitCode::from(EXIT_CODE_STOPPED),
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "handler cannot run");
-            ExitCode::FAILURE
-        }
+        Err(_told) => ExitCode::FAILURE,
     }
 }
 

@@ -306,6 +306,9 @@ fn start_broker(
         )
         .args(["--lock-seconds", &options.lock_seconds.to_string()])
         .args(["--max-delivery-count", MAX_DELIVERY_COUNT]);
+    // What is said of crash points is not for the broker.
+    let telemetry = app.environment.iter().cloned();
+    command.envs(telemetry.filter(|(name, _)| name.starts_with("OTEL_")));
     if let Some(data) = &app.broker_data {
         command.arg("--data").arg(data);
     }

@@ -6,6 +6,7 @@ use anyhow::Context;
 use nightshift_cache::Cache;
 use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
 use nightshift_settings::{Environment, Reader};
+use nightshift_telemetry::Telemetry;
 use nightshift_tests::bench::{Batch, Limited, Single, Teller};
 use nightshift_time::SystemClock;
 
@@ -15,7 +16,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let settings = HandlerSettings::read(&mut reader);
     reader.finish(HandlerSettings::KNOWN_ELSEWHERE)?;
     let settings = settings.context("the settings have problems that nobody told")?;
-    nightshift_telemetry::init(&settings.log);
+    let telemetry = Telemetry::start(&settings.telemetry);
     let pool = settings.postgres.connect_lazy();
     let clock = SystemClock::shared();
     let outbox = Outbox::new(pool.clone(), clock.clone(), settings.bus.clone());
@@ -28,5 +29,6 @@ async fn main() -> anyhow::Result<ExitCode> {
         .with_batch(Limited)?
         .with_transactional(Single)?;
     Handler::new(registry, settings).serve().await?;
+    telemetry.close().await;
     Ok(ExitCode::from(EXIT_CODE_STOPPED))
 }

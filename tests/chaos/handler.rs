@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
 use nightshift_settings::{Environment, Reader, Source};
+use nightshift_telemetry::Telemetry;
 use nightshift_tests::chaos::{Call, Clock, InSession, Long, TRIES, Ticked, Work};
 use nightshift_time::SystemClock;
 
@@ -15,7 +16,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let settings = HandlerSettings::read(&mut reader);
     reader.finish(HandlerSettings::KNOWN_ELSEWHERE)?;
     let settings = settings.context("the settings have problems that nobody told")?;
-    nightshift_telemetry::init(&settings.log);
+    let telemetry = Telemetry::start(&settings.telemetry);
     let tries = Environment
         .get(TRIES)
         .context("no file of tries is named")?;
@@ -32,5 +33,6 @@ async fn main() -> anyhow::Result<ExitCode> {
         .with_schedule(Clock)?
         .with_batch(Ticked)?;
     Handler::new(registry, settings).serve().await?;
+    telemetry.close().await;
     Ok(ExitCode::from(EXIT_CODE_STOPPED))
 }

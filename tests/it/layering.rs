@@ -17,7 +17,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("contract", vec![]),
         ("settings", vec![]),
         ("time", vec![]),
-        ("telemetry", vec!["settings"]),
+        ("telemetry", vec!["fetch", "settings", "time"]),
         ("amqp", vec![]),
         ("crashpoint", vec![]),
         ("fuzz", vec![]),

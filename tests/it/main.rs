@@ -30,4 +30,5 @@ mod runtime;
 mod rust_conformance;
 mod schedule;
 mod settings;
+mod trace;
 mod walking_skeleton;

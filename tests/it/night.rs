@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, SecondsFormat, Utc};
 use nightshift_bus::Message;
 use nightshift_testkit::TestDatabase;
-use nightshift_tests::night::RELEASE;
+use nightshift_tests::night::{RELEASE, SCHEMA};
 use nightshift_tests::{App, Stack, StackOptions, program};
 use regex::Regex;
 use serde_json::{Value, json};
@@ -31,11 +31,6 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Nothing has run for ten minutes, as far as the ledger knows.
 const OUTAGE: &str = "UPDATE nightshift.schedule SET cursor_at = cursor_at - interval '10 minutes'";
-
-const SCHEMA: &str = "
-    CREATE SCHEMA night;
-    CREATE TABLE night.booked (number bigint NOT NULL);
-    CREATE TABLE night.reported (due_at timestamptz NOT NULL)";
 
 /// The operator: commands, and what they have printed.
 struct Operator {
@@ -388,6 +383,8 @@ fn normal(shown: &str) -> String {
         (r"order-\d+", "order-4996"),
         (r#"("number"): ?\d+"#, "$1: 4996"),
         (r"(running +\S+ +)\d", "${1}2"),
+        // A run whose process was killed has one failed try more, once it is taken over.
+        (r#"("attempt":) ?\d+"#, "${1}0"),
         (r"/\S*/order\.json", "order.json"),
     ] {
         let pattern = Regex::new(pattern).unwrap();

@@ -6,7 +6,8 @@ use anyhow::Context;
 use nightshift_functions::{Access, Api, Settings};
 use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
 use nightshift_settings::{Environment, Reader, Source};
-use nightshift_tests::night::{Orders, RELEASE, ReportSchedule, Reports, Restore};
+use nightshift_telemetry::Telemetry;
+use nightshift_tests::night::{Orders, RELEASE, Receipts, ReportSchedule, Reports, Restore};
 use nightshift_time::SystemClock;
 
 #[tokio::main]
@@ -17,7 +18,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let used = Settings::of(&reader);
     reader.finish(HandlerSettings::KNOWN_ELSEWHERE)?;
     let settings = settings.context("the settings have problems that nobody told")?;
-    nightshift_telemetry::init(&settings.log);
+    let telemetry = Telemetry::start(&settings.telemetry);
     let release = Environment.get(RELEASE).context("no release is named")?;
     let pool = settings.postgres.connect_lazy();
     let clock = SystemClock::shared();
@@ -29,7 +30,9 @@ async fn main() -> anyhow::Result<ExitCode> {
         })?
         .with_schedule(ReportSchedule)?
         .with_batch(Reports)?
+        .with_transactional(Receipts)?
         .with_long(Restore)?;
     Handler::new(registry, settings).serve().await?;
+    telemetry.close().await;
     Ok(ExitCode::from(EXIT_CODE_STOPPED))
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use nightshift_contract::{HousekeepingDue, Payload};
 use nightshift_job::{
-    BatchFunction, Classify, Cx, Disposition, Item, JobError, Missed, Outcome, Overlap, Policy,
-    Schedule, ScheduledFunction, Tick,
+    BatchFunction, Classify, Cx, Disposition, Enqueue, Item, JobError, Missed, Outcome, Overlap,
+    Policy, Schedule, ScheduledFunction, Tick, TransactionalFunction,
 };
 use nightshift_postgres::run::{LongFunction, Run};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 /// The setting that names the file in which the release's name stands: `bad`, or another one.
@@ -27,6 +27,9 @@ pub struct Order {
     pub coupon: Option<String>,
     /// What was paid, in cents.
     pub cents: u32,
+    /// Whether the buyer gets a receipt.
+    #[serde(default)]
+    pub wants_receipt: bool,
 }
 
 impl Payload for Order {
@@ -58,6 +61,13 @@ pub struct Orders {
     pub release: PathBuf,
 }
 
+/// What the tables of the application are.
+pub const SCHEMA: &str = "
+    CREATE SCHEMA night;
+    CREATE TABLE night.booked (number bigint NOT NULL);
+    CREATE TABLE night.receipted (number bigint NOT NULL);
+    CREATE TABLE night.reported (due_at timestamptz NOT NULL)";
+
 impl BatchFunction for Orders {
     const NAME: &'static str = "orders-work";
     const CONFIG: &'static str = include_str!("app/functions/orders/work/function.json");
@@ -68,7 +78,7 @@ impl BatchFunction for Orders {
         &self,
         items: &[&Item<Order>],
         tx: &mut PgConnection,
-        _cx: &Cx,
+        cx: &Cx,
     ) -> Result<Vec<Outcome>, JobError> {
         let release = std::fs::read_to_string(&self.release).unwrap_or_default();
         if release == "bad"
@@ -86,7 +96,49 @@ impl BatchFunction for Orders {
             .bind(numbers.collect::<Vec<i64>>())
             .execute(tx)
             .await?;
+        for item in items.iter().filter(|item| item.input.wants_receipt) {
+            let receipt = Receipt {
+                schema_version: 1,
+                number: item.input.number,
+            };
+            cx.enqueue(item, Enqueue::to("receipts", &receipt)?);
+        }
         Ok(vec![Outcome::Completed; items.len()])
+    }
+}
+
+/// An order that was booked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Receipt {
+    schema_version: u32,
+    number: u32,
+}
+
+impl Payload for Receipt {
+    const VERSIONS: RangeInclusive<u32> = 1..=1;
+}
+
+/// Writes receipts.
+#[derive(Debug)]
+pub struct Receipts;
+
+impl TransactionalFunction for Receipts {
+    const NAME: &'static str = "receipts-work";
+    const CONFIG: &'static str = include_str!("app/functions/receipts/work/function.json");
+    const POLICY: Policy = Policy::DEFAULT;
+    type Input = Receipt;
+
+    async fn run(
+        &self,
+        item: &Item<Receipt>,
+        tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Outcome, JobError> {
+        sqlx::query("INSERT INTO night.receipted (number) VALUES ($1)")
+            .bind(i64::from(item.input.number))
+            .execute(tx)
+            .await?;
+        Ok(Outcome::Completed)
     }
 }
 

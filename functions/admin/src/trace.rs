@@ -1,14 +1,12 @@
 //! Trace contexts of messages.
 
+use nightshift_telemetry::trace::CONTEXT_PROPERTIES;
 use serde_json::{Map, Value};
-
-/// The application properties in which producers hand on a W3C trace context.
-const NAMES: [&str; 2] = ["traceparent", "Diagnostic-Id"];
 
 /// The id of the trace in the application properties `properties`, JSON text.
 pub(crate) fn trace_id(properties: &str) -> Option<String> {
     let properties: Map<String, Value> = serde_json::from_str(properties).ok()?;
-    let context = NAMES
+    let context = CONTEXT_PROPERTIES
         .iter()
         .find_map(|name| properties.get(*name)?.as_str())?;
     let id = context.split('-').nth(1)?;

@@ -10,7 +10,9 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use nightshift_contract::NotificationRequested;
 use nightshift_job::{BatchFunction, Cx, Item, JobError, Outcome, Policy};
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 use uuid::Uuid;
 
 /// The function.
@@ -48,6 +50,7 @@ fn outcome(item: &Item<NotificationRequested>, delivered: &HashSet<Uuid>) -> Out
 }
 
 /// Writes a notification for each item whose user exists and returns the ids written.
+#[instrument(target = TRACE, name = "db.notification.insert", skip_all)]
 async fn insert_notifications(
     items: &[&Item<NotificationRequested>],
     tx: &mut PgConnection,

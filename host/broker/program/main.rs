@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use nightshift_broker::{AccessKey, Broker, BrokerConfig, ConfigFile, QueueConfig};
 use nightshift_settings::{EXIT_CODE, Environment, ExposeSecret, Problems, Reader, Source};
-use nightshift_telemetry::LogFilter;
+use nightshift_telemetry::{Telemetry, TelemetrySettings};
 use nightshift_time::SystemClock;
 use serde_json::json;
 
@@ -61,7 +61,7 @@ async fn main() -> ExitCode {
 
 async fn run(args: &Args) -> anyhow::Result<()> {
     let mut reader = Reader::new(&Environment);
-    let filter = LogFilter::read(&mut reader);
+    let telemetry = TelemetrySettings::read(&mut reader, "nightshift-broker");
     let is_protected = Environment.get(KEY).is_some();
     let key = if is_protected {
         reader.secret(KEY)
@@ -91,7 +91,7 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     let mut hangup = listen(SignalKind::hangup())?;
     let broker = Broker::start(config, SystemClock::shared())?;
     announce(&broker, args, is_protected);
-    nightshift_telemetry::init(&filter);
+    let telemetry = Telemetry::start(&telemetry);
     for notice in broker.notices() {
         tracing::warn!("{notice}");
     }
@@ -115,6 +115,7 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         failure = broker.failed() => Some(failure),
     };
     broker.stop().await;
+    telemetry.close().await;
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 

@@ -4,7 +4,9 @@
 //! once, by the server's clock. A changed rate is another key: what was given out at the old one stays
 //! as it is, and what comes now does not wait for it.
 
+use nightshift_telemetry::trace::TRACE;
 use std::time::Duration;
+use tracing::instrument;
 
 use nightshift_job::RateLimit;
 use redis::Cmd;
@@ -52,6 +54,7 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// When Redis is away. Some slots may be taken then which nobody uses.
+#[instrument(target = TRACE, name = "cache.reserve", skip_all)]
 pub async fn reserve(
     cache: &Cache,
     limit: &RateLimit,

@@ -19,6 +19,8 @@ pub struct Call {
     host_budget: Option<Duration>,
     /// Fires when the process is asked to stop.
     pub cancellation: CancellationToken,
+    /// The trace context of the host's call, if it has one.
+    pub(crate) traceparent: Option<String>,
 }
 
 impl Call {
@@ -36,6 +38,16 @@ impl Call {
             batch_budget,
             host_budget: host_deadline.map(|at| (at - now).to_std().unwrap_or(Duration::ZERO)),
             cancellation,
+            traceparent: None,
+        }
+    }
+
+    /// The same call, as a part of the trace of the context `traceparent`.
+    #[must_use]
+    pub fn within(self, traceparent: Option<String>) -> Self {
+        Self {
+            traceparent,
+            ..self
         }
     }
 

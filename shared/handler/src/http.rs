@@ -62,6 +62,8 @@ impl<F: HttpFunction> Answering for F {
 
 /// Where requests for one function come from.
 pub(crate) struct Door {
+    /// The function's name.
+    pub(crate) name: &'static str,
     pub(crate) route: RouteTemplate,
     /// In upper case; empty for all.
     pub(crate) methods: Vec<String>,
@@ -85,6 +87,7 @@ impl Door {
             source,
         })?;
         Ok(Self {
+            name: F::NAME,
             route,
             methods: methods.clone(),
             max_body_bytes: F::MAX_BODY_BYTES,

@@ -34,6 +34,7 @@ mod server;
 mod settings;
 mod shape;
 mod shutdown;
+mod span;
 mod work;
 
 pub use call::{Call, InvocationFailed};

@@ -10,7 +10,10 @@ use nightshift_job::{BodyHash, Item, JobKey, Policy, Refusal};
 use nightshift_postgres::dead_letter::DeadLetter;
 use nightshift_postgres::inbox::{Claim, RETENTION_DAYS, is_within_retention};
 
+use nightshift_telemetry::trace::{self, CONTEXT_PROPERTIES, TRACE};
 use serde_json::Value;
+use tracing::Span;
+use tracing::field::Empty;
 
 use crate::copy::{self, CopyOf, own_properties};
 use crate::runner::Definition;
@@ -34,6 +37,8 @@ pub(crate) struct Member<I> {
     /// A copy whose body is with the message that waits, which does not any more.
     pub(crate) is_left_over: bool,
     pub(crate) content: Content<I>,
+    /// What its trace shows of this invocation.
+    pub(crate) span: Span,
     /// Its slot of the function's rate limit: one for all that this invocation tries with it.
     pub(crate) slot: OnceLock<DateTime<Utc>>,
 }
@@ -47,11 +52,12 @@ pub(crate) enum Content<I> {
     Dead(Refusal),
 }
 
-/// Reads `messages` for a function. Of several copies of one message only the first remains;
+/// Reads `messages` for a function, whose call the host has told by the trace context `within`. Of several copies of one message only the first remains;
 /// a message that has another one's id but a body of its own stays, as dead.
 pub(crate) fn read_members<I: Payload>(
     function: &Definition,
     messages: Vec<TriggerMessage>,
+    within: Option<&str>,
     now: DateTime<Utc>,
 ) -> Vec<Member<I>> {
     let mut seen: HashMap<JobKey, BodyHash> = HashMap::with_capacity(messages.len());
@@ -67,7 +73,8 @@ pub(crate) fn read_members<I: Payload>(
                     enqueued: copy.enqueued,
                 };
                 let tries = u32::try_from(copy.attempt).unwrap_or(0);
-                let content = read_content(&function.policy, &message, claim, tries);
+                let span = span_of(function, &message, claim.key, tries, within);
+                let content = read_content(&function.policy, &message, claim, tries, &span);
                 members.push(Member {
                     is_left_over: copy::stored(&message).is_some() && message.body.is_empty(),
                     message,
@@ -75,6 +82,7 @@ pub(crate) fn read_members<I: Payload>(
                     claim,
                     forgotten: forgotten(claim.enqueued, now),
                     content,
+                    span,
                     slot: OnceLock::new(),
                 });
             }
@@ -88,10 +96,11 @@ pub(crate) fn read_members<I: Payload>(
         };
         match seen.insert(key, body_hash) {
             None => {
+                let span = span_of(function, &message, key, 0, within);
                 let content = if copy::is_copys_id(&message) {
                     Content::Dead(copy::broken())
                 } else {
-                    read_content(&function.policy, &message, claim, 0)
+                    read_content(&function.policy, &message, claim, 0, &span)
                 };
                 members.push(Member {
                     is_left_over: false,
@@ -100,6 +109,7 @@ pub(crate) fn read_members<I: Payload>(
                     claim,
                     forgotten: forgotten(claim.enqueued, now),
                     content,
+                    span,
                     slot: OnceLock::new(),
                 });
             }
@@ -113,6 +123,7 @@ pub(crate) fn read_members<I: Payload>(
                         ..claim
                     };
                     members.push(Member {
+                        span: span_of(function, &message, reused, 0, within),
                         is_left_over: false,
                         message,
                         copy: None,
@@ -135,18 +146,54 @@ fn key_of(function: &str, message: &TriggerMessage) -> JobKey {
     }
 }
 
-/// The application properties in which producers hand on a W3C trace context: the one of the
-/// specification for AMQP, and the one of the Azure SDKs.
-const TRACE_CONTEXT: [&str; 2] = ["traceparent", "Diagnostic-Id"];
+/// The context that the producer of `message` has sent along.
+fn producer(message: &TriggerMessage) -> Option<&str> {
+    let property = |name| message.application_properties.get(name);
+    CONTEXT_PROPERTIES.into_iter().find_map(property)?.as_str()
+}
+
+/// What a trace shows of `message`: a child of the host's call `within` if that was for it alone, or else of
+/// its producer's span, to which it links in any case.
+fn span_of(
+    function: &Definition,
+    message: &TriggerMessage,
+    key: JobKey,
+    failures: u32,
+    within: Option<&str>,
+) -> Span {
+    let span = tracing::info_span!(
+        target: TRACE,
+        "function.run",
+        otel.kind = "consumer",
+        function.name = function.name,
+        trigger.kind = "queue",
+        job.id = %key,
+        job.attempt = failures.saturating_add(1),
+        messaging.destination.name = function.queue,
+        messaging.sequence_number = message.sequence_number,
+        outcome = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+    );
+    let producer = producer(message);
+    if let Some(parent) = within.or(producer) {
+        trace::follow(&span, parent);
+    }
+    if let Some(producer) = producer {
+        trace::link(&span, producer);
+    }
+    span
+}
 
 fn read_content<I: Payload>(
     policy: &Policy,
     message: &TriggerMessage,
     claim: Claim,
     failures: u32,
+    span: &Span,
 ) -> Content<I> {
     let property = |name| message.application_properties.get(name);
-    let traceparent = TRACE_CONTEXT.into_iter().find_map(property);
+    let context = trace::context_of(span);
     match nightshift_contract::decode::<I>(&message.body, policy.max_body_bytes) {
         Ok(input) => Content::Runnable(Item {
             input,
@@ -157,7 +204,7 @@ fn read_content<I: Payload>(
                 .and_then(Value::as_u64)
                 .and_then(|count| u32::try_from(count).ok())
                 .unwrap_or(0),
-            traceparent: traceparent.and_then(Value::as_str).map(str::to_owned),
+            traceparent: context.or_else(|| producer(message).map(str::to_owned)),
         }),
         Err(error) => Content::Dead(Refusal {
             reason: error.reason(),

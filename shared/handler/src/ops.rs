@@ -6,6 +6,7 @@ use nightshift_bus::ServiceBusClient;
 use nightshift_job::{JobKey, Listed, Policy, RateLimit, Refusal, RequestId};
 use nightshift_postgres::outbox::Promised;
 use nightshift_postgres::schedule::{Requested, ScheduleError};
+use nightshift_telemetry::trace::current_as_properties;
 use sqlx::PgConnection;
 
 use crate::cancel::{self, CancelFailed, Cancelled};
@@ -188,7 +189,7 @@ impl Registry {
             message_id: message_id.to_owned(),
             session_id: None,
             due: None,
-            properties: "{}".to_owned(),
+            properties: current_as_properties(),
             body,
             wakes: None,
         }

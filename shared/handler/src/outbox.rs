@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::future::join_all;
 use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue, ServiceBusClient};
 use nightshift_connection::{Connection, Connections};
@@ -21,6 +21,7 @@ use nightshift_postgres::{
 };
 use nightshift_telemetry::causes;
 use nightshift_telemetry::metrics::{SENT, UNSENT};
+use nightshift_telemetry::trace::{self, Attribute, CONTEXT_PROPERTIES, Kind, Past};
 use nightshift_time::{Ids, SharedClock};
 use serde_json::{Map, Value};
 use sqlx::{Connection as _, PgConnection, PgPool};
@@ -415,10 +416,21 @@ impl Inner {
             Err(error) => return ids.map(|id| (id, Err(error.clone()))).collect(),
         };
         let ids: Vec<Uuid> = ids.collect();
+        let contexts: Vec<Option<String>> = if trace::is_on() {
+            messages.iter().map(context_of).collect()
+        } else {
+            Vec::new()
+        };
+        let began = self.clock.now();
         let sends = messages
             .into_iter()
             .map(|message| sender.send_message(as_sent(message)));
         let outcomes = join_all(sends).await;
+        for (context, outcome) in contexts.iter().zip(&outcomes) {
+            if let Some(parent) = context {
+                record_send(&queue, parent, began, outcome.as_ref().err());
+            }
+        }
         ids.into_iter().zip(outcomes).collect()
     }
 }
@@ -431,6 +443,29 @@ fn is_about_message(error: &BusError) -> bool {
         BusError::MessageTooLarge { .. } | BusError::Refused { .. } | BusError::InvalidArgument(_)
     );
     is_about_message && !error.is_transient()
+}
+
+/// The trace context that a message carries on.
+fn context_of(promised: &Promised) -> Option<String> {
+    let properties: Map<String, Value> = serde_json::from_str(&promised.properties).ok()?;
+    let property = |name| properties.get(name)?.as_str();
+    let context = CONTEXT_PROPERTIES.into_iter().find_map(property)?;
+    Some(context.to_owned())
+}
+
+fn record_send(queue: &str, parent: &str, began: DateTime<Utc>, error: Option<&BusError>) {
+    Past {
+        name: "queue.send",
+        kind: Kind::Producer,
+        parent,
+        began,
+        attributes: vec![Attribute::new(
+            "messaging.destination.name",
+            queue.to_owned(),
+        )],
+        error: error.map(|error| causes(error)),
+    }
+    .record();
 }
 
 fn as_sent(promised: Promised) -> Message {

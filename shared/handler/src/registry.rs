@@ -19,6 +19,8 @@ use nightshift_job::{
     MAX_NAME_LENGTH, Policy, RateLimit, Refusal, ScheduledFunction, TransactionalFunction,
 };
 use nightshift_postgres::run::LongFunction;
+use nightshift_telemetry::causes;
+use nightshift_telemetry::trace::TRACEPARENT;
 use nightshift_time::SharedClock;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,7 @@ use crate::runner::Runner;
 use crate::schedule::{self, Timed, Timer};
 use crate::settings::CONNECTION;
 use crate::shape::{External, InCommit, Long, OneByOne, Shape};
+use crate::span::Span;
 
 /// The least that a lease of a long run may be: three renewals a second apart.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
@@ -442,7 +445,13 @@ impl Registry {
     ) -> Option<Result<(), InvocationFailed>> {
         Some(match &self.entries.get(name)?.caller {
             Caller::Messages(invocable) => invocable.invoke(body, call).await,
-            Caller::Clock(timer) => schedule::invoke(timer.as_ref(), self.release, call).await,
+            Caller::Clock(timer) => {
+                let span = Span::of(name, "timer", call.traceparent.as_deref());
+                let invoked = schedule::invoke(timer.as_ref(), self.release, call);
+                let invoked = span.around(invoked).await;
+                span.end(invoked.as_ref().err().map(|error| causes(error)));
+                invoked
+            }
             Caller::Requests(_) => return None,
         })
     }
@@ -451,7 +460,18 @@ impl Registry {
     /// is none.
     pub async fn respond(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
         let (door, values) = self.door(request.method().as_str(), request.uri().path())?;
-        Some(door.function.answer(request, values, self).await)
+        let parent = request.headers().get(TRACEPARENT);
+        let parent = parent.and_then(|context| context.to_str().ok());
+        let span = Span::of(door.name, "http", parent);
+        let answer = span.around(door.function.answer(request, values, self));
+        let answer = answer.await;
+        let status = answer.status();
+        span.end(
+            status
+                .is_server_error()
+                .then(|| format!("answered {status}")),
+        );
+        Some(answer)
     }
 
     /// The function that answers HTTP requests for `path`, and what its route's parameters are; of several

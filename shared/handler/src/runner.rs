@@ -174,7 +174,8 @@ impl<S: Shape> Runner<S> {
                 if members.is_empty() {
                     self.fetch_bodies(&mut messages).await.map_err(away)?;
                     let messages = std::mem::take(&mut messages);
-                    members = read_members(&self.function, messages, self.clock.now());
+                    let within = call.traceparent.as_deref().filter(|_| all == 1);
+                    members = read_members(&self.function, messages, within, self.clock.now());
                 }
                 self.pass(&members, &invocation).await
             };
@@ -224,7 +225,7 @@ impl<S: Shape> Runner<S> {
         let mut messages = [message];
         let fetched = self.fetch_bodies(&mut messages).await;
         fetched.map_err(|error| told(&error))?;
-        let members = read_members(&self.function, messages.into(), self.clock.now());
+        let members = read_members(&self.function, messages.into(), None, self.clock.now());
         let members: Vec<&Member<S::Input>> = members.iter().collect();
         let attempt = Attempt {
             failure: Some(&failure),

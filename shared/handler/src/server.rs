@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt, Stream, StreamExt, pin_mut};
 use nightshift_bindings::invocation::response::{CONTENT_TYPE, SUCCESS};
 use nightshift_crashpoint::CrashPoint;
+use nightshift_telemetry::trace::TRACEPARENT;
 use nightshift_telemetry::{causes, metrics};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -151,7 +152,8 @@ impl Handler {
             limits.earliest(),
             now,
             self.stopping.child_token(),
-        );
+        )
+        .within(limits.traceparent);
         let started = Instant::now();
         match self.registry.invoke(name, &body, &call).await {
             Some(Ok(())) => {
@@ -287,10 +289,12 @@ fn target(path: &str, query: &str) -> Option<Uri> {
     format!("{path}?{query}").parse().ok()
 }
 
-/// Until when our own host waits for an answer; other hosts do not say.
+/// Until when our own host waits for an answer, and of which trace its call is a part; other hosts do not
+/// say.
 struct Limits {
     deadline: Option<DateTime<Utc>>,
     locked_until: Option<DateTime<Utc>>,
+    traceparent: Option<String>,
 }
 
 impl Limits {
@@ -307,9 +311,11 @@ fn limits() -> impl Filter<Extract = (Limits,), Error = Rejection> + Clone {
     };
     warp::header::optional::<String>(DEADLINE)
         .and(warp::header::optional::<String>(LOCKED_UNTIL))
-        .map(move |deadline, locked_until| Limits {
+        .and(warp::header::optional::<String>(TRACEPARENT))
+        .map(move |deadline, locked_until, traceparent| Limits {
             deadline: instant(deadline),
             locked_until: instant(locked_until),
+            traceparent,
         })
 }
 

@@ -8,7 +8,7 @@ use nightshift_cache::RedisSettings;
 use nightshift_connection::Connection;
 use nightshift_postgres::PostgresSettings;
 use nightshift_settings::{Lookup, Reader};
-use nightshift_telemetry::LogFilter;
+use nightshift_telemetry::TelemetrySettings;
 
 /// Everything a handler needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -24,8 +24,8 @@ pub struct HandlerSettings {
     pub max_invocation_bytes: usize,
     /// Whether the end of standard input means that the host is gone.
     pub exits_on_stdin_eof: bool,
-    /// What to log.
-    pub log: LogFilter,
+    /// What it says about itself, and to whom.
+    pub telemetry: TelemetrySettings,
     /// Where the database is.
     pub postgres: PostgresSettings,
     /// Where the slots of rate limits are kept, if that is known.
@@ -61,7 +61,7 @@ impl HandlerSettings {
         }
         let max_invocation_bytes = reader.optional("NIGHTSHIFT_MAX_INVOCATION_BYTES", 512 << 20);
         let exits_on_stdin_eof = reader.optional("NIGHTSHIFT_EXIT_ON_STDIN_EOF", 0_u8) == 1;
-        let log = LogFilter::read(reader);
+        let telemetry = TelemetrySettings::read(reader, "nightshift-handler");
         let postgres = PostgresSettings::read(reader);
         let redis = RedisSettings::read(reader);
         let released_at = reader.maybe("NIGHTSHIFT_RELEASED_AT");
@@ -73,7 +73,7 @@ impl HandlerSettings {
             batch_deadline: Duration::from_secs(seconds),
             max_invocation_bytes,
             exits_on_stdin_eof,
-            log,
+            telemetry,
             postgres: postgres?,
             redis,
             bus: bus.ok()?,

@@ -332,6 +332,7 @@ impl<'a, I> Work<'a, I> {
         let function = self.function.name;
         let (mut done, mut skipped, mut dead, mut waiting) = (0, 0, self.strays.len(), 0);
         for task in &self.tasks {
+            task.end_span();
             match &task.fate {
                 None | Some(Fate::Done | Fate::Split(_)) => done += 1,
                 Some(Fate::Skipped(_)) => skipped += 1,
@@ -404,6 +405,26 @@ impl<I> Task<'_, I> {
             },
             lease: wait.lease,
             concurrency_key: self.key_of_row(wait, now),
+        }
+    }
+
+    /// Tells the trace how it ended.
+    fn end_span(&self) {
+        let span = &self.member.span;
+        if span.is_disabled() {
+            return;
+        }
+        let (outcome, error) = match &self.fate {
+            None | Some(Fate::Done) => ("done", None),
+            Some(Fate::Split(_)) => ("split", None),
+            Some(Fate::Skipped(_)) => ("skipped", None),
+            Some(Fate::Dead(refusal)) => ("dead", Some(refusal.description.as_str())),
+            Some(Fate::Waits(wait)) => (wait.reason.name(), wait.error.as_deref()),
+        };
+        span.record("outcome", outcome);
+        if let Some(error) = error {
+            span.record("otel.status_code", "ERROR");
+            span.record("otel.status_description", error);
         }
     }
 

@@ -1,8 +1,10 @@
 //! What operators have done, in a chain of hashes.
 
+use nightshift_telemetry::trace::TRACE;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
+use tracing::instrument;
 
 use crate::text::storable;
 
@@ -25,6 +27,7 @@ pub struct Act<'a> {
 ///
 /// # Errors
 /// When `details` has no JSON form, or the database fails.
+#[instrument(target = TRACE, name = "db.audit.append", skip_all)]
 pub async fn append(
     tx: &mut PgConnection,
     act: Act<'_>,
@@ -62,6 +65,7 @@ fn storable_json(value: Value) -> Value {
 
 /// Follows the chain from its anchor to its head. The number of the first entry that does not fit
 /// what is before it, or `None` if nothing was changed.
+#[instrument(target = TRACE, name = "db.audit.verify", skip_all)]
 pub async fn verify(connection: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_file_scalar!("sql/verify_audit.sql")
         .fetch_one(connection)
@@ -69,6 +73,7 @@ pub async fn verify(connection: &mut PgConnection) -> Result<Option<i64>, sqlx::
 }
 
 /// Removes entries that are older than `days`, and returns how many.
+#[instrument(target = TRACE, name = "db.audit.prune", skip_all)]
 pub async fn prune(tx: &mut PgConnection, days: i32) -> Result<i64, sqlx::Error> {
     sqlx::query_file_scalar!("sql/prune_audit.sql", days)
         .fetch_one(tx)

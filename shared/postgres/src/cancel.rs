@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use nightshift_job::JobKey;
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 use uuid::Uuid;
 
 use crate::open_message;
@@ -44,6 +46,7 @@ pub struct Open {
 }
 
 /// How it stands with `key`, which is the transaction's from now on, with its session.
+#[instrument(target = TRACE, name = "db.run.look", skip_all)]
 pub async fn look(tx: &mut PgConnection, key: JobKey) -> Result<Standing, sqlx::Error> {
     let session = sqlx::query!(
         "SELECT function, session_id AS \"session_id!\" FROM nightshift.open_message
@@ -82,6 +85,7 @@ pub async fn look(tx: &mut PgConnection, key: JobKey) -> Result<Standing, sqlx::
 
 /// Ends `key`, which [`look`] has found open and whose original the broker accepted at `enqueued`: nothing
 /// waits any more, the inbox says `why`, and whoever is at the run writes nothing from the commit on.
+#[instrument(target = TRACE, name = "db.run.cancel", skip_all)]
 pub async fn end(
     tx: &mut PgConnection,
     key: JobKey,

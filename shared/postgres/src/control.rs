@@ -1,8 +1,10 @@
 //! What operators have stopped.
 
+use nightshift_telemetry::trace::TRACE;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::instrument;
 
 use sqlx::PgConnection;
 
@@ -15,6 +17,7 @@ const FRESH: Duration = Duration::from_secs(2);
 /// Pauses `function`: within two seconds its messages are no longer run but wait, in the order of
 /// their arrival, and the queue does not grow. `false`: it was paused before. That `actor` did it
 /// stands in the audit.
+#[instrument(target = TRACE, name = "db.pause.set", skip_all)]
 pub async fn pause(
     tx: &mut PgConnection,
     function: &str,
@@ -42,6 +45,7 @@ pub async fn pause(
 /// Ends the pause of `function`. What waits comes back in the order of its arrival, each message
 /// `interval` after the one before. Returns how many there are. What a process that has not heard of it
 /// yet puts aside is woken by [`wake_stragglers`]. That `actor` did it stands in the audit.
+#[instrument(target = TRACE, name = "db.pause.end", skip_all)]
 pub async fn resume(
     tx: &mut PgConnection,
     function: &str,
@@ -79,6 +83,7 @@ pub struct Pauses {
 
 impl Pauses {
     /// Whether `function` is paused. Asks the database if what is known is older than two seconds.
+    #[instrument(target = TRACE, name = "db.pause.read", skip_all)]
     pub async fn is_paused(
         &self,
         connection: &mut PgConnection,

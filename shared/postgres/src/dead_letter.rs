@@ -3,7 +3,9 @@
 //! Writing one must not fail for the very reason the message is dead, so no value is converted:
 //! the body stays bytes, and texts lose only the NUL character and what is beyond their length.
 
+use nightshift_telemetry::trace::TRACE;
 use std::time::Duration;
+use tracing::instrument;
 
 use chrono::{DateTime, Utc};
 use nightshift_job::{BodyHash, JobKey, Refusal};
@@ -51,6 +53,7 @@ pub struct DeadLetter<'a> {
 }
 
 /// Stores `letters`; one whose key is dead already stays as it is.
+#[instrument(target = TRACE, name = "db.dead_letter.bury", skip_all)]
 pub async fn bury(tx: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(), sqlx::Error> {
     let all = letters.iter();
     let keys: Vec<Uuid> = all.clone().map(|letter| letter.key.0).collect();
@@ -122,6 +125,7 @@ pub async fn bury(tx: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(
 /// first at `start`, or now, and each later one `pause` after the one before. Returns those that were dead;
 /// one that is redriven twice is tried once. A letter that says not from which queue it came stays. The
 /// caller writes the audit.
+#[instrument(target = TRACE, name = "db.dead_letter.redrive", skip_all)]
 pub async fn redrive(
     tx: &mut PgConnection,
     keys: &[JobKey],
@@ -146,6 +150,7 @@ pub struct SessionOf {
 }
 
 /// The sessions that wait for some of the letters with `keys`.
+#[instrument(target = TRACE, name = "db.dead_letter.find_held_sessions", skip_all)]
 pub async fn held_sessions(
     connection: &mut PgConnection,
     keys: &[JobKey],
@@ -162,6 +167,7 @@ pub async fn held_sessions(
 }
 
 /// Throws letters away; the inbox says `why`. Idempotent by key.
+#[instrument(target = TRACE, name = "db.dead_letter.discard", skip_all)]
 pub async fn discard(tx: &mut PgConnection, keys: &[JobKey], why: &str) -> Result<(), sqlx::Error> {
     let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
     sqlx::query_file!("sql/discard.sql", &keys, storable(why))
@@ -182,6 +188,7 @@ pub struct Risen {
 }
 
 /// At most `most` redriven messages, of `function` or of all, of which no copy was sent yet.
+#[instrument(target = TRACE, name = "db.dead_letter.find_risen", skip_all)]
 pub async fn risen(
     connection: &mut PgConnection,
     function: Option<&str>,
@@ -199,6 +206,7 @@ pub async fn risen(
 }
 
 /// Makes dead letters again of redriven messages of which no copy was sent yet. Returns how many.
+#[instrument(target = TRACE, name = "db.dead_letter.undo_redrive", skip_all)]
 pub async fn undo_redrive(tx: &mut PgConnection, keys: &[JobKey]) -> Result<u64, sqlx::Error> {
     let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
     let undone = sqlx::query_file!("sql/undo_redrive.sql", &keys)
@@ -208,6 +216,7 @@ pub async fn undo_redrive(tx: &mut PgConnection, keys: &[JobKey]) -> Result<u64,
 }
 
 /// Gives a letter other application properties, as JSON text. Idempotent by key.
+#[instrument(target = TRACE, name = "db.dead_letter.set_properties", skip_all)]
 pub async fn set_properties(
     tx: &mut PgConnection,
     key: JobKey,
@@ -243,6 +252,7 @@ pub struct Group {
 }
 
 /// The dead letters by what they died of, the largest group first.
+#[instrument(target = TRACE, name = "db.dead_letter.group", skip_all)]
 pub async fn groups(connection: &mut PgConnection) -> Result<Vec<Group>, sqlx::Error> {
     sqlx::query_file_as!(Group, "sql/dead_letter_groups.sql")
         .fetch_all(connection)

@@ -1,6 +1,8 @@
 //! Messages that were sent together, and the one that is sent when all of them have ended.
 
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 use uuid::Uuid;
 
 use crate::outbox::Promised;
@@ -26,6 +28,7 @@ pub struct Finished {
 }
 
 /// Opens the fan-out `id` with `children`, at least one; `finish` is sent when the last has ended.
+#[instrument(target = TRACE, name = "db.fan_out.open", skip_all)]
 pub async fn open(
     tx: &mut PgConnection,
     id: Uuid,
@@ -49,6 +52,7 @@ pub async fn open(
 
 /// Counts children that have ended, whose parents must differ. Each child's own claim makes that it is
 /// counted once.
+#[instrument(target = TRACE, name = "db.fan_out.end", skip_all)]
 pub async fn end(tx: &mut PgConnection, ended: &[Ended]) -> Result<Vec<Finished>, sqlx::Error> {
     let parents: Vec<Uuid> = ended.iter().map(|ended| ended.parent).collect();
     let counts: Vec<i32> = ended.iter().map(|ended| ended.ended).collect();

@@ -12,7 +12,9 @@
 //! Not promised: two such messages on either side of midnight (UTC) that are processed at the same
 //! instant.
 
+use nightshift_telemetry::trace::TRACE;
 use std::collections::{BTreeSet, HashMap};
+use tracing::instrument;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use nightshift_job::{BodyHash, JobKey};
@@ -124,6 +126,7 @@ pub fn is_within_retention(enqueued: DateTime<Utc>, now: DateTime<Utc>) -> bool 
 
 /// Claims `claims`, whose keys must differ, for `function`, and says for each what it found.
 /// For each day in `claims`, which is mostly one, one round trip when all are new, two otherwise.
+#[instrument(target = TRACE, name = "db.inbox.claim", skip_all)]
 pub async fn claim(
     tx: &mut PgConnection,
     function: &str,
@@ -180,6 +183,7 @@ async fn claim_of_day(
 }
 
 /// Notes that messages were skipped, and why. Idempotent by key.
+#[instrument(target = TRACE, name = "db.inbox.note_skipped", skip_all)]
 pub async fn note_skipped(
     tx: &mut PgConnection,
     skipped: &[(Claim, &str)],

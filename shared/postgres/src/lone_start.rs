@@ -4,11 +4,14 @@
 //! committed before. A process that dies of it cannot take the mark back.
 
 use nightshift_job::JobKey;
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 use uuid::Uuid;
 
 /// Marks that `process` starts a message, and returns how many processes have done so. A process that
 /// starts it again is alive, so it is counted once.
+#[instrument(target = TRACE, name = "db.lone_start.mark", skip_all)]
 pub async fn mark(
     connection: &mut PgConnection,
     function: &str,
@@ -21,6 +24,7 @@ pub async fn mark(
 }
 
 /// Which of `keys` have been started before, by whomever.
+#[instrument(target = TRACE, name = "db.lone_start.read", skip_all)]
 pub async fn marked(
     connection: &mut PgConnection,
     keys: &[JobKey],
@@ -37,6 +41,7 @@ pub async fn marked(
 }
 
 /// The process has survived the message. Idempotent by key.
+#[instrument(target = TRACE, name = "db.lone_start.unmark", skip_all)]
 pub async fn unmark(connection: &mut PgConnection, key: JobKey) -> Result<(), sqlx::Error> {
     sqlx::query!("DELETE FROM nightshift.lone_start WHERE key = $1", key.0)
         .execute(connection)

@@ -4,7 +4,9 @@
 //! alarm clock. Each copy has a number, and only the newest one runs, so that one that was sent
 //! twice, or comes late, changes nothing.
 
+use nightshift_telemetry::trace::TRACE;
 use std::time::Duration;
+use tracing::instrument;
 
 use chrono::{DateTime, Utc};
 use nightshift_job::{BodyHash, ConcurrencyKey, JobKey};
@@ -153,6 +155,7 @@ pub struct Opened {
 }
 
 /// Locks those of `keys` that wait, for the rest of the transaction.
+#[instrument(target = TRACE, name = "db.open_message.lock", skip_all)]
 pub async fn lock(
     tx: &mut PgConnection,
     keys: &[JobKey],
@@ -181,6 +184,7 @@ pub async fn lock(
 }
 
 /// The bodies of those of `keys` that wait: a copy that is too large for a message has none.
+#[instrument(target = TRACE, name = "db.open_message.read_bodies", skip_all)]
 pub async fn bodies(
     connection: &mut PgConnection,
     keys: &[JobKey],
@@ -198,6 +202,7 @@ pub async fn bodies(
 
 /// Makes messages of `function`, whose keys must differ, wait or wait on. Returns for each the number
 /// of the copy that will wake it, in another order.
+#[instrument(target = TRACE, name = "db.open_message.wait", skip_all)]
 pub async fn wait(
     tx: &mut PgConnection,
     function: &str,
@@ -320,6 +325,7 @@ impl From<ToWakeRow> for ToWake {
 
 /// Makes it the turn of the first open message of each of `sessions`, where it is parked. In the same
 /// transaction the caller promises the copies.
+#[instrument(target = TRACE, name = "db.open_message.wake_next", skip_all)]
 pub async fn wake_next(
     tx: &mut PgConnection,
     function: &str,
@@ -334,6 +340,7 @@ pub async fn wake_next(
 
 /// Makes sure that nobody else works for `sessions` of `function` until the transaction ends, and
 /// returns for each that has open messages the number of the first.
+#[instrument(target = TRACE, name = "db.session.lock", skip_all)]
 pub async fn lock_sessions(
     tx: &mut PgConnection,
     function: &str,
@@ -351,6 +358,7 @@ pub async fn lock_sessions(
 }
 
 /// Makes sure that nobody else takes or gives up a place of `keys` until the transaction ends.
+#[instrument(target = TRACE, name = "db.place.lock", skip_all)]
 pub async fn lock_places(
     tx: &mut PgConnection,
     keys: &[ConcurrencyKey],
@@ -364,6 +372,7 @@ pub async fn lock_places(
 
 /// Whether the message `key`, the `sequence_number`-th of its queue, may take one of the `places` of
 /// `concurrency_key`. Locks them.
+#[instrument(target = TRACE, name = "db.place.find", skip_all)]
 pub async fn has_place(
     tx: &mut PgConnection,
     concurrency_key: ConcurrencyKey,
@@ -385,6 +394,7 @@ pub async fn has_place(
 
 /// Gives the first of those that wait for one of the `places` of `concurrency_key` the places that are
 /// free. In the same transaction the caller promises the copies.
+#[instrument(target = TRACE, name = "db.open_message.wake_queued", skip_all)]
 pub async fn wake_queued(
     tx: &mut PgConnection,
     concurrency_key: ConcurrencyKey,
@@ -419,6 +429,7 @@ pub async fn take_overdue(tx: &mut PgConnection, at_most: i64) -> Result<Vec<ToW
 }
 
 /// These messages do not wait any more: they are finished or dead. Idempotent by key.
+#[instrument(target = TRACE, name = "db.open_message.close", skip_all)]
 pub async fn close(tx: &mut PgConnection, keys: &[JobKey]) -> Result<(), sqlx::Error> {
     let keys: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
     sqlx::query!(

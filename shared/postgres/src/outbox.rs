@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use nightshift_job::{JobKey, Refusal};
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 use uuid::Uuid;
 
 use crate::fingerprint::fingerprint;
@@ -32,6 +34,7 @@ pub struct Promised {
 }
 
 /// Promises `messages`: they are sent if the transaction commits.
+#[instrument(target = TRACE, name = "db.outbox.promise", skip_all)]
 pub async fn promise(tx: &mut PgConnection, messages: &[Promised]) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = messages.iter().map(|message| message.id).collect();
     let queues: Vec<&str> = messages.iter().map(|m| m.queue.as_str()).collect();

@@ -5,8 +5,10 @@
 //! has the old one, and nothing that it writes commits: every transaction of a run begins with
 //! [`Run::begin`]. What a run does elsewhere (names of blobs, scripts) carries [`Run::epoch`].
 
+use nightshift_telemetry::trace::TRACE;
 use std::future::Future;
 use std::time::Duration;
+use tracing::instrument;
 
 use nightshift_job::{Classify, Cx, Disposition, Item, JobError, JobKey, Outcome, Policy};
 use serde::Serialize;
@@ -106,6 +108,7 @@ pub struct Started {
 
 /// Starts the run of `key`, or takes it over. Every write of whoever had it before fails from the
 /// commit on.
+#[instrument(target = TRACE, name = "db.run.start", skip_all)]
 pub async fn start(
     tx: &mut PgConnection,
     key: JobKey,
@@ -167,6 +170,7 @@ impl Run {
     ///
     /// # Errors
     /// [`RunError::TakenOver`] when the run is somebody else's.
+    #[instrument(target = TRACE, name = "db.run.save", skip_all)]
     pub async fn save(
         &self,
         tx: &mut PgConnection,
@@ -181,6 +185,7 @@ impl Run {
     ///
     /// # Errors
     /// [`RunError::TakenOver`] when the run is somebody else's.
+    #[instrument(target = TRACE, name = "db.run.progress", skip_all)]
     pub async fn progress(&self, progress: &impl Serialize) -> Result<(), RunError> {
         let progress = serde_json::to_string(progress)?;
         in_time(PROGRESS, async {
@@ -197,6 +202,7 @@ impl Run {
     ///
     /// # Errors
     /// [`RunError::TakenOver`] when the run is somebody else's.
+    #[instrument(target = TRACE, name = "db.run.report", skip_all)]
     pub async fn report(
         &self,
         tx: &mut PgConnection,
@@ -244,6 +250,7 @@ impl Run {
 }
 
 /// Ends the run, if it is still the one with `epoch`.
+#[instrument(target = TRACE, name = "db.run.end", skip_all)]
 pub async fn end(tx: &mut PgConnection, key: JobKey, epoch: i32) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE nightshift.run SET ended_at = clock_timestamp()
@@ -258,6 +265,7 @@ pub async fn end(tx: &mut PgConnection, key: JobKey, epoch: i32) -> Result<(), s
 
 /// Removes runs, and what is left of messages and of split work, that nothing has changed for `days`.
 /// Returns how many rows that were.
+#[instrument(target = TRACE, name = "db.run.forget_old", skip_all)]
 pub async fn forget_old(tx: &mut PgConnection, days: i32) -> Result<i64, sqlx::Error> {
     sqlx::query_file_scalar!("sql/forget_old.sql", days)
         .fetch_one(tx)

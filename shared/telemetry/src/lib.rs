@@ -1,49 +1,47 @@
-//! What a process says about itself: one JSON object per line on standard output.
+//! What a process says about itself: one JSON object per line on standard output, the table of what it
+//! counts, and, where OTLP is configured, spans and that table to a collector.
 //!
 //! The Functions host reads a handler's standard output as information and its standard error as
 //! errors, so every level goes to standard output and carries its level as a field. Fields are
 //! dotted (`function.name`) and carry their unit (`duration_ms`). Never logged: message bodies,
 //! addresses, keys, tokens, URLs with a query.
 
+mod filter;
 pub mod metrics;
+mod otlp;
+pub mod trace;
 
 use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
 
 use nightshift_settings::Reader;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What to log: a level for everything, and others for what comes from certain modules, such as
-/// `info,sqlx=warn`.
+pub use filter::LogFilter;
+pub use otlp::Export;
+use otlp::Exporting;
+use trace::TRACE;
+
+/// What a process says about itself, and to whom.
 #[derive(Debug, Clone)]
-pub struct LogFilter(Targets);
-
-impl LogFilter {
-    /// The setting that holds the filter.
-    pub const NAME: &'static str = "NIGHTSHIFT_LOG";
-
-    /// Reads `NIGHTSHIFT_LOG` (default `info`); a malformed filter is written down as a problem.
-    pub fn read(reader: &mut Reader<'_>) -> Self {
-        let text = reader.optional(Self::NAME, "info".to_owned());
-        Self(targets(&text).unwrap_or_else(|problem| {
-            let problem = format!("is not a log filter such as \"info,sqlx=warn\": {problem}");
-            reader.problem(Self::NAME, problem);
-            Targets::new()
-        }))
-    }
+pub struct TelemetrySettings {
+    /// Which log lines it writes.
+    pub log: LogFilter,
+    /// Where spans and metrics go; nowhere if `None`.
+    pub export: Option<Export>,
 }
 
-/// The parser by itself takes nothing between two commas for `error`, and a space for a part of a name.
-fn targets(text: &str) -> Result<Targets, String> {
-    let parts = text.split(',').map(str::trim);
-    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_:-=".contains(c);
-    if let Some(odd) = parts.iter().find(|part| !part.chars().all(is_plain)) {
-        return Err(format!("{odd:?} is neither a level nor module=level"));
+impl TelemetrySettings {
+    /// Reads all settings; what is wrong is written down as problems. `service` is what the process is
+    /// called in traces, unless `OTEL_SERVICE_NAME` says otherwise.
+    pub fn read(reader: &mut Reader<'_>, service: &'static str) -> Self {
+        Self {
+            log: LogFilter::read(reader),
+            export: Export::read(reader, service),
+        }
     }
-    parts.join(",").parse().map_err(|error| format!("{error}"))
 }
 
 /// An error with its causes on one line. A cause that an error quotes already is not repeated.
@@ -61,22 +59,52 @@ pub fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Sends this process's log lines to standard output from now on. A second call changes nothing.
-pub fn init(filter: &LogFilter) {
-    let lines = tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(true)
-        .with_span_list(false)
-        .with_writer(std::io::stdout);
-    let installed = tracing_subscriber::registry()
-        .with(filter.0.clone())
-        .with(lines)
-        .try_init();
-    if installed.is_err() {
+/// What goes on for as long as the process says something about itself.
+#[derive(Debug)]
+#[must_use = "what is not sent yet is lost without `close`"]
+pub struct Telemetry {
+    exporting: Option<Exporting>,
+}
+
+impl Telemetry {
+    /// Sends this process's log lines to standard output from now on, and its spans and metrics where
+    /// `settings` say. A second call in one process changes nothing. Called within a Tokio runtime.
+    pub fn start(settings: &TelemetrySettings) -> Self {
+        let lines = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_writer(std::io::stdout);
+        let lines = lines.with_filter(settings.log.without_spans_of(TRACE));
+        let exporting = settings.export.as_ref().map(Exporting::start);
+        let spans = exporting.as_ref().map(Exporting::layer);
+        install(tracing_subscriber::registry().with(lines).with(spans));
+        std::panic::set_hook(Box::new(log_panic));
+        Self { exporting }
+    }
+
+    /// Spans only: for commands, whose standard output is their answer.
+    pub fn start_quietly(export: Option<&Export>) -> Self {
+        let exporting = export.map(Exporting::start);
+        if let Some(exporting) = &exporting {
+            install(tracing_subscriber::registry().with(exporting.layer()));
+        }
+        Self { exporting }
+    }
+
+    /// Sends what is not sent yet, if that can be done within a few seconds.
+    pub async fn close(self) {
+        if let Some(exporting) = self.exporting {
+            exporting.close().await;
+        }
+    }
+}
+
+fn install(subscriber: impl SubscriberInitExt) {
+    if subscriber.try_init().is_err() {
         tracing::debug!("another subscriber is installed already");
     }
-    std::panic::set_hook(Box::new(log_panic));
 }
 
 /// A panic as a log line. The symbols of its backtrace are those that the binary was not stripped of.
@@ -88,48 +116,4 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         panic.backtrace = %Backtrace::force_capture(),
         "a panic"
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use nightshift_settings::MapSource;
-    use tracing::Level;
-
-    use super::*;
-
-    fn read(text: &'static str) -> Result<LogFilter, String> {
-        let source: MapSource = [(LogFilter::NAME, text)].into_iter().collect();
-        let mut reader = Reader::new(&source);
-        let filter = LogFilter::read(&mut reader);
-        reader
-            .finish(&[])
-            .map_err(|problems| problems.to_string())?;
-        Ok(filter)
-    }
-
-    #[test]
-    fn a_malformed_filter_is_a_problem() {
-        for text in [
-            "info,=x=",
-            "info,sqlx = warn",
-            "[span]=debug",
-            "sqlx=loud",
-            "in fo",
-        ] {
-            let problem = read(text).unwrap_err();
-            assert!(problem.contains("is not a log filter"), "{text}: {problem}");
-        }
-    }
-
-    #[test]
-    fn a_filter_has_a_level_for_all_and_others_for_modules() {
-        for text in ["info,sqlx=warn", "info, sqlx=warn", "sqlx=warn,,INFO,"] {
-            let LogFilter(targets) = read(text).unwrap();
-            let is_on = |module, level| targets.would_enable(module, &level);
-            assert!(is_on("nightshift_handler", Level::INFO), "{text}");
-            assert!(!is_on("nightshift_handler", Level::DEBUG), "{text}");
-            assert!(is_on("sqlx::query", Level::WARN), "{text}");
-            assert!(!is_on("sqlx::query", Level::INFO), "{text}");
-        }
-    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The upper bounds of a histogram's buckets, in seconds.
-const BOUNDS: [f64; 12] = [
+pub(crate) const BOUNDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0,
 ];
 
@@ -58,8 +58,22 @@ pub static TAKEN_BACK: Counter = Counter::new(
     &["queue"],
 );
 
+/// What did not reach the collector.
+pub static UNEXPORTED: Counter = Counter::new(
+    "nightshift_unexported_total",
+    "Requests with traces or metrics that the OTLP collector did not take, which are dropped.",
+    &["signal"],
+);
+
 /// Everything that is counted, in the order in which it is written.
-const COUNTERS: [&Counter; 5] = [&MESSAGES, &FAILED_INVOCATIONS, &SENT, &UNSENT, &TAKEN_BACK];
+const COUNTERS: [&Counter; 6] = [
+    &MESSAGES,
+    &FAILED_INVOCATIONS,
+    &SENT,
+    &UNSENT,
+    &TAKEN_BACK,
+    &UNEXPORTED,
+];
 const HISTOGRAMS: [&Histogram; 1] = [&TRANSACTION_SECONDS];
 
 /// What a metric is called and means.
@@ -123,6 +137,19 @@ struct Cell {
     sum: Duration,
 }
 
+impl Cell {
+    fn times(&self) -> Times {
+        let within: u64 = self.buckets.iter().sum();
+        let mut buckets = self.buckets.to_vec();
+        buckets.push(self.count.saturating_sub(within));
+        Times {
+            buckets,
+            count: self.count,
+            seconds: self.sum.as_secs_f64(),
+        }
+    }
+}
+
 impl Histogram {
     const fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
         Self {
@@ -183,6 +210,60 @@ impl Description {
         }
         format!("{{{}}}", pairs.join(","))
     }
+}
+
+/// One metric as it is now.
+#[derive(Debug)]
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) labels: &'static [&'static str],
+    /// As UCUM writes it.
+    pub(crate) unit: &'static str,
+    pub(crate) cells: Cells,
+}
+
+/// What was counted for each combination of the labels' values.
+#[derive(Debug)]
+pub(crate) enum Cells {
+    Counts(Vec<(Values, u64)>),
+    Times(Vec<(Values, Times)>),
+}
+
+/// What was observed for one combination.
+#[derive(Debug)]
+pub(crate) struct Times {
+    /// How often at most each of [`BOUNDS`] and more than the one before, and how often more than all.
+    pub(crate) buckets: Vec<u64>,
+    pub(crate) count: u64,
+    pub(crate) seconds: f64,
+}
+
+/// All metrics of this process, for those who write them otherwise than [`text`].
+pub(crate) fn families() -> Vec<Family> {
+    let family = |description: &Description, unit, cells| Family {
+        name: description.name,
+        help: description.help,
+        labels: description.labels,
+        unit,
+        cells,
+    };
+    let counters = COUNTERS.iter().map(|counter| {
+        let cells = counter.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let cells = cells.iter().map(|(values, count)| (values.clone(), *count));
+        family(&counter.description, "1", Cells::Counts(cells.collect()))
+    });
+    let histograms = HISTOGRAMS.iter().map(|histogram| {
+        let cells = histogram
+            .cells
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let cells = cells
+            .iter()
+            .map(|(values, cell)| (values.clone(), cell.times()));
+        family(&histogram.description, "s", Cells::Times(cells.collect()))
+    });
+    counters.chain(histograms).collect()
 }
 
 /// All metrics of this process.

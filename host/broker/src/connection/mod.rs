@@ -25,6 +25,7 @@ mod outbox;
 mod request;
 mod settlements;
 mod state;
+mod trace;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -23,6 +23,7 @@ use super::{
     link::{Link, ReceiverLink},
     settlements::Outstanding,
     state::Connection,
+    trace::record_wait,
 };
 use crate::queue::{Delivery, Doorbell, Handout, LockToken, Queue, SessionLost, Settlement};
 
@@ -259,6 +260,7 @@ impl Connection {
                     break;
                 }
             }
+            record_wait(delivery, &receiver.queue.name);
             sent += 1;
         }
         let unsent = &deliveries[sent..];

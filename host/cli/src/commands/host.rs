@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use nightshift_runtime::{Host, HostConfig, HostExit, HostProblems};
 use nightshift_settings::{EXIT_CODE, Environment, Reader};
-use nightshift_telemetry::LogFilter;
+use nightshift_telemetry::{Telemetry, TelemetrySettings};
 use nightshift_time::SystemClock;
 
 use super::settings::ELSEWHERE;
@@ -18,13 +18,13 @@ const READY: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(args: HostStartArgs) -> anyhow::Result<u8> {
     let mut reader = Reader::new(&Environment);
-    let filter = LogFilter::read(&mut reader);
+    let telemetry = TelemetrySettings::read(&mut reader, "nightshift-host");
     reader.finish(ELSEWHERE)?;
     let config = match HostConfig::load(&args.app_root, &Environment) {
         Ok(config) => config,
         Err(problems) => return Ok(refuse(&problems)),
     };
-    nightshift_telemetry::init(&filter);
+    let telemetry = Telemetry::start(&telemetry);
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let host = Host::start(config, SystemClock::shared())?;
     let exit = tokio::select! {
@@ -32,6 +32,7 @@ pub(super) async fn run(args: HostStartArgs) -> anyhow::Result<u8> {
         _ = signals.next() => HostExit::Stopped,
     };
     host.stop().await;
+    telemetry.close().await;
     match exit {
         HostExit::HandlerFailed(what) => bail!("the handler failed too often: {what}"),
         _ => Ok(0),

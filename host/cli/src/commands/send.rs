@@ -6,8 +6,11 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use nightshift_bus::{ClientOptions, ConnectionString, Message, ServiceBusClient};
 use nightshift_settings::{Environment, MapSource, Reader, Source};
+use nightshift_telemetry::trace::{self, TRACE, TRACEPARENT};
+use nightshift_telemetry::{Export, Telemetry};
 use nightshift_time::{Clock, Ids, SystemClock};
 use serde_json::json;
+use tracing::Instrument;
 
 use super::settings::{BUS, ELSEWHERE};
 use crate::args::SendArgs;
@@ -23,6 +26,7 @@ const PORTION: usize = 1000;
 
 pub(super) async fn run(args: SendArgs, is_json: bool) -> anyhow::Result<u8> {
     let connection = connection_string()?;
+    let telemetry = telemetry()?;
     let body = read_body(&args.file)?;
     let stem = match &args.message_id {
         Some(id) => id.clone(),
@@ -30,8 +34,19 @@ pub(super) async fn run(args: SendArgs, is_json: bool) -> anyhow::Result<u8> {
     };
     let ids = message_ids(&stem, args.count);
     let client = ServiceBusClient::connect(&connection, ClientOptions::default()).await?;
-    let sent = send(&client, &args.queue, &body, &ids).await;
+    let span = tracing::info_span!(
+        target: TRACE,
+        "queue.send",
+        otel.kind = "producer",
+        messaging.destination.name = args.queue,
+        batch.size = ids.len(),
+    );
+    let context = trace::context_of(&span);
+    let sent = send(&client, &args.queue, &body, &ids, context)
+        .instrument(span)
+        .await;
     client.close().await;
+    telemetry.close().await;
     sent?;
     if is_json {
         output::line(json!({ "queue": args.queue, "sent": ids.len(), "message_id": stem }));
@@ -55,13 +70,18 @@ async fn send(
     queue: &str,
     body: &bytes::Bytes,
     ids: &[String],
+    context: Option<String>,
 ) -> anyhow::Result<()> {
     let sender = client.create_sender(queue).await?;
     for portion in ids.chunks(PORTION) {
         let message = |id: &String| {
-            Message::new(body.clone())
+            let message = Message::new(body.clone())
                 .with_message_id(id)
-                .with_content_type("application/json")
+                .with_content_type("application/json");
+            match &context {
+                Some(context) => message.with_property(TRACEPARENT, context.as_str()),
+                None => message,
+            }
         };
         if let [id] = portion {
             sender.send_message(message(id)).await?;
@@ -72,6 +92,14 @@ async fn send(
     }
     sender.close().await;
     Ok(())
+}
+
+/// Spans of what is sent, where the environment says who takes them.
+fn telemetry() -> anyhow::Result<Telemetry> {
+    let mut reader = Reader::new(&Environment);
+    let export = Export::read(&mut reader, "nightshift-send");
+    reader.finish(ELSEWHERE)?;
+    Ok(Telemetry::start_quietly(export.as_ref()))
 }
 
 /// The connection string in the environment, or that of the stack that runs in this checkout.

@@ -51,7 +51,7 @@ const fn secret(name: &'static str, default: &'static str, meaning: &'static str
 }
 
 /// Every setting of every process, sorted by what it is about.
-const SETTINGS: [Setting; 30] = [
+const SETTINGS: [Setting; 37] = [
     secret(
         POSTGRES,
         "a private one in `up`",
@@ -183,6 +183,41 @@ const SETTINGS: [Setting; 30] = [
         "NIGHTSHIFT_LOG",
         "info",
         "what to log, such as `info,sqlx=warn`",
+    ),
+    plain(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "nothing is exported",
+        "collector of traces and metrics, such as http://127.0.0.1:4318",
+    ),
+    secret(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "none",
+        "what requests to the collector carry, name=value,name=value, such as its key",
+    ),
+    plain(
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "http/protobuf",
+        "the one protocol that is spoken",
+    ),
+    plain(
+        "OTEL_SERVICE_NAME",
+        "nightshift-handler, -host, -broker, -send",
+        "what a process is called in traces",
+    ),
+    plain(
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        "60000",
+        "milliseconds between two exports of metrics",
+    ),
+    plain(
+        "OTEL_TRACES_SAMPLER",
+        "parentbased_always_on",
+        "which traces are exported, such as `parentbased_traceidratio`",
+    ),
+    plain(
+        "OTEL_TRACES_SAMPLER_ARG",
+        "1",
+        "share of the traces for a sampler with a ratio",
     ),
     plain(
         "FUNCTIONS_CUSTOMHANDLER_PORT",

@@ -13,6 +13,7 @@ use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::encode::{EncodeError, Envelope};
 use nightshift_bindings::invocation::response::Response;
 use nightshift_telemetry::causes;
+use nightshift_telemetry::trace::TRACEPARENT;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -24,6 +25,9 @@ use crate::stats::Counters;
 
 /// When the first lock of its messages ends, in RFC 3339 (default mode).
 const LOCKED_UNTIL: HeaderName = HeaderName::from_static("x-nightshift-locked-until");
+
+/// The trace context of the call (default mode).
+const CONTEXT: HeaderName = HeaderName::from_static(TRACEPARENT);
 
 impl Failure {
     /// Whether the same messages may succeed later.
@@ -56,6 +60,7 @@ pub(super) struct Invocation<'a> {
     id: Uuid,
     messages: &'a [TriggerMessage],
     locked_until: Option<DateTime<Utc>>,
+    traceparent: Option<String>,
 }
 
 impl<'a> Invocation<'a> {
@@ -73,6 +78,15 @@ impl<'a> Invocation<'a> {
             id: Uuid::new_v4(),
             messages,
             locked_until,
+            traceparent: None,
+        }
+    }
+
+    /// The same invocation, as a part of the trace of the context `traceparent`.
+    pub(super) fn within(self, traceparent: Option<String>) -> Self {
+        Self {
+            traceparent,
+            ..self
         }
     }
 
@@ -142,6 +156,11 @@ impl<'a> Invocation<'a> {
             && let Some(locked_until) = self.locked_until
         {
             insert(&mut headers, LOCKED_UNTIL, &instant(locked_until));
+        }
+        if self.caller.mode() == Mode::Default
+            && let Some(context) = &self.traceparent
+        {
+            insert(&mut headers, CONTEXT, context);
         }
         headers
     }

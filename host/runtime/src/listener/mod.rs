@@ -20,6 +20,7 @@ mod pause;
 mod sessions;
 mod settle;
 mod suspects;
+mod trace;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,6 +46,7 @@ use invocation::Invocation;
 pub(crate) use pause::Pauses;
 use settle::Settlement;
 pub(crate) use suspects::Refusals;
+use trace::Spans;
 
 /// How long one call waits for a first message; the loop then asks again.
 const RECEIVE_PATIENCE: Duration = Duration::from_mins(1);
@@ -358,8 +360,10 @@ impl Listener {
         };
         let locked_until = self.locked_until(&batch);
         let messages: Vec<_> = batch.iter_mut().map(into_trigger_message).collect();
+        let spans = Spans::begin(&self.function, &messages);
         let result = self
             .invocation(&messages, locked_until)
+            .within(spans.context())
             .run(&self.cancel)
             .await;
         let (settlement, progress) = match result {
@@ -382,11 +386,9 @@ impl Listener {
                 (failure.settlement(self.mode()), Progress::Failed)
             }
         };
-        if self.settle(receiver, &batch, settlement).await {
-            progress
-        } else {
-            Progress::Lost
-        }
+        let is_settled = self.settle(receiver, &batch, settlement).await;
+        spans.end(settlement);
+        if is_settled { progress } else { Progress::Lost }
     }
 
     fn invocation<'a>(

@@ -10,6 +10,7 @@ use nightshift_postgres::inbox::{self, BEGIN};
 use nightshift_postgres::{Lease, is_conflict, lone_start, open_message};
 use nightshift_telemetry::causes;
 use nightshift_telemetry::metrics::TRANSACTION_SECONDS;
+use nightshift_telemetry::trace::{LOG, TRACE};
 use rand::Rng;
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
@@ -143,10 +144,10 @@ impl<S: Shape> Runner<S> {
     ) -> Result<Option<Calling<S::Call>>, AttemptFailed> {
         let mut lease = Lease::take(&self.pool).await.map_err(platform_failed)?;
         let began = Instant::now();
-        let span = span_of(S::NAME, members);
         let result = self
             .transact_in_its_partitions(lease.connection(), members, attempt, cancellation)
-            .instrument(span)
+            .instrument(transaction(S::NAME, members))
+            .instrument(lines_of(S::NAME, members))
             .await;
         TRANSACTION_SECONDS.observe(&[S::NAME], began.elapsed());
         if !matches!(
@@ -233,7 +234,9 @@ impl<S: Shape> Runner<S> {
         members: &[&'m Member<S::Input>],
         is_paused: bool,
     ) -> Result<(Transaction<'a, Postgres>, Work<'m, S::Input>), sqlx::Error> {
-        let mut tx = connection.begin_with(BEGIN).await?;
+        let begin = connection.begin_with(BEGIN);
+        let begin = begin.instrument(tracing::info_span!(target: TRACE, "db.transaction.begin"));
+        let mut tx = begin.await?;
         let mut work = Work::take(
             &mut tx,
             &self.function,
@@ -307,7 +310,8 @@ impl<S: Shape> Runner<S> {
             return Ok(Vec::new());
         }
         let run = self.shape.run(&items, work.is_unknown(), tx, cx);
-        let prepared = guard(limit, run).await?;
+        let span = tracing::info_span!(target: TRACE, "function.effect");
+        let prepared = guard(limit, run).instrument(span).await?;
         CrashPoint::AfterEffect.reach().await;
         if prepared.len() == items.len() {
             return Ok(prepared);
@@ -329,7 +333,9 @@ impl<S: Shape> Runner<S> {
         let promised = work
             .write(&mut tx, enqueued, survived, &self.ids, self.clock.now())
             .await?;
-        tx.commit().await?;
+        tx.commit()
+            .instrument(tracing::info_span!(target: TRACE, "db.transaction.commit"))
+            .await?;
         work.log();
         self.outbox.flush(promised);
         spawn_all(cx.take_after_commit());
@@ -337,9 +343,34 @@ impl<S: Shape> Runner<S> {
     }
 }
 
-/// What a function's own log lines say about where they come from.
-fn span_of<I>(function: &str, members: &[&Member<I>]) -> Span {
+/// What traces show of a transaction for `members`. Of several it is none's alone, and linked with all.
+pub(super) fn transaction<I>(function: &str, members: &[&Member<I>]) -> Span {
+    if let [member] = members {
+        return tracing::info_span!(
+            target: TRACE,
+            parent: &member.span,
+            "db.transaction",
+            function.name = function,
+        );
+    }
     let span = tracing::info_span!(
+        target: TRACE,
+        parent: None,
+        "db.transaction",
+        function.name = function,
+        batch.size = members.len(),
+    );
+    for member in members {
+        span.follows_from(&member.span);
+        member.span.follows_from(&span);
+    }
+    span
+}
+
+/// What a function's own log lines say about where they come from.
+fn lines_of<I>(function: &str, members: &[&Member<I>]) -> Span {
+    let span = tracing::info_span!(
+        target: LOG,
         "function.run",
         function.name = function,
         trigger.kind = "queue",

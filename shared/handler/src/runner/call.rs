@@ -4,12 +4,14 @@ use nightshift_job::{Enqueue, Item, Outcome};
 use nightshift_postgres::inbox::BEGIN;
 use nightshift_postgres::{Lease, is_conflict};
 use nightshift_telemetry::causes;
+use nightshift_telemetry::trace::TRACE;
 use rand::Rng;
 use sqlx::Connection;
 use tokio::time::sleep;
+use tracing::Instrument;
 use uuid::Uuid;
 
-use super::attempt::{Attempt, spawn_all};
+use super::attempt::{Attempt, spawn_all, transaction};
 use super::failed::{AttemptFailed, guard, guard_call, platform_failed};
 use super::{HOLD_FIRST, HOLD_MAX, Invocation, LEAST_RUN, Runner};
 use crate::fate::Failure;
@@ -50,7 +52,17 @@ impl<S: Shape> Runner<S> {
                 ..Failure::passing("no time was left for the call".to_owned())
             })
         } else {
-            guard_call(limit, self.shape.call(item, call, &cx)).await
+            let span = tracing::info_span!(
+                target: TRACE,
+                parent: &member.span,
+                "function.call",
+                otel.kind = "client",
+                function.name = S::NAME,
+                job.id = %item.key,
+            );
+            guard_call(limit, self.shape.call(item, call, &cx))
+                .instrument(span)
+                .await
         };
         let called = match called {
             Ok(answer) => Called::Answered {
@@ -61,7 +73,10 @@ impl<S: Shape> Runner<S> {
         };
         let mut wait = HOLD_FIRST;
         loop {
-            let settled = self.settle(member, item, id, &called, invocation).await;
+            let settled = self
+                .settle(member, item, id, &called, invocation)
+                .instrument(transaction(S::NAME, &[member]))
+                .await;
             match settled {
                 Err(AttemptFailed::Database(error)) if !is_conflict(&error) => {
                     let failure = Failure {

@@ -9,6 +9,7 @@ use nightshift_job::{
     Decision, Due, OpenTicks, Overlap, Plan, REPLACED, Skipped, Tick, TickKind, Timetable,
     WhySkipped,
 };
+use nightshift_telemetry::trace::current_as_properties;
 use nightshift_time::Ids;
 use sqlx::PgConnection;
 
@@ -393,7 +394,7 @@ fn promised(
         message_id,
         session_id: None,
         due: (run_at > now).then_some(run_at),
-        properties: "{}".to_owned(),
+        properties: current_as_properties(),
         body,
         wakes: None,
     }

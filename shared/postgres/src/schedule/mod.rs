@@ -13,7 +13,9 @@ mod request;
 mod upkeep;
 mod work;
 
+use nightshift_telemetry::trace::TRACE;
 use std::time::Duration;
+use tracing::instrument;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -132,6 +134,7 @@ pub enum ScheduleError {
 /// Decides on all ticks of `scheduled` that have become due, and adopts its timetable if that has
 /// changed and the release is not older than the newest that was seen: up to the change the old one
 /// counts, from then on the new one.
+#[instrument(target = TRACE, name = "db.schedule.wake_up", skip_all)]
 pub async fn wake_up(
     tx: &mut PgConnection,
     scheduled: &Scheduled<'_>,

@@ -3,7 +3,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_job::{RequestId, Tick, TickKind, Timetable};
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 
 use super::ledger::{Ledger, Row};
 use super::{Bodies, Decided, MOST_BACKFILLED, ScheduleError};
@@ -20,6 +22,7 @@ pub enum Requested {
 /// From now on no tick of `function` is run: what becomes due is skipped, and what waits for an earlier
 /// one's end waits on. A message that is in its queue already is worked on. Returns whether that is
 /// new. Idempotent.
+#[instrument(target = TRACE, name = "db.schedule.pause", skip_all)]
 pub async fn pause(tx: &mut PgConnection, function: &str) -> Result<bool, ScheduleError> {
     let row = known(tx, function).await?;
     if row.paused.is_some() {
@@ -35,6 +38,7 @@ pub async fn pause(tx: &mut PgConnection, function: &str) -> Result<bool, Schedu
 }
 
 /// Ends a pause; what became due in it is skipped. Idempotent.
+#[instrument(target = TRACE, name = "db.schedule.resume", skip_all)]
 pub async fn resume(tx: &mut PgConnection, function: &str) -> Result<Decided, ScheduleError> {
     let mut row = known(tx, function).await?;
     if row.paused.is_none() {
@@ -60,6 +64,7 @@ pub async fn resume(tx: &mut PgConnection, function: &str) -> Result<Decided, Sc
 
 /// Runs `function` once, now, even while it is paused. If it overlaps with a tick that has not ended,
 /// and the schedule does not allow that, the run waits for its turn. Idempotent by `request`.
+#[instrument(target = TRACE, name = "db.schedule.run_now", skip_all)]
 pub async fn run_now(
     tx: &mut PgConnection,
     function: &str,
@@ -82,6 +87,7 @@ pub async fn run_now(
 
 /// Runs `function` for every tick that its schedule has from `from` until before `to`, whether or not it
 /// was run then; one after the other, unless the schedule allows overlaps. Idempotent by `request`.
+#[instrument(target = TRACE, name = "db.schedule.backfill", skip_all)]
 pub async fn backfill(
     tx: &mut PgConnection,
     function: &str,

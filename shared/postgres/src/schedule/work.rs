@@ -1,6 +1,8 @@
 //! What the transactions do that work on the messages of ticks.
 
+use nightshift_telemetry::trace::TRACE;
 use std::collections::HashMap;
+use tracing::instrument;
 
 use nightshift_job::{REPLACED, TickId};
 use sqlx::PgConnection;
@@ -25,6 +27,7 @@ pub enum Ended {
 /// The work of `tick` ends with this transaction. Returns the message of the tick that has waited for
 /// it and goes next, which the caller promises. Idempotent; a message that is nobody's tick changes
 /// nothing.
+#[instrument(target = TRACE, name = "db.tick.finish", skip_all)]
 pub async fn finish(
     tx: &mut PgConnection,
     tick: &TickId,
@@ -79,6 +82,7 @@ impl Over {
 
 /// Those of `ticks` that wait for no message any more, or not for the first one. Until the transaction
 /// ends nobody else runs one of them.
+#[instrument(target = TRACE, name = "db.tick.read_over", skip_all)]
 pub async fn over(
     tx: &mut PgConnection,
     ticks: &[TickId],
