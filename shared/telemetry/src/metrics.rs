@@ -1,7 +1,7 @@
 //! What a process counts, as one table.
 //!
-//! A [`Counter`] or [`Histogram`] has a cell for each combination of its labels' values, which appears
-//! when it is first counted. [`text`] writes all of them in the text format of Prometheus.
+//! A [`Counter`], [`Gauge`] or [`Histogram`] has a cell for each combination of its labels' values, which
+//! appears when it is first counted or set. [`text`] writes all of them in the text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -58,8 +58,44 @@ pub static TAKEN_BACK: Counter = Counter::new(
     &["queue"],
 );
 
+/// What was told to those who watch schedules from outside.
+pub static PINGS: Counter = Counter::new(
+    "nightshift_pings_total",
+    "Pings after the end of a tick: taken (sent), or not after three tries (unsent).",
+    &["schedule", "outcome"],
+);
+
+/// When the housekeeping last went through in this process.
+pub static HEARTBEAT: Gauge = Gauge::new(
+    "nightshift_heartbeat_timestamp_seconds",
+    "When this process has last committed a run of the housekeeping.",
+    &[],
+);
+
+/// When each schedule has last done what it is for.
+pub static ENDED_WELL: Gauge = Gauge::new(
+    "nightshift_schedule_ended_well_timestamp_seconds",
+    "When a tick of the schedule last ended well, in any process; as of the last housekeeping here.",
+    &["schedule"],
+);
+
+/// When each schedule should have done, or should do, that the next time.
+pub static NEXT_DUE: Gauge = Gauge::new(
+    "nightshift_schedule_next_due_timestamp_seconds",
+    "When the first tick was or is due since one of the schedule last ended well; as of the last housekeeping here.",
+    &["schedule"],
+);
+
 /// Everything that is counted, in the order in which it is written.
-const COUNTERS: [&Counter; 5] = [&MESSAGES, &FAILED_INVOCATIONS, &SENT, &UNSENT, &TAKEN_BACK];
+const COUNTERS: [&Counter; 6] = [
+    &MESSAGES,
+    &FAILED_INVOCATIONS,
+    &SENT,
+    &UNSENT,
+    &TAKEN_BACK,
+    &PINGS,
+];
+const GAUGES: [&Gauge; 3] = [&HEARTBEAT, &ENDED_WELL, &NEXT_DUE];
 const HISTOGRAMS: [&Histogram; 1] = [&TRANSACTION_SECONDS];
 
 /// What a metric is called and means.
@@ -105,6 +141,40 @@ impl Counter {
         for (values, count) in &*cells {
             let labels = self.description.labels(values, None);
             line(out, self.description.name, "", &labels, *count);
+        }
+    }
+}
+
+/// A number that is as large as it is now.
+#[derive(Debug)]
+pub struct Gauge {
+    description: Description,
+    cells: Mutex<BTreeMap<Values, f64>>,
+}
+
+impl Gauge {
+    const fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Self {
+            description: Description { name, help, labels },
+            cells: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// From now on there are these cells, each with the values of its labels and its number, and no others.
+    pub fn replace<'v>(&self, cells: impl IntoIterator<Item = (&'v [&'v str], f64)>) {
+        let cells = cells
+            .into_iter()
+            .map(|(values, number)| (owned(values), number))
+            .collect();
+        *self.cells.lock().unwrap_or_else(PoisonError::into_inner) = cells;
+    }
+
+    fn write(&self, out: &mut String) {
+        self.description.write(out, "gauge");
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        for (values, number) in &*cells {
+            let labels = self.description.labels(values, None);
+            line(out, self.description.name, "", &labels, *number);
         }
     }
 }
@@ -191,6 +261,9 @@ pub fn text() -> String {
     for counter in COUNTERS {
         counter.write(&mut out);
     }
+    for gauge in GAUGES {
+        gauge.write(&mut out);
+    }
     for histogram in HISTOGRAMS {
         histogram.write(&mut out);
     }
@@ -234,6 +307,20 @@ mod tests {
     }
 
     #[test]
+    fn a_gauge_has_the_cells_that_it_was_given_last() {
+        let gauge = Gauge::new("seen_timestamp_seconds", "Seen.", &["kind"]);
+        gauge.replace([(&["a"][..], 1_763_779_200.5), (&["b"][..], 2.0)]);
+        gauge.replace([(&["a"][..], 1_763_779_260.25)]);
+        let mut text = String::new();
+        gauge.write(&mut text);
+        assert_eq!(
+            text,
+            "# HELP seen_timestamp_seconds Seen.\n# TYPE seen_timestamp_seconds gauge\n\
+             seen_timestamp_seconds{kind=\"a\"} 1763779260.25\n"
+        );
+    }
+
+    #[test]
     fn the_buckets_of_a_histogram_contain_the_ones_below() {
         let histogram = Histogram::new("took_seconds", "Took.", &[]);
         for millis in [1, 2, 300, 100_000] {
@@ -262,6 +349,10 @@ mod tests {
         for counter in COUNTERS {
             let name = counter.description.name;
             assert!(name.ends_with("_total") && described(name), "{name}");
+        }
+        for gauge in GAUGES {
+            let name = gauge.description.name;
+            assert!(name.ends_with("_seconds") && described(name), "{name}");
         }
         for histogram in HISTOGRAMS {
             let name = histogram.description.name;
