@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use nightshift_bindings::host_json::HostJson;
 use nightshift_cache::Cache;
 use nightshift_functions::{Access, Settings, registry};
-use nightshift_handler::{EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, Registry};
+use nightshift_handler::{
+    EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, PingSettings, Registry, RegistryError,
+};
 use nightshift_settings::{EXIT_CODE, Environment, Lookup, Reader};
 use nightshift_telemetry::Telemetry;
 use nightshift_time::SystemClock;
@@ -29,6 +31,7 @@ async fn main() -> ExitCode {
     let mut reader = Reader::new(&Environment);
     let settings = HandlerSettings::read(&mut reader);
     let access = Access::read(&mut reader);
+    let pings = PingSettings::read(&mut reader, schedules);
     let used = Settings::of(&reader);
     let problems = reader.finish(HandlerSettings::KNOWN_ELSEWHERE);
     let settings = match (settings, problems) {
@@ -41,7 +44,7 @@ async fn main() -> ExitCode {
         }
     };
     let telemetry = Telemetry::start(&settings.telemetry);
-    let ended = run(settings, access, used).await;
+    let ended = run(settings, access, pings, used).await;
     if let Err(error) = &ended {
         tracing::error!(error = format!("{error:#}"), "handler cannot run");
     }
@@ -52,10 +55,16 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: HandlerSettings, access: Access, used: Settings) -> anyhow::Result<()> {
+async fn run(
+    settings: HandlerSettings,
+    access: Access,
+    pings: PingSettings,
+    used: Settings,
+) -> anyhow::Result<()> {
     let pool = settings.postgres.connect_lazy();
     let clock = SystemClock::shared();
     let outbox = Outbox::new(pool.clone(), clock.clone(), settings.bus.clone());
+    let outbox = outbox.with_pings(pings);
     let mut empty = Registry::new(pool, outbox, clock);
     if let Some(released_at) = settings.released_at {
         empty = empty.released_at(released_at);
@@ -76,16 +85,9 @@ async fn run(settings: HandlerSettings, access: Access, used: Settings) -> anyho
 
 /// Prints what `said` says of the functions, without connecting to anything.
 fn list(said: impl FnOnce(&Registry) -> serde_json::Result<String>) -> ExitCode {
-    let nowhere = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
-    let clock = SystemClock::shared();
-    let outbox = Outbox::left_to_others(nowhere.clone(), clock.clone());
-    let listed = registry(
-        Registry::new(nowhere, outbox, clock),
-        Access::closed(),
-        Settings::default(),
-    )
-    .map_err(anyhow::Error::from)
-    .and_then(|registry| Ok(said(&registry)?));
+    let listed = unconnected()
+        .map_err(anyhow::Error::from)
+        .and_then(|registry| Ok(said(&registry)?));
     match listed {
         Ok(text) => {
             println!("{text}");
@@ -96,4 +98,23 @@ fn list(said: impl FnOnce(&Registry) -> serde_json::Result<String>) -> ExitCode 
             ExitCode::FAILURE
         }
     }
+}
+
+/// The functions without anything that they work with.
+fn unconnected() -> Result<Registry, RegistryError> {
+    let nowhere = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
+    let clock = SystemClock::shared();
+    let outbox = Outbox::left_to_others(nowhere.clone(), clock.clone());
+    registry(
+        Registry::new(nowhere, outbox, clock),
+        Access::closed(),
+        Settings::default(),
+    )
+}
+
+/// The names of the schedules. Functions that do not fit together have none; the start says why.
+fn schedules() -> Vec<String> {
+    let schedules = unconnected().map(|registry| registry.schedules());
+    let schedules = schedules.unwrap_or_default().into_iter();
+    schedules.map(|listed| listed.function).collect()
 }

@@ -35,6 +35,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "cache",
                 "connection",
                 "crashpoint",
+                "fetch",
                 "job",
                 "postgres",
             ]),

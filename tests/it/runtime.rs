@@ -12,7 +12,7 @@ mod limits;
 mod pauses;
 mod places;
 mod pooler;
-mod processes;
+pub(crate) mod processes;
 mod redrive;
 mod releases;
 mod retries;

@@ -4,6 +4,7 @@
 mod deploys;
 mod housekeeping;
 mod overlaps;
+mod pings;
 mod processes;
 mod registry;
 mod requests;
@@ -20,7 +21,7 @@ use nightshift_bindings::function_json::DataType;
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::encode::Envelope;
 use nightshift_contract::HousekeepingDue;
-use nightshift_handler::{Call, InvocationFailed, Outbox, Registry};
+use nightshift_handler::{Call, InvocationFailed, Outbox, PingSettings, Registry};
 use nightshift_job::{
     BatchFunction, Children, Classify, Cx, Disposition, Enqueue, Item, JobError, Missed, Outcome,
     Overlap, Policy, Schedule, ScheduledFunction, Tick,
@@ -160,6 +161,10 @@ impl World {
     }
 
     async fn undeployed(schedule: Schedule) -> Self {
+        Self::with_pings(schedule, PingSettings::default()).await
+    }
+
+    async fn with_pings(schedule: Schedule, pings: PingSettings) -> Self {
         let database = TestDatabase::create().await;
         let clock = TestClock::new(at("09:00:00"));
         let work = Work {
@@ -167,7 +172,7 @@ impl World {
             ran: Arc::default(),
         };
         let (pool, shared): (_, SharedClock) = (database.pool().clone(), Arc::new(clock.clone()));
-        let outbox = Outbox::left_to_others(pool.clone(), shared.clone());
+        let outbox = Outbox::left_to_others(pool.clone(), shared.clone()).with_pings(pings);
         let registry = Registry::new(pool, outbox, shared)
             .with_schedule(Clocked)
             .unwrap()

@@ -33,3 +33,27 @@ fn five_broken_settings_give_five_lines_and_exit_64_before_any_socket_opens() {
          NIGHTSHIFT_POSTGRES_MAX_CONECTIONS  is not a setting; did you mean NIGHTSHIFT_POSTGRES_MAX_CONNECTIONS?\n"
     );
 }
+
+#[test]
+fn a_ping_for_a_schedule_that_is_none_is_refused_at_start_and_no_address_is_shown() {
+    let output = Command::new(program("handler"))
+        .env_clear()
+        .env("FUNCTIONS_CUSTOMHANDLER_PORT", "1")
+        .env("NIGHTSHIFT_POSTGRES_URL", "postgres://nobody@127.0.0.1:1/x")
+        .env("ServiceBusConnection", "Endpoint=sb://127.0.0.1:1/;SharedAccessKeyName=k;SharedAccessKey=a2V5;UseDevelopmentEmulator=true")
+        .env(
+            "NIGHTSHIFT_PINGS",
+            "housekeeping-shedule=https://hc-ping.com/hunter2,housekeeping-schedule=http://hc-ping.com/hunter2",
+        )
+        .env("NIGHTSHIFT_PING_NETWORKS", "10.0.0.1/8")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "3 problems in the settings:\n  \
+         NIGHTSHIFT_PING_NETWORKS  \"10.0.0.1/8\" has bits behind its prefix; is 10.0.0.0/8 meant?\n  \
+         NIGHTSHIFT_PINGS          entry 1: housekeeping-shedule is not a schedule; did you mean housekeeping-schedule?\n  \
+         NIGHTSHIFT_PINGS          entry 2: housekeeping-schedule: hc-ping.com may not be asked: its address has to begin with https://, unless it is in a network that is trusted\n"
+    );
+}

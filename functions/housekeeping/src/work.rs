@@ -1,16 +1,18 @@
 //! `housekeeping-work`: retention, and a watch over the schedules.
 //!
 //! What: partitions of the inbox go when none of their messages would be run any more; ticks, runs and
-//! the audit's old end after 90 days; a schedule on which nobody has decided although a tick was due is an error in the log. When:
-//! each minute, a bounded amount. Why it is safe to run twice: what is gone is gone. What it leaves to
+//! the audit's old end after 90 days; a schedule on which nobody has decided although a tick was due is an error in the log.
+//! When each schedule last ended well is read for those who watch this process's metrics. When: each minute, a bounded amount. Why it is safe to run twice: what is gone is gone. What it leaves to
 //! others: messages whose copy has not come, and the outbox, which every handler sweeps.
 
+use chrono::{DateTime, Utc};
 use nightshift_contract::HousekeepingDue;
 use nightshift_job::{BatchFunction, Cx, Item, JobError, Outcome, Policy};
 use nightshift_postgres::audit;
 use nightshift_postgres::inbox::{OldPartitions, drop_old_partitions};
 use nightshift_postgres::run::forget_old;
-use nightshift_postgres::schedule::{Silent, prune, silent};
+use nightshift_postgres::schedule::{LastEnd, Silent, last_ends, prune, silent};
+use nightshift_telemetry::metrics::{ENDED_WELL, Gauge, HEARTBEAT, NEXT_DUE};
 use sqlx::PgConnection;
 
 /// How many partitions one run drops: each stops the inbox for a moment.
@@ -53,10 +55,11 @@ impl BatchFunction for Work {
         &self,
         items: &[&Item<HousekeepingDue>],
         tx: &mut PgConnection,
-        _cx: &Cx,
+        cx: &Cx,
     ) -> Result<Vec<Outcome>, JobError> {
         // The watch goes first: dropping a partition ends the inbox's rest until the commit.
         let silent = silent(tx).await?;
+        let ends = last_ends(tx).await?;
         let ticks_pruned = prune(tx, HISTORY_DAYS, TICKS_AT_A_TIME).await?;
         let runs_pruned = forget_old(tx, HISTORY_DAYS).await?;
         let audit_pruned = audit::prune(tx, audit::RETENTION_DAYS).await?;
@@ -68,8 +71,39 @@ impl BatchFunction for Work {
             audit_pruned,
             silent,
         });
+        let now = cx.now();
+        cx.after_commit(async move { show(&ends, now) });
         Ok(vec![Outcome::Completed; items.len()])
     }
+}
+
+/// Sets what is seen of the schedules, and of this process, from outside.
+fn show(ends: &[LastEnd], now: DateTime<Utc>) {
+    set(&ENDED_WELL, ends, |end| end.ended_well);
+    set(&NEXT_DUE, ends, |end| end.next_due);
+    HEARTBEAT.replace([(&[][..], unix_seconds(now))]);
+}
+
+fn set(gauge: &Gauge, ends: &[LastEnd], instant: impl Fn(&LastEnd) -> Option<DateTime<Utc>>) {
+    let cells: Vec<([&str; 1], f64)> = ends
+        .iter()
+        .filter_map(|end| Some(([end.function.as_str()], unix_seconds(instant(end)?))))
+        .collect();
+    gauge.replace(
+        cells
+            .iter()
+            .map(|(values, seconds)| (&values[..], *seconds)),
+    );
+}
+
+fn unix_seconds(at: DateTime<Utc>) -> f64 {
+    // No instant of ours is so far away that a float would round it.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "milliseconds of the next 100,000 years fit"
+    )]
+    let seconds = at.timestamp_millis() as f64 / 1000.0;
+    seconds
 }
 
 fn log_silent(silent: &Silent) {

@@ -1,9 +1,15 @@
 //! One HTTP request on a connection of its own, plain or over TLS: for those who ask once an hour, or once.
 //!
 //! Redirections are not followed, nothing is sent along that the request does not say, and an answer is
-//! bounded in time and length.
+//! bounded in time and length. What is asked at an address that somebody else has chosen goes through a
+//! [`Guard`], so that nobody reaches by us what they cannot reach themselves. No error says more of an
+//! address than its host: what stands behind that may be a secret.
+
+mod guard;
+mod network;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +21,15 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+pub use guard::Guard;
+pub use network::{BadNetwork, Network};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -39,12 +48,20 @@ pub struct Limits {
 #[non_exhaustive]
 pub enum FetchError {
     /// The address is none that can be asked.
-    #[error("{url:?} is no address that can be asked: {reason}")]
+    #[error("{host:?} is nobody who can be asked: {reason}")]
     Address {
-        /// The address, without its query.
-        url: String,
+        /// The host that it names, or nothing.
+        host: String,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// Whoever has chosen the address may not have us ask there.
+    #[error("{host} may not be asked: {reason}")]
+    Refused {
+        /// Who was to be asked.
+        host: String,
+        /// Why not.
+        reason: String,
     },
     /// Nobody answers there.
     #[error("{host} cannot be reached")]
@@ -80,31 +97,85 @@ pub enum FetchError {
 /// [`FetchError`] says who did not answer, and why.
 pub async fn fetch(request: Request<Bytes>, limits: Limits) -> Result<Response<Bytes>, FetchError> {
     let address = Address::of(request.uri())?;
-    let (host, patience) = (address.host.clone(), limits.patience);
-    let fetched = async {
+    let connecting = connect(&address, (address.host.as_str(), address.port));
+    ask(&address, connecting, request, limits).await
+}
+
+/// As [`fetch`], of an address that somebody else has chosen: only what `guard` lets be asked is asked. Its
+/// name is looked up once, and it is what was looked at then that is connected to.
+///
+/// # Errors
+/// [`FetchError`] says who did not answer, and why, or why nobody was asked.
+pub async fn fetch_public(
+    request: Request<Bytes>,
+    limits: Limits,
+    guard: &Guard,
+) -> Result<Response<Bytes>, FetchError> {
+    fetch_found(request, limits, guard, look_up).await
+}
+
+/// As [`fetch_public`]; `find` says which addresses a name has.
+async fn fetch_found(
+    request: Request<Bytes>,
+    limits: Limits,
+    guard: &Guard,
+    find: impl AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+) -> Result<Response<Bytes>, FetchError> {
+    guard.check(request.uri())?;
+    let address = Address::of(request.uri())?;
+    let connecting = async {
+        let found = find(&address.host, address.port).await;
+        let found = found.map_err(|error| address.unreachable(error))?;
+        guard.check_found(&address, &found)?;
+        connect(&address, found.as_slice()).await
+    };
+    ask(&address, connecting, request, limits).await
+}
+
+async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(lookup_host((host, port)).await?.collect())
+}
+
+async fn connect(address: &Address, to: impl ToSocketAddrs) -> Result<TcpStream, FetchError> {
+    let connected = timeout(CONNECT, TcpStream::connect(to)).await;
+    let connected = connected.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
+    connected.map_err(|error| address.unreachable(error))
+}
+
+/// Sends `request` over what `connecting` comes to; all of it takes no longer than `limits` say.
+async fn ask(
+    address: &Address,
+    connecting: impl Future<Output = Result<TcpStream, FetchError>>,
+    request: Request<Bytes>,
+    limits: Limits,
+) -> Result<Response<Bytes>, FetchError> {
+    let asked = async {
+        let stream = connecting.await?;
         let roots = if address.is_secure {
             let roots = native_roots().await;
             Some(roots.map_err(|error| address.unreachable(error))?)
         } else {
             None
         };
-        trusting(&address, request, limits.max_bytes, roots).await
+        ask_over(stream, address, request, limits.max_bytes, roots).await
     };
-    let fetched = timeout(patience, fetched).await;
-    fetched.unwrap_or(Err(FetchError::TooSlow { host, patience }))
+    let asked = timeout(limits.patience, asked).await;
+    asked.unwrap_or_else(|_elapsed| {
+        Err(FetchError::TooSlow {
+            host: address.host.clone(),
+            patience: limits.patience,
+        })
+    })
 }
 
 /// Over TLS if there are `roots` to trust.
-async fn trusting(
+async fn ask_over(
+    stream: TcpStream,
     address: &Address,
     request: Request<Bytes>,
     max_bytes: usize,
     roots: Option<RootCertStore>,
 ) -> Result<Response<Bytes>, FetchError> {
-    let connecting = TcpStream::connect((address.host.as_str(), address.port));
-    let connected = timeout(CONNECT, connecting).await;
-    let connected = connected.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
-    let stream = connected.map_err(|error| address.unreachable(error))?;
     let Some(roots) = roots else {
         return exchange(address, stream, request, max_bytes).await;
     };
@@ -173,7 +244,7 @@ struct Address {
 impl Address {
     fn of(uri: &Uri) -> Result<Self, FetchError> {
         let wrong = |reason| FetchError::Address {
-            url: uri.path().to_owned(),
+            host: uri.host().unwrap_or_default().to_owned(),
             reason,
         };
         let is_secure = match uri.scheme() {
@@ -188,6 +259,13 @@ impl Address {
             port: uri.port_u16().unwrap_or(default),
             is_secure,
         })
+    }
+
+    fn refused(&self, reason: String) -> FetchError {
+        FetchError::Refused {
+            host: self.host.clone(),
+            reason,
+        }
     }
 
     fn unreachable(&self, source: io::Error) -> FetchError {
@@ -270,7 +348,9 @@ mod tests {
 
     async fn get(url: &Uri, roots: RootCertStore) -> Result<Response<Bytes>, FetchError> {
         let request = Request::get(url).body(Bytes::new()).unwrap();
-        trusting(&Address::of(url)?, request, 100, Some(roots)).await
+        let address = Address::of(url)?;
+        let stream = connect(&address, (address.host.as_str(), address.port)).await?;
+        ask_over(stream, &address, request, 100, Some(roots)).await
     }
 
     #[tokio::test]
@@ -290,7 +370,7 @@ mod tests {
         assert!(matches!(error, FetchError::Connect { .. }), "{error:?}");
     }
 
-    const LIMITS: Limits = Limits {
+    pub(crate) const LIMITS: Limits = Limits {
         patience: Duration::from_secs(5),
         max_bytes: 10,
     };

@@ -91,8 +91,8 @@ pub(crate) async fn cancel(
     }
     let tick = text(copy::TICK).or(open.message_id.as_deref());
     if let Some(tick) = tick.and_then(TickId::of_message) {
-        let skipped = schedule::Ended::Skipped(why.to_owned());
-        promised.extend(schedule::finish(tx, &tick, &skipped).await?);
+        let called_off = schedule::Ended::CalledOff(why.to_owned());
+        promised.extend(schedule::finish(tx, &tick, &called_off).await?.next);
     }
     if !promised.is_empty() {
         outbox::promise(tx, &promised).await?;

@@ -10,7 +10,7 @@
 //! back as a copy (`copy`), which the outbox sends after the commit (`outbox`); what the
 //! broker refuses for good is dead (`refused`). What
 //! the broker has given up is taken back (`drain`). A timer's invocation is a look at what its schedule
-//! says (`schedule`). HTTP requests come as they are (`http`); what operators ask of functions is in `ops` and `cancel`. The answer says "fine" only after
+//! says (`schedule`), and how a tick ends is told to those who watch from outside (`ping`). HTTP requests come as they are (`http`); what operators ask of functions is in `ops` and `cancel`. The answer says "fine" only after
 //! the commit; whatever happens before, the broker delivers again and the claim sorts it out.
 //!
 //! The process is crash-only: hosts end it with SIGKILL, so nothing depends on its last words. It
@@ -25,6 +25,7 @@ mod http;
 mod member;
 mod ops;
 mod outbox;
+mod ping;
 mod rate;
 mod refused;
 mod registry;
@@ -43,6 +44,7 @@ pub use http::HttpFunction;
 pub use nightshift_bindings::route::RouteValues;
 pub use ops::{AskFailed, Described, Trigger};
 pub use outbox::Outbox;
+pub use ping::PingSettings;
 pub use registry::{Registry, RegistryError};
 pub use server::{Handler, ServeError};
 pub use settings::HandlerSettings;

@@ -4,13 +4,15 @@
 //! rows, and so does a broker that is away: the sweeper of any handler that lives finds them ten
 //! seconds later. A message is sent again when nobody knows whether it arrived, under the same id.
 //! The sweeper also rescues messages that wait and whose copy has not come.
+//!
+//! Pings leave from here, too: whoever ends a tick commits, and then tells.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue, ServiceBusClient};
 use nightshift_connection::{Connection, Connections};
 use nightshift_crashpoint::CrashPoint;
@@ -32,6 +34,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::copy::copy_of;
+use crate::ping::{PingSettings, Pings, TickEnd};
 use crate::refused;
 
 /// How often the sweeper looks.
@@ -46,7 +49,7 @@ const MAX_FLUSHES: usize = 16;
 /// For how long a promised message is its committer's, as the table says.
 const OWNED: Duration = Duration::from_secs(10);
 
-/// How long a flush that is under way may hold up the end of the process.
+/// How long flushes and pings that are under way may hold up the end of the process.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Sends promised messages. Clones share everything.
@@ -60,6 +63,8 @@ struct Inner {
     /// `None`: the messages stay where they are.
     bus: Option<(Connections, Connection)>,
     flushes: TaskTracker,
+    /// Who is told how ticks end; nobody until it is set.
+    pings: OnceLock<Pings>,
     /// Told when there is something that the next sweep would find.
     is_wanted: Notify,
 }
@@ -114,8 +119,22 @@ impl Outbox {
             clock,
             bus,
             flushes: TaskTracker::new(),
+            pings: OnceLock::new(),
             is_wanted: Notify::new(),
         }))
+    }
+
+    /// Tells those of `settings` how ticks end; to be said once.
+    #[must_use]
+    pub fn with_pings(self, settings: PingSettings) -> Self {
+        // Whoever says it twice is told nothing new.
+        let _ = self.0.pings.set(settings.into());
+        self
+    }
+
+    /// Tells in the background how ticks have ended in a transaction that has just committed.
+    pub(crate) fn tell(&self, ends: Vec<TickEnd>) {
+        self.0.tell(ends);
     }
 
     /// The connection on which it sends; `None` if another process does.
@@ -206,11 +225,16 @@ impl Outbox {
         }
     }
 
-    /// Waits for flushes that are under way and closes the connections.
+    /// Waits for what is under way and closes the connections.
     pub(crate) async fn close(&self) {
         self.0.flushes.close();
-        // What is not sent by then stays in the outbox.
-        let _ = timeout(GRACE, self.0.flushes.wait()).await;
+        let pings = async {
+            if let Some(pings) = self.0.pings.get() {
+                pings.close().await;
+            }
+        };
+        // A message that is not sent by then stays in the outbox; a ping that is not may raise an alarm.
+        let _ = timeout(GRACE, join(self.0.flushes.wait(), pings)).await;
         if let Some((connections, _)) = &self.0.bus {
             connections.close().await;
         }
@@ -218,6 +242,12 @@ impl Outbox {
 }
 
 impl Inner {
+    fn tell(&self, ends: Vec<TickEnd>) {
+        if let Some(pings) = self.pings.get() {
+            pings.tell(ends);
+        }
+    }
+
     /// A sweep, and once a day tomorrow's partition, so that midnight waits for nothing.
     async fn look_after(&self, ready_for: &mut Option<NaiveDate>) -> Result<Swept, sqlx::Error> {
         let today = self.clock.now().date_naive();
@@ -392,7 +422,7 @@ impl Inner {
                 match refused::bury(lease.connection(), *id, causes(error), new_id).await {
                     // Somebody is at what waits for it; it is refused again later.
                     Err(error) if is_conflict(&error) => {}
-                    buried => buried?,
+                    buried => self.tell(buried?.into_iter().collect()),
                 }
             } else {
                 outbox::note_failure(lease.connection(), *id, &causes(error)).await?;

@@ -9,20 +9,22 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::copy;
+use crate::ping::TickEnd;
 
 /// Buries the promised message `id`, for what `description` says: its tick or its fan-out ends with it.
-/// What goes next is promised, and sent by a sweep.
+/// What goes next is promised, and sent by a sweep. Returns the end of its tick.
 pub(crate) async fn bury(
     connection: &mut PgConnection,
     id: Uuid,
     description: String,
     new_id: impl FnMut() -> Uuid,
-) -> Result<(), sqlx::Error> {
+) -> Result<Option<TickEnd>, sqlx::Error> {
     let mut tx = connection.begin_with(BEGIN).await?;
     let refusal = Refusal {
         reason: "cannot-be-sent",
         description,
     };
+    let mut ended = None;
     if let Some(buried) = outbox::bury(&mut tx, id, &refusal).await? {
         let mut next = Vec::new();
         // What we have written ourselves is an object.
@@ -43,13 +45,16 @@ pub(crate) async fn bury(
         }
         if let Some(tick) = tick(buried.message_id.as_deref(), &properties) {
             let failed = schedule::Ended::Failed(refusal.description);
-            next.extend(schedule::finish(&mut tx, &tick, &failed).await?);
+            let finished = schedule::finish(&mut tx, &tick, &failed).await?;
+            ended = TickEnd::of(&tick, &failed, &finished);
+            next.extend(finished.next);
         }
         if !next.is_empty() {
             outbox::promise(&mut tx, &next).await?;
         }
     }
-    tx.commit().await
+    tx.commit().await?;
+    Ok(ended)
 }
 
 /// The tick whose message it is, or that it carries on.

@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::copy::{self, CopyOf, Original, copy_of, own_properties};
 use crate::fate::{Failure, Fate, Wait};
 use crate::member::{Content, Member};
+use crate::ping::TickEnd;
 use crate::runner::Definition;
 
 /// What is known of the message that a member is, or is a copy of.
@@ -89,6 +90,15 @@ struct Task<'a, I> {
 pub(crate) struct Calling<C> {
     pub(crate) id: Uuid,
     pub(crate) call: C,
+}
+
+/// What is to be done once what was written is committed.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// To be sent.
+    pub(crate) promised: Vec<Promised>,
+    /// To be told outside.
+    pub(crate) ended: Vec<TickEnd>,
 }
 
 /// A message was put off while a later one of its session ended in the same transaction.
@@ -197,8 +207,8 @@ impl<'a, I> Work<'a, I> {
         }
     }
 
-    /// Writes how every member ends and what the function has enqueued, and returns what is to be
-    /// sent after the commit. `survived` is the key of a message that was suspected of ending its
+    /// Writes how every member ends and what the function has enqueued, and returns what follows
+    /// after the commit. `survived` is the key of a message that was suspected of ending its
     /// process.
     pub(crate) async fn write(
         &self,
@@ -207,7 +217,7 @@ impl<'a, I> Work<'a, I> {
         survived: Option<JobKey>,
         ids: &SharedIds,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Promised>, sqlx::Error> {
+    ) -> Result<Written, sqlx::Error> {
         let (mut closed, mut skipped, mut letters) = (Vec::new(), Vec::new(), Vec::new());
         let mut waiting = Vec::new();
         for task in &self.tasks {
@@ -259,11 +269,12 @@ impl<'a, I> Work<'a, I> {
         }));
         promised.extend(self.split(tx, ids, now).await?);
         promised.extend(self.end_children(tx, ids, now).await?);
-        promised.extend(self.finish_ticks(tx).await?);
+        let (released, ended) = self.finish_ticks(tx).await?;
+        promised.extend(released);
         if !promised.is_empty() {
             outbox::promise(tx, &promised).await?;
         }
-        Ok(promised)
+        Ok(Written { promised, ended })
     }
 
     async fn wait(

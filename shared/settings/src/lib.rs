@@ -12,7 +12,7 @@ mod source;
 
 pub use lookup::{Lookup, key};
 pub use problems::{Problem, Problems};
-pub use reader::{Reader, Used};
+pub use reader::{Reader, Used, nearest};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use source::{Environment, MapSource, Source};
 

@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
             .filter(|name| name.starts_with(PREFIX) && !is_known(name))
             .collect();
         for name in unknown {
-            let what = match self.nearest(&name) {
+            let what = match nearest(&name, self.used.keys().map(String::as_str)) {
                 Some(near) => format!("is not a setting; did you mean {near}?"),
                 None => "is not a setting".to_owned(),
             };
@@ -142,15 +142,6 @@ impl<'a> Reader<'a> {
         } else {
             Err(Problems(self.problems))
         }
-    }
-
-    fn nearest(&self, name: &str) -> Option<&str> {
-        self.used
-            .keys()
-            .map(|known| (strsim::jaro(name, known), known.as_str()))
-            .filter(|(similarity, _)| *similarity >= NEAR)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, known)| known)
     }
 
     fn text(&mut self, name: &str, is_secret: bool) -> Option<String> {
@@ -177,6 +168,15 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// The one of the `known` names that is meant by the misspelt `name`, if one is near.
+pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    known
+        .map(|known| (strsim::jaro(name, known), known))
+        .filter(|(similarity, _)| *similarity >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a process counts, as one table.
 //!
-//! A [`Counter`] or [`Histogram`] has a cell for each combination of its labels' values, which appears
-//! when it is first counted. [`text`] writes all of them in the text format of Prometheus.
+//! A [`Counter`], [`Gauge`] or [`Histogram`] has a cell for each combination of its labels' values, which
+//! appears when it is first counted or set. [`text`] writes all of them in the text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,7 +19,7 @@ pub(crate) const BOUNDS: [f64; 12] = [
 /// Messages by how a try ended, once that is committed.
 pub static MESSAGES: Counter = Counter::new(
     "nightshift_messages_total",
-    "Messages by how a try of theirs ended: done, skipped, dead, known (ended before), or what they wait for.",
+    "Messages by how a try of theirs ended: done, skipped, dead, known (it had ended before), or what they wait for, such as retry, snooze, limited.",
     &["function", "outcome"],
 );
 
@@ -40,7 +40,7 @@ pub static FAILED_INVOCATIONS: Counter = Counter::new(
 /// Promised messages that the broker has, by who sent them.
 pub static SENT: Counter = Counter::new(
     "nightshift_outbox_sent_total",
-    "Promised messages that the broker has accepted: by their committer (flush) or later (sweep, rescue).",
+    "Promised messages that the broker has accepted: by their committer (flush), later (sweep), or again (rescue).",
     &["by"],
 );
 
@@ -65,15 +65,45 @@ pub static UNEXPORTED: Counter = Counter::new(
     &["signal"],
 );
 
+/// What was told to those who watch schedules from outside.
+pub static PINGS: Counter = Counter::new(
+    "nightshift_pings_total",
+    "Pings after the end of a tick: taken (sent), or not after three tries (unsent).",
+    &["schedule", "outcome"],
+);
+
+/// When the housekeeping last went through in this process.
+pub static HEARTBEAT: Gauge = Gauge::new(
+    "nightshift_heartbeat_timestamp_seconds",
+    "When this process has last committed a run of the housekeeping.",
+    &[],
+);
+
+/// When each schedule has last done what it is for.
+pub static ENDED_WELL: Gauge = Gauge::new(
+    "nightshift_schedule_ended_well_timestamp_seconds",
+    "When a tick of the schedule last ended well, in any process; as of the last housekeeping here.",
+    &["schedule"],
+);
+
+/// When each schedule should have done, or should do, that the next time.
+pub static NEXT_DUE: Gauge = Gauge::new(
+    "nightshift_schedule_next_due_timestamp_seconds",
+    "When the first tick was or is due since one of the schedule last ended well; as of the last housekeeping here.",
+    &["schedule"],
+);
+
 /// Everything that is counted, in the order in which it is written.
-const COUNTERS: [&Counter; 6] = [
+const COUNTERS: [&Counter; 7] = [
     &MESSAGES,
     &FAILED_INVOCATIONS,
     &SENT,
     &UNSENT,
     &TAKEN_BACK,
+    &PINGS,
     &UNEXPORTED,
 ];
+const GAUGES: [&Gauge; 3] = [&HEARTBEAT, &ENDED_WELL, &NEXT_DUE];
 const HISTOGRAMS: [&Histogram; 1] = [&TRANSACTION_SECONDS];
 
 /// What a metric is called and means.
@@ -119,6 +149,40 @@ impl Counter {
         for (values, count) in &*cells {
             let labels = self.description.labels(values, None);
             line(out, self.description.name, "", &labels, *count);
+        }
+    }
+}
+
+/// A number that is as large as it is now.
+#[derive(Debug)]
+pub struct Gauge {
+    description: Description,
+    cells: Mutex<BTreeMap<Values, f64>>,
+}
+
+impl Gauge {
+    const fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Self {
+            description: Description { name, help, labels },
+            cells: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// From now on there are these cells, each with the values of its labels and its number, and no others.
+    pub fn replace<'v>(&self, cells: impl IntoIterator<Item = (&'v [&'v str], f64)>) {
+        let cells = cells
+            .into_iter()
+            .map(|(values, number)| (owned(values), number))
+            .collect();
+        *self.cells.lock().unwrap_or_else(PoisonError::into_inner) = cells;
+    }
+
+    fn write(&self, out: &mut String) {
+        self.description.write(out, "gauge");
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        for (values, number) in &*cells {
+            let labels = self.description.labels(values, None);
+            line(out, self.description.name, "", &labels, *number);
         }
     }
 }
@@ -227,6 +291,7 @@ pub(crate) struct Family {
 #[derive(Debug)]
 pub(crate) enum Cells {
     Counts(Vec<(Values, u64)>),
+    Numbers(Vec<(Values, f64)>),
     Times(Vec<(Values, Times)>),
 }
 
@@ -263,7 +328,14 @@ pub(crate) fn families() -> Vec<Family> {
             .map(|(values, cell)| (values.clone(), cell.times()));
         family(&histogram.description, "s", Cells::Times(cells.collect()))
     });
-    counters.chain(histograms).collect()
+    let gauges = GAUGES.iter().map(|gauge| {
+        let cells = gauge.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let cells = cells
+            .iter()
+            .map(|(values, number)| (values.clone(), *number));
+        family(&gauge.description, "s", Cells::Numbers(cells.collect()))
+    });
+    counters.chain(gauges).chain(histograms).collect()
 }
 
 /// All metrics of this process.
@@ -271,6 +343,9 @@ pub fn text() -> String {
     let mut out = String::new();
     for counter in COUNTERS {
         counter.write(&mut out);
+    }
+    for gauge in GAUGES {
+        gauge.write(&mut out);
     }
     for histogram in HISTOGRAMS {
         histogram.write(&mut out);
@@ -315,6 +390,20 @@ mod tests {
     }
 
     #[test]
+    fn a_gauge_has_the_cells_that_it_was_given_last() {
+        let gauge = Gauge::new("seen_timestamp_seconds", "Seen.", &["kind"]);
+        gauge.replace([(&["a"][..], 1_763_779_200.5), (&["b"][..], 2.0)]);
+        gauge.replace([(&["a"][..], 1_763_779_260.25)]);
+        let mut text = String::new();
+        gauge.write(&mut text);
+        assert_eq!(
+            text,
+            "# HELP seen_timestamp_seconds Seen.\n# TYPE seen_timestamp_seconds gauge\n\
+             seen_timestamp_seconds{kind=\"a\"} 1763779260.25\n"
+        );
+    }
+
+    #[test]
     fn the_buckets_of_a_histogram_contain_the_ones_below() {
         let histogram = Histogram::new("took_seconds", "Took.", &[]);
         for millis in [1, 2, 300, 100_000] {
@@ -336,17 +425,56 @@ mod tests {
         }
     }
 
+    /// The table of all metrics as docs/TELEMETRY.md has it.
+    fn table() -> String {
+        let kind = |cells: &Cells| match cells {
+            Cells::Counts(_) => "counter",
+            Cells::Numbers(_) => "gauge",
+            Cells::Times(_) => "histogram",
+        };
+        let rows = families().into_iter().map(|family| {
+            let labels = family.labels.iter().map(|label| format!("`{label}`"));
+            let labels = labels.collect::<Vec<_>>().join(", ");
+            let Family { name, help, .. } = family;
+            format!(
+                "| `{name}` | {} | {labels} | {help} |\n",
+                kind(&family.cells)
+            )
+        });
+        let heading = "| metric | kind | labels | meaning |\n|---|---|---|---|\n";
+        heading.to_owned() + &rows.collect::<String>()
+    }
+
     #[test]
-    fn every_metric_is_described_where_operators_read() {
-        let page = include_str!("../../../docs/HOST.md");
-        let described = |name: &str| page.contains(&format!("`{name}`"));
-        for counter in COUNTERS {
-            let name = counter.description.name;
-            assert!(name.ends_with("_total") && described(name), "{name}");
+    fn the_documentation_has_the_table_of_all_metrics() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/TELEMETRY.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = page.split_once("<!-- metrics -->\n").unwrap();
+        let (_, after) = rest.split_once("<!-- /metrics -->\n").unwrap();
+        let now = format!(
+            "{before}<!-- metrics -->\n{}<!-- /metrics -->\n{after}",
+            table()
+        );
+        if std::env::var_os("NIGHTSHIFT_TEST_BLESS").is_some() {
+            std::fs::write(path, &now).unwrap();
+            return;
         }
-        for histogram in HISTOGRAMS {
-            let name = histogram.description.name;
-            assert!(name.ends_with("_seconds") && described(name), "{name}");
+        assert_eq!(
+            page, now,
+            "to rewrite docs/TELEMETRY.md, set NIGHTSHIFT_TEST_BLESS=1"
+        );
+    }
+
+    #[test]
+    fn names_say_what_is_measured() {
+        for family in families() {
+            let ending = match family.cells {
+                Cells::Counts(_) => "_total",
+                Cells::Numbers(_) => "_timestamp_seconds",
+                Cells::Times(_) => "_seconds",
+            };
+            assert!(family.name.starts_with("nightshift_"), "{}", family.name);
+            assert!(family.name.ends_with(ending), "{}", family.name);
         }
     }
 }

@@ -71,7 +71,7 @@ async fn rule_3_a_passing_failure_is_tried_again_through_the_broker() {
 }
 
 /// The page of the host with what it and its handler count.
-async fn metrics(address: SocketAddr) -> String {
+pub(crate) async fn metrics(address: SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use nightshift_fetch::Network;
 
-use super::network::Network;
 use crate::problem::{Kind, Problem};
 
 /// How many wrong credentials one place may show within [`WINDOW`].

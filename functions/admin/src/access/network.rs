@@ -1,10 +1,9 @@
 //! Where callers may be, as addresses of the network.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 
 use http::HeaderMap;
+use nightshift_fetch::Network;
 use nightshift_settings::Reader;
 
 use crate::problem::{Kind, Problem};
@@ -51,11 +50,10 @@ impl AllowList {
             return Self(None);
         };
         let mut networks = Vec::new();
-        let entries = text.split(',').map(str::trim);
-        for entry in entries.filter(|entry| !entry.is_empty()) {
-            match entry.parse() {
+        for network in Network::list(&text) {
+            match network {
                 Ok(network) => networks.push(network),
-                Err(what) => reader.problem(ALLOWED, what),
+                Err(error) => reader.problem(ALLOWED, error.to_string()),
             }
         }
         if networks.is_empty() {
@@ -77,86 +75,6 @@ impl AllowList {
             Some(client) if networks.iter().any(|network| network.contains(client)) => Ok(()),
             Some(client) => forbidden(format!("{client} is in no network of {ALLOWED}")),
         }
-    }
-}
-
-/// The addresses that begin with the same bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Network {
-    first: IpAddr,
-    /// How many bits are the same.
-    prefix: u8,
-}
-
-impl Network {
-    /// The network of `prefix` bits around `address`; of an IPv4 address that is written as IPv6 it is
-    /// the IPv4 network, as long as the prefix reaches into it.
-    pub(super) fn around(address: IpAddr, prefix: u8) -> Self {
-        let canonical = address.to_canonical();
-        let (address, prefix) = match prefix.checked_sub(128 - 32) {
-            Some(shorter) if canonical != address => (canonical, shorter),
-            _ => (address, prefix),
-        };
-        let first = match address {
-            IpAddr::V4(v4) => IpAddr::from((v4.to_bits() & high_bits(prefix)).to_be_bytes()),
-            IpAddr::V6(v6) => IpAddr::from((v6.to_bits() & high_bits_v6(prefix)).to_be_bytes()),
-        };
-        Self { first, prefix }
-    }
-
-    /// Its first address.
-    pub(super) fn first(self) -> IpAddr {
-        self.first
-    }
-
-    fn contains(self, address: IpAddr) -> bool {
-        self.first.is_ipv4() == address.is_ipv4()
-            && Self::around(address, self.prefix).first == self.first
-    }
-}
-
-fn high_bits(count: u8) -> u32 {
-    !u32::MAX.checked_shr(count.into()).unwrap_or(0)
-}
-
-fn high_bits_v6(count: u8) -> u128 {
-    !u128::MAX.checked_shr(count.into()).unwrap_or(0)
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.first, self.prefix)
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no network such as 10.0.0.0/8 or fd00::/8");
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => most,
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().map_err(|_| wrong())?
-            }
-            Some(_) => return Err(wrong()),
-        };
-        if prefix > most {
-            return Err(wrong());
-        }
-        let network = Self::around(address, prefix);
-        if network.first != address.to_canonical() && network.first != address {
-            return Err(format!(
-                "{text:?} has bits behind its prefix; is {network} meant?"
-            ));
-        }
-        Ok(network)
     }
 }
 

@@ -51,7 +51,7 @@ const fn secret(name: &'static str, default: &'static str, meaning: &'static str
 }
 
 /// Every setting of every process, sorted by what it is about.
-const SETTINGS: [Setting; 37] = [
+const SETTINGS: [Setting; 39] = [
     secret(
         POSTGRES,
         "a private one in `up`",
@@ -128,6 +128,16 @@ const SETTINGS: [Setting; 37] = [
         "NIGHTSHIFT_RELEASED_AT",
         "the handler's start",
         "when this release was deployed: the newest one's schedules count",
+    ),
+    secret(
+        "NIGHTSHIFT_PINGS",
+        "nobody is told",
+        "who is told of the ends of ticks: schedule=https://…, schedule:failed=https://… and so on",
+    ),
+    plain(
+        "NIGHTSHIFT_PING_NETWORKS",
+        "only the Internet",
+        "private networks in which those may be, such as 10.0.0.0/8; http:// is allowed there",
     ),
     secret(
         "NIGHTSHIFT_OPS_KEYS",

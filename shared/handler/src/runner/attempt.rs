@@ -330,14 +330,15 @@ impl<S: Shape> Runner<S> {
         survived: Option<JobKey>,
     ) -> Result<(), sqlx::Error> {
         let enqueued = cx.take_enqueued();
-        let promised = work
+        let written = work
             .write(&mut tx, enqueued, survived, &self.ids, self.clock.now())
             .await?;
         tx.commit()
             .instrument(tracing::info_span!(target: TRACE, "db.transaction.commit"))
             .await?;
         work.log();
-        self.outbox.flush(promised);
+        self.outbox.flush(written.promised);
+        self.outbox.tell(written.ended);
         spawn_all(cx.take_after_commit());
         Ok(())
     }

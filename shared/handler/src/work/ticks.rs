@@ -13,6 +13,7 @@ use super::{Task, Work};
 use crate::copy::TICK;
 use crate::fate::Fate;
 use crate::member::Member;
+use crate::ping::TickEnd;
 
 /// `finish`, the last message of what `task` was split into, which carries on its tick, if it has one.
 pub(super) fn carry_on<I>(task: &Task<'_, I>, finish: Promised) -> Promised {
@@ -75,11 +76,12 @@ impl<'a, I> Work<'a, I> {
         Ok(())
     }
 
-    /// Tells the schedules of those that end, and returns what goes next, which is to be promised.
+    /// Tells the schedules of those that end. Returns what goes next, which is to be promised, and what is to
+    /// be told outside.
     pub(super) async fn finish_ticks(
         &self,
         tx: &mut PgConnection,
-    ) -> Result<Vec<Promised>, sqlx::Error> {
+    ) -> Result<(Vec<Promised>, Vec<TickEnd>), sqlx::Error> {
         let mut ends: Vec<(TickId, Ended)> = self.tasks.iter().filter_map(Task::end).collect();
         let strays = self
             .strays
@@ -91,11 +93,13 @@ impl<'a, I> Work<'a, I> {
         }));
         // In the order in which everybody locks schedules.
         ends.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
-        let mut promised = Vec::new();
+        let (mut promised, mut told) = (Vec::new(), Vec::new());
         for (tick, ended) in &ends {
-            promised.extend(schedule::finish(tx, tick, ended).await?);
+            let finished = schedule::finish(tx, tick, ended).await?;
+            told.extend(TickEnd::of(tick, ended, &finished));
+            promised.extend(finished.next);
         }
-        Ok(promised)
+        Ok((promised, told))
     }
 }
 

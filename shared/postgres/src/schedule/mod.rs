@@ -25,8 +25,8 @@ use sqlx::PgConnection;
 use crate::outbox::Promised;
 use ledger::{Ledger, Row};
 pub use request::{Requested, backfill, pause, resume, run_now};
-pub use upkeep::{Silent, prune, silent};
-pub use work::{Ended, Over, finish, over};
+pub use upkeep::{LastEnd, Silent, last_ends, prune, silent};
+pub use work::{Ended, Finished, Over, finish, over};
 
 /// Opens a transaction about schedules: one that somebody else decides on is waited for briefly, and a
 /// statement that hangs is ended.

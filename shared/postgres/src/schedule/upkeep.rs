@@ -51,6 +51,39 @@ pub async fn silent(tx: &mut PgConnection) -> Result<Vec<Silent>, sqlx::Error> {
     Ok(silent.collect())
 }
 
+/// How a schedule stands, for those who watch from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastEnd {
+    /// The function.
+    pub function: String,
+    /// When a tick of it last ended well, if one ever has.
+    pub ended_well: Option<DateTime<Utc>>,
+    /// When the first tick was or is due since then, or since the schedule is known; `None` if there is none,
+    /// or the schedule cannot be read.
+    pub next_due: Option<DateTime<Utc>>,
+}
+
+/// When a tick of each schedule last ended well, and when the next should have.
+pub async fn last_ends(tx: &mut PgConnection) -> Result<Vec<LastEnd>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT function, definition, ended_well_at, created_at
+         FROM nightshift.schedule ORDER BY function LIMIT $1",
+        MOST
+    )
+    .fetch_all(tx)
+    .await?;
+    let ends = rows.into_iter().map(|row| {
+        let since = row.ended_well_at.unwrap_or(row.created_at);
+        let timetable = Timetable::from_json(&row.definition).ok();
+        LastEnd {
+            function: row.function,
+            ended_well: row.ended_well_at,
+            next_due: timetable.and_then(|timetable| timetable.next_after(since)),
+        }
+    });
+    Ok(ends.collect())
+}
+
 /// Removes at most `most` ticks that were written more than `days` days ago and have ended. Returns how
 /// many.
 pub async fn prune(tx: &mut PgConnection, days: i32, most: i64) -> Result<u64, sqlx::Error> {

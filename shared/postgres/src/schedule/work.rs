@@ -20,25 +20,47 @@ pub enum Ended {
     Skipped(String),
     /// Its message is a dead letter, for the reason given.
     Failed(String),
+    /// An operator has ended it, for the reason given.
+    CalledOff(String),
     /// It has not: other messages do it, the last of which carries the tick on.
     Split,
 }
 
-/// The work of `tick` ends with this transaction. Returns the message of the tick that has waited for
-/// it and goes next, which the caller promises. Idempotent; a message that is nobody's tick changes
+impl Ended {
+    /// Whether the schedule has done what it is for. `None`: that cannot be said, because the work goes on,
+    /// or somebody did not want it.
+    pub fn is_well(&self) -> Option<bool> {
+        match self {
+            Self::Done | Self::Skipped(_) => Some(true),
+            Self::Failed(_) => Some(false),
+            Self::CalledOff(_) | Self::Split => None,
+        }
+    }
+}
+
+/// What the end of a tick's work has come to.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// Whether the tick has ended with it: not if it had before.
+    pub has_ended: bool,
+    /// The message of the tick that has waited for it and goes next, which the caller promises.
+    pub next: Option<Promised>,
+}
+
+/// The work of `tick` ends with this transaction. Idempotent; a message that is nobody's tick changes
 /// nothing.
 #[instrument(target = TRACE, name = "db.tick.finish", skip_all)]
 pub async fn finish(
     tx: &mut PgConnection,
     tick: &TickId,
     ended: &Ended,
-) -> Result<Option<Promised>, sqlx::Error> {
+) -> Result<Finished, sqlx::Error> {
     let Some(row) = Row::lock(tx, tick.function()).await? else {
-        return Ok(None);
+        return Ok(Finished::default());
     };
     let (state, why) = match ended {
         Ended::Done => ("done", None),
-        Ended::Skipped(why) => ("skipped", Some(storable(why))),
+        Ended::Skipped(why) | Ended::CalledOff(why) => ("skipped", Some(storable(why))),
         Ended::Failed(why) => ("failed", Some(storable(why))),
         Ended::Split => {
             // Its first message is not to be sent again.
@@ -48,14 +70,18 @@ pub async fn finish(
             )
             .execute(tx)
             .await?;
-            return Ok(None);
+            return Ok(Finished::default());
         }
     };
-    sqlx::query_file!("sql/finish_tick.sql", tick.as_str(), state, why)
-        .execute(&mut *tx)
+    let is_well = ended.is_well() == Some(true);
+    let finished = sqlx::query_file!("sql/finish_tick.sql", tick.as_str(), state, why, is_well)
+        .fetch_one(&mut *tx)
         .await?;
     let now = now(tx).await?;
-    release_next(tx, tick.function(), &row, now).await
+    Ok(Finished {
+        has_ended: finished.ended > 0,
+        next: release_next(tx, tick.function(), &row, now).await?,
+    })
 }
 
 /// Why the message of a tick may be too late.

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
+    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
     ResourceMetrics, ScopeMetrics, Sum,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -86,6 +86,17 @@ impl Table {
                     .collect(),
                 aggregation_temporality: CUMULATIVE,
                 is_monotonic: true,
+            }),
+            Cells::Numbers(cells) => Data::Gauge(Gauge {
+                data_points: cells
+                    .into_iter()
+                    .map(|(values, number)| NumberDataPoint {
+                        attributes: attributes(values),
+                        time_unix_nano: now,
+                        value: Some(number_data_point::Value::AsDouble(number)),
+                        ..NumberDataPoint::default()
+                    })
+                    .collect(),
             }),
             Cells::Times(cells) => Data::Histogram(Histogram {
                 data_points: cells
