@@ -26,6 +26,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode as SpanStatus;
 use prost::Message as _;
+use regex::Regex;
 use serde_json::{Value as Json, json};
 use sqlx::Executor;
 use tokio::net::TcpListener;
@@ -453,4 +454,68 @@ async fn a_collector_that_is_away_holds_nothing_up() {
     assert_eq!(told(&log), 2, "{log}");
     drop(stack);
     database.remove().await;
+}
+
+/// Every source file that is a part of the product.
+fn sources() -> Vec<String> {
+    let mut folders = ["shared", "functions", "host"]
+        .map(|folder| {
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("..")
+                .join(folder)
+        })
+        .to_vec();
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                sources.push(std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    sources
+}
+
+#[test]
+fn the_page_on_telemetry_has_every_span_and_no_log_line_that_is_gone() {
+    let page = include_str!("../../docs/TELEMETRY.md");
+    let sources = sources();
+    let name =
+        Regex::new(r#""((?:queue|host|function|db|cache)\.[a-z_]+(?:\.[a-z_]+)?)""#).unwrap();
+    let near = Regex::new(r"info_span!\(|#\[instrument\(|Past \{").unwrap();
+    let mut names = BTreeSet::new();
+    for source in &sources {
+        for begin in near.find_iter(source) {
+            let end = source.floor_char_boundary(begin.end() + 160);
+            let found = name.captures(&source[begin.start()..end]);
+            names.extend(found.map(|found| found[1].to_owned()));
+        }
+    }
+    assert!(names.len() > 40, "{names:?}");
+    for name in &names {
+        let is_statement = name.starts_with("db.") && !name.starts_with("db.transaction");
+        let shown = if is_statement {
+            "db.<entity>.<verb>"
+        } else {
+            name
+        };
+        assert!(
+            page.contains(&format!("`{shown}`")),
+            "{name} is not in docs/TELEMETRY.md"
+        );
+    }
+    let lines = page.split_once("## Log lines").unwrap().1;
+    let row = Regex::new(r"\| (?:WARN|ERROR|INFO) \| `([^`]+)`").unwrap();
+    let lines = row.captures_iter(lines).map(|line| line[1].to_owned());
+    let lines: Vec<String> = lines.collect();
+    assert!(lines.len() > 10, "{lines:?}");
+    for line in lines {
+        let is_written = sources
+            .iter()
+            .any(|source| source.contains(&format!("\"{line}")));
+        assert!(is_written, "no process writes {line:?} any more");
+    }
 }
