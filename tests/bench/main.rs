@@ -1,12 +1,14 @@
 //! `make bench`: how fast and how small the product is, as ratios to a limit measured in the same
 //! run on the same machine.
 //!
-//! `bench [work] [pace] [start] [history] [broker] [host]` runs the parts that are named, or all. Everything measured is a
+//! `bench [work] [pace] [start] [history] [broker] [host] [ops]` runs the parts that are named, or all. Everything measured is a
 //! release build and a process of its own. Prints tables, writes `tests/bench/results.json`, and
 //! ends with code 1 when a bar is missed.
 
 mod broker;
+mod fill;
 mod host;
+mod ops;
 mod process;
 mod report;
 mod work;
@@ -17,7 +19,7 @@ use anyhow::bail;
 
 use report::Section;
 
-const PARTS: [&str; 6] = ["work", "pace", "start", "history", "broker", "host"];
+const PARTS: [&str; 7] = ["work", "pace", "start", "history", "broker", "host", "ops"];
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -56,6 +58,9 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if is_wanted("host") {
         done(runtime.block_on(host::measure())?);
+    }
+    if is_wanted("ops") {
+        done(runtime.block_on(ops::measure())?);
     }
     report::save(&sections)?;
     let holds = sections.iter().all(Section::holds);

@@ -30,6 +30,8 @@ pub(crate) struct Section {
     name: &'static str,
     title: String,
     figures: Vec<Figure>,
+    /// Whether they are of less than the bars are for, so that they are only shown.
+    is_sample: bool,
 }
 
 impl Section {
@@ -38,6 +40,15 @@ impl Section {
             name,
             title: title.into(),
             figures: Vec::new(),
+            is_sample: false,
+        }
+    }
+
+    /// The same, of less than the bars are for: it is shown, and not kept.
+    pub(crate) fn of_sample(self) -> Self {
+        Self {
+            is_sample: true,
+            ..self
         }
     }
 
@@ -128,7 +139,7 @@ pub(crate) fn save(sections: &[Section]) -> anyhow::Result<()> {
             .with_context(|| format!("{} is not what this benchmark writes", file.display()))?,
         Err(_) => Map::new(),
     };
-    for section in sections {
+    for section in sections.iter().filter(|section| !section.is_sample) {
         let figures = section.figures.iter();
         let figures: Map<String, Value> = figures
             .map(|figure| (figure.name.to_owned(), json!(rounded(figure.value))))

@@ -1,4 +1,5 @@
 -- The newest runs before a place in the list, $5 of them, and which of them are wanted.
+-- Limits keep the server from reading all that waits and is dead to find what belongs to a few runs.
 WITH looked AS (
     SELECT key, function, started_at, ended_at, cancelled, progress, report
     FROM nightshift.run
@@ -19,6 +20,10 @@ SELECT looked.key AS "key!", looked.started_at AS "at!",
      AND ($7::text IS NULL OR concat_ws(' ', progress, report, cancelled, open.message_id,
             open.last_error, dead.message_id, dead.description) ILIKE $7)) AS "is_wanted!"
 FROM looked
-LEFT JOIN nightshift.open_message AS open ON open.key = looked.key
-LEFT JOIN nightshift.dead_letter AS dead ON dead.key = looked.key
+LEFT JOIN LATERAL (
+    SELECT key, reason, message_id, last_error FROM nightshift.open_message
+    WHERE key = looked.key LIMIT 1) AS open ON true
+LEFT JOIN LATERAL (
+    SELECT key, message_id, description FROM nightshift.dead_letter
+    WHERE key = looked.key LIMIT 1) AS dead ON true
 ORDER BY looked.started_at DESC, looked.key DESC

@@ -18,7 +18,7 @@ const ROWS: u32 = 50;
 const MOST_ROWS: u32 = 200;
 
 /// How many rows are looked at for a page.
-pub(crate) const WINDOW: i64 = 2_000;
+pub(crate) const WINDOW: i64 = 1_000;
 
 /// A page.
 #[derive(Debug, Serialize, ToSchema)]
@@ -176,7 +176,7 @@ mod tests {
         let all: Vec<i64> = (0..2_500).collect();
         let (mut seen, mut from, mut pages) = (Vec::new(), 0, 0);
         loop {
-            let window = all[from..].iter().copied().take(2_000).collect();
+            let window = all[from..].iter().copied().take(1_000).collect();
             // Every third one is wanted.
             let page = fill(
                 window,

@@ -290,7 +290,8 @@ pub(crate) async fn redrive(ask: &Ask<'_>) -> Answer {
     while work.redriven < limit as usize && Instant::now() < deadline {
         match work.step(ask, limit as usize).await {
             Ok(0) => break,
-            Ok(_) => {}
+            // The first letters are sent while the last are still looked for.
+            Ok(_) => ask.app.sweep_soon(),
             Err(problem) if work.redriven == 0 => return Err(problem),
             Err(problem) => {
                 interrupted = Some(problem.detail);
@@ -304,9 +305,7 @@ pub(crate) async fn redrive(ask: &Ask<'_>) -> Answer {
         not_before,
         ..
     } = work;
-    let count = wanted.count_all(ask).await;
-    ask.app.sweep_soon();
-    let count = match count {
+    let count = match wanted.count_all(ask).await {
         Err(problem) if redriven == 0 => return Err(problem),
         count => count.ok(),
     };

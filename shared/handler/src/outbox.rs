@@ -18,9 +18,7 @@ use nightshift_connection::{Connection, Connections};
 use nightshift_crashpoint::CrashPoint;
 use nightshift_job::ConcurrencyKey;
 use nightshift_postgres::outbox::{self, Promised};
-use nightshift_postgres::{
-    BACKGROUND, BEGIN, Lease, control, in_time, inbox, is_conflict, open_message,
-};
+use nightshift_postgres::{BACKGROUND, Lease, control, in_time, inbox, is_conflict, open_message};
 use nightshift_telemetry::causes;
 use nightshift_telemetry::metrics::{SENT, UNSENT};
 use nightshift_telemetry::trace::{self, Attribute, CONTEXT_PROPERTIES, Kind, Past};
@@ -42,6 +40,11 @@ const PERIOD: Duration = Duration::from_secs(5);
 
 /// How many messages the sweeper takes at a time.
 const AT_A_TIME: i64 = 200;
+
+/// Opens a transaction as others do, for a statement that is planned anew each time: a plan that was made
+/// while the outbox was empty reads all of it for each message once there is much in it.
+const PLANNED: &str =
+    "BEGIN; SET LOCAL statement_timeout = '20s'; SET LOCAL plan_cache_mode = force_custom_plan";
 
 /// How many flushes may be under way.
 const MAX_FLUSHES: usize = 16;
@@ -357,7 +360,7 @@ impl Inner {
 
     async fn take_overdue(&self) -> Result<Vec<Promised>, sqlx::Error> {
         let mut lease = Lease::take(&self.pool).await?;
-        let mut tx = lease.connection().begin_with(BEGIN).await?;
+        let mut tx = lease.connection().begin_with(PLANNED).await?;
         let overdue = open_message::take_overdue(&mut tx, AT_A_TIME).await?;
         let mut ids = Ids::random();
         let now = self.clock.now();

@@ -3,6 +3,8 @@
 WITH runs AS (
     DELETE FROM nightshift.run
     WHERE changed_at < clock_timestamp() - make_interval(days => $1)
+      -- It changed after its start, by which there is an index.
+      AND started_at < now() - make_interval(days => $1)
       AND NOT EXISTS (SELECT FROM nightshift.open_message AS open WHERE open.key = run.key)
       AND NOT EXISTS (SELECT FROM nightshift.dead_letter AS dead WHERE dead.key = run.key)
     RETURNING 1),

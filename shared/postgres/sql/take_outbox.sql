@@ -2,7 +2,7 @@
 -- 10 s, twice that after each failed one, at most 5 minutes.
 WITH taken AS (
     SELECT id FROM nightshift.outbox
-    WHERE next_try_at <= clock_timestamp()
+    WHERE next_try_at <= statement_timestamp()
     ORDER BY next_try_at
     LIMIT $1
     FOR UPDATE SKIP LOCKED)

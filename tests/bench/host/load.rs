@@ -76,7 +76,8 @@ pub(super) async fn once(address: SocketAddr, path: &str) -> anyhow::Result<()> 
     ask(&mut connect(address).await?, address, path).await
 }
 
-async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+/// A connection to `address`.
+pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;

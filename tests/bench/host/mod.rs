@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+pub(crate) use self::load::connect;
 pub(crate) use self::role::Role;
 use crate::process::{BrokerProcess, Process, QUEUE, first_line, mebibytes};
 use crate::report::{Bar, Section};
@@ -216,7 +217,7 @@ fn write_app(root: &Path, is_forwarding: bool) -> anyhow::Result<()> {
 }
 
 /// An address that was free a moment ago.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -4,10 +4,9 @@
 //! each commit.
 
 mod disk;
-mod history;
 mod latency;
 mod limit;
-mod start;
+pub(crate) mod start;
 mod throughput;
 
 use std::env;
@@ -24,8 +23,10 @@ use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 use tokio::net::UdpSocket;
 
+pub(crate) use self::limit::Pace;
 use self::limit::Shape;
 use self::throughput::{Load, Throughput};
+use crate::fill;
 use crate::report::{Bar, Section};
 
 /// The queue whose messages come in batches, and the one whose messages come one by one.
@@ -209,21 +210,23 @@ pub(crate) async fn start() -> anyhow::Result<Section> {
     let bar = Bar::AtMost(15.0);
     section.hold("first_row_ms", start.first_row_ms, "ms", label, bar);
     let label = "at rest, schedules and sweeper on";
-    section.hold("rest_mib", start.rest_mib, "MiB", label, Bar::AtMost(9.0));
+    section.hold("rest_mib", start.rest.mib, "MiB", label, Bar::AtMost(9.0));
     let label = "of one processor, at rest";
-    section.tell("rest_cpu_percent", start.rest_cpu_percent, "%", label);
+    section.tell("rest_cpu_percent", start.rest.cpu_percent, "%", label);
     bench.end().await?;
     Ok(section)
 }
 
 /// What a full inbox costs.
 pub(crate) async fn history() -> anyhow::Result<Section> {
-    let title = format!("With {} rows in the inbox", history::ROWS);
+    let title = format!("With {} rows in the inbox", fill::ROWS);
     let mut section = Section::new("history", title);
     let mut bench = Bench::prepare().await?;
     let empty = bench.middle(BATCH_LOAD).await.context("empty")?;
     bench.stack.kill_host()?;
-    history::fill(&bench.pool).await.context("filling")?;
+    fill::inbox(&bench.pool, fill::ROWS)
+        .await
+        .context("filling")?;
     let full = bench.middle(BATCH_LOAD).await.context("full")?;
     let (empty, full) = (empty.messages_per_second, full.messages_per_second);
     section.tell("empty_per_second", empty, "messages/s", "with none");

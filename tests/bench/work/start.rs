@@ -34,10 +34,16 @@ const FUNCTION: &str = "notifications-dispatch";
 pub(crate) struct Start {
     /// From the start of its process to the answer that its first message is done, in milliseconds.
     pub(crate) first_row_ms: f64,
-    /// Resident memory after [`REST`], in MiB.
-    pub(crate) rest_mib: f64,
-    /// Of one processor, in percent, during [`REST`].
-    pub(crate) rest_cpu_percent: f64,
+    pub(crate) rest: Rest,
+}
+
+/// What a handler needs when there is nothing to do.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// Resident memory after [`REST`].
+    pub(crate) mib: f64,
+    /// Of one processor, during [`REST`].
+    pub(crate) cpu_percent: f64,
 }
 
 /// Starts handlers against the database at `url`, each with a message at once.
@@ -47,14 +53,22 @@ pub(crate) async fn measure(url: &str, bus: &str) -> anyhow::Result<Start> {
     for _ in 0..RUNS {
         drop(last.take());
         let began = Instant::now();
-        let (handler, address) = start(url, bus)?;
+        let (mut handler, address) = handler(url, bus)?;
+        let handler = Process(handler.spawn()?);
         invoke(address).await?;
         waits_ms.push(began.elapsed().as_secs_f64() * 1000.0);
         last = Some(handler);
     }
     waits_ms.sort_by(f64::total_cmp);
     let handler = last.context("no handler was started")?;
-    let pid = handler.0.id();
+    Ok(Start {
+        first_row_ms: waits_ms[RUNS / 2],
+        rest: rest(handler.0.id()).await?,
+    })
+}
+
+/// What the handler `pid`, which was just started or used, needs when there is nothing to do.
+pub(crate) async fn rest(pid: u32) -> anyhow::Result<Rest> {
     // It is about to look at its schedules and into the outbox.
     sleep(Duration::from_secs(1)).await;
     let before = usage(pid).context("the handler is gone")?;
@@ -62,22 +76,22 @@ pub(crate) async fn measure(url: &str, bus: &str) -> anyhow::Result<Start> {
     let after = usage(pid).context("the handler is gone")?;
     let busy = (after.cpu_seconds - before.cpu_seconds) / REST.as_secs_f64();
     let memory = resident_bytes(pid).context("the handler is gone")?;
-    Ok(Start {
-        first_row_ms: waits_ms[RUNS / 2],
-        rest_mib: mebibytes(memory),
-        rest_cpu_percent: busy * 100.0,
+    Ok(Rest {
+        mib: mebibytes(memory),
+        cpu_percent: busy * 100.0,
     })
 }
 
-fn start(url: &str, bus: &str) -> anyhow::Result<(Process, SocketAddr)> {
+/// The handler of this repository, to be started, and where it will answer.
+pub(crate) fn handler(url: &str, bus: &str) -> anyhow::Result<(Command, SocketAddr)> {
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-    let handler = Command::new(program("handler"))
+    let mut handler = Command::new(program("handler"));
+    handler
         .env("FUNCTIONS_CUSTOMHANDLER_PORT", address.port().to_string())
         .env("NIGHTSHIFT_POSTGRES_URL", url)
         .env("ServiceBusConnection", bus)
-        .stdout(Stdio::null())
-        .spawn()?;
-    Ok((Process(handler), address))
+        .stdout(Stdio::null());
+    Ok((handler, address))
 }
 
 /// Has one notification delivered.
