@@ -8,6 +8,7 @@ mod cancel;
 mod dead_letters;
 mod functions;
 mod fuzz;
+mod limits;
 mod lists;
 
 use std::sync::Arc;
@@ -202,13 +203,18 @@ fn access(keys: &str) -> Access {
 
 impl Console {
     async fn new() -> Self {
+        Self::with(|all| all).await
+    }
+
+    /// With what `more` adds to the functions.
+    async fn with(more: impl FnOnce(Registry) -> Registry) -> Self {
         let database = TestDatabase::create().await;
         let may = Arc::new(Semaphore::new(0));
-        let app = Self::app(&database, &may);
+        let app = Arc::new(more(Self::app(&database, &may)));
         Self { database, app, may }
     }
 
-    fn app(database: &TestDatabase, may: &Arc<Semaphore>) -> Arc<Registry> {
+    fn app(database: &TestDatabase, may: &Arc<Semaphore>) -> Registry {
         let keys = format!("rita:Reader:{READER},otto:Operator:{OPERATOR},ada:Admin:{ADMIN}");
         let pool = database.pool().clone();
         let clock: SharedClock = SystemClock::shared();
@@ -216,7 +222,7 @@ impl Console {
         let empty = Registry::new(pool, outbox, clock);
         let all = registry(empty, access(&keys), Settings::default()).unwrap();
         let all = all.with_batch(Plain).unwrap().with_batch(Holding).unwrap();
-        Arc::new(all.with_long(Slow(Arc::clone(may))).unwrap())
+        all.with_long(Slow(Arc::clone(may))).unwrap()
     }
 
     /// Asks with the key, as somebody who has it does.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use nightshift_contract::{HousekeepingDue, Payload};
 use nightshift_job::{
-    BatchFunction, Classify, Cx, Disposition, Enqueue, Item, JobError, Missed, Outcome, Overlap,
-    Policy, Schedule, ScheduledFunction, Tick, TransactionalFunction,
+    BatchFunction, Classify, Cx, Disposition, Enqueue, Item, JobError, KeyOf, Missed, Outcome,
+    Overlap, Policy, RateLimit, Schedule, ScheduledFunction, Tick, TransactionalFunction, WhenAway,
 };
 use nightshift_postgres::run::{LongFunction, Run};
 use serde::{Deserialize, Serialize};
@@ -166,6 +166,15 @@ impl ScheduledFunction for ReportSchedule {
     }
 }
 
+/// What the archive of the reports takes.
+const ARCHIVE: RateLimit = RateLimit {
+    name: "archive",
+    count: 10,
+    per: Duration::from_secs(1),
+    burst: 10,
+    when_away: WhenAway::Open,
+};
+
 /// Writes reports.
 #[derive(Debug)]
 pub struct Reports;
@@ -173,7 +182,10 @@ pub struct Reports;
 impl BatchFunction for Reports {
     const NAME: &'static str = "reports-work";
     const CONFIG: &'static str = include_str!("app/functions/reports/work/function.json");
-    const POLICY: Policy = Policy::DEFAULT;
+    const POLICY: Policy = Policy {
+        rate: Some(ARCHIVE),
+        ..Policy::DEFAULT
+    };
     type Input = HousekeepingDue;
 
     async fn run(
@@ -191,7 +203,7 @@ impl BatchFunction for Reports {
     }
 }
 
-/// Restores something, and never comes to an end.
+/// Restores something, one after the other, and never comes to an end.
 #[derive(Debug)]
 pub struct Restore;
 
@@ -204,6 +216,7 @@ impl LongFunction for Restore {
     };
     const LEASE: Duration = Duration::from_secs(3);
     type Input = Order;
+    const CONCURRENCY_KEY: Option<KeyOf<Order>> = Some(|_| Some("the spare server".to_owned()));
 
     async fn run(&self, item: &Item<Order>, run: &Run, _cx: &Cx) -> Result<Outcome, JobError> {
         let number = item.input.number;

@@ -56,7 +56,8 @@ pub(crate) enum Called {
         timeout_seconds: f64,
         /// The longest body that is accepted, in bytes.
         max_body_bytes: usize,
-        /// How many messages of one concurrency key are at work at a time.
+        /// How many messages of one concurrency key are at work at a time, as the code says; `/limits` has
+        /// what counts.
         concurrency: u32,
         /// The name of its rate limit.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -232,6 +233,7 @@ fn view(
             queue,
             has_sessions,
             policy,
+            ..
         } => {
             let Policy {
                 max_attempts,
@@ -270,7 +272,7 @@ fn view(
 }
 
 /// The function that the path names.
-fn named<'a>(ask: &'a Ask<'_>) -> Result<Described<'a>, Problem> {
+pub(crate) fn named<'a>(ask: &'a Ask<'_>) -> Result<Described<'a>, Problem> {
     let name = ask.parameter(0);
     ask.app.describe(name).ok_or_else(|| {
         let known: Vec<&str> = ask.app.described().map(|function| function.name).collect();
@@ -315,7 +317,8 @@ pub(crate) async fn show(ask: &Ask<'_>) -> Answer {
     })
 }
 
-async fn waiting(
+/// How many messages of `function` wait, by the reason.
+pub(crate) async fn waiting(
     connection: &mut PgConnection,
     function: &str,
 ) -> Result<BTreeMap<String, i64>, sqlx::Error> {
@@ -408,7 +411,7 @@ async fn pause_now(
 }
 
 /// Ends a transaction whose effects were wanted, or only to be seen.
-async fn finish(tx: crate::ask::Tx<'_>, dry_run: bool) -> Result<(), Problem> {
+pub(crate) async fn finish(tx: crate::ask::Tx<'_>, dry_run: bool) -> Result<(), Problem> {
     if dry_run {
         tx.roll_back().await
     } else {

@@ -62,6 +62,10 @@ operations! {
     GET "/dead-letters/{key}" Reader dead_letters::show;
     PUT "/dead-letters/{key}" Admin dead_letters::edit;
     GET "/limits" Reader limits::list;
+    PUT "/limits/rates/{name}" Operator limits::change::set_rate;
+    DELETE "/limits/rates/{name}" Operator limits::change::reset_rate;
+    PUT "/limits/places/{function}" Operator limits::change::set_places;
+    DELETE "/limits/places/{function}" Operator limits::change::reset_places;
     GET "/audit" Reader audit::list;
     GET "/audit/verify" Reader audit::verify;
 }

@@ -7,6 +7,7 @@ use nightshift_job::{ConcurrencyKey, JobKey, TickId};
 use nightshift_postgres::cancel::{self, Standing};
 use nightshift_postgres::dead_letter::{self, SessionOf};
 use nightshift_postgres::fan_out::{self, Ended};
+use nightshift_postgres::open_message::Places;
 use nightshift_postgres::outbox::Promised;
 use nightshift_postgres::{open_message, outbox, schedule};
 use nightshift_time::Ids;
@@ -57,7 +58,7 @@ pub(crate) async fn cancel(
     tx: &mut PgConnection,
     key: JobKey,
     why: &str,
-    places: &(dyn Fn(&str) -> u32 + Sync),
+    places: &BTreeMap<&'static str, u32>,
     now: DateTime<Utc>,
 ) -> Result<Cancelled, CancelFailed> {
     let open = match cancel::look(tx, key).await? {
@@ -73,8 +74,13 @@ pub(crate) async fn cancel(
         let next = open_message::wake_next(tx, &open.function, &[session]).await?;
         promised.extend(next.into_iter().map(|row| copy_of(row, new_id())));
     }
-    if let Some(place) = open.place.map(ConcurrencyKey) {
-        let next = open_message::wake_queued(tx, place, places(&open.function)).await?;
+    if let Some(key) = open.place.map(ConcurrencyKey) {
+        let places = Places {
+            function: &open.function,
+            key,
+            declared: places.get(open.function.as_str()).copied().unwrap_or(1),
+        };
+        let next = open_message::wake_queued(tx, places).await?;
         promised.extend(next.into_iter().map(|row| copy_of(row, new_id())));
     }
     // Properties are a JSON object, but for those of a producer that has sent none.

@@ -42,7 +42,7 @@ pub use call::{Call, InvocationFailed};
 pub use cancel::{CancelFailed, Cancelled};
 pub use http::HttpFunction;
 pub use nightshift_bindings::route::RouteValues;
-pub use ops::{AskFailed, Described, Trigger};
+pub use ops::{AskFailed, Described, Places, Trigger};
 pub use outbox::Outbox;
 pub use ping::PingSettings;
 pub use registry::{Registry, RegistryError};

@@ -32,6 +32,8 @@ pub enum Trigger<'a> {
         has_sessions: bool,
         /// How they are run.
         policy: &'a Policy,
+        /// How many messages of one concurrency key are at work at a time.
+        places: Places,
     },
     /// The clock.
     Clock(Listed),
@@ -42,6 +44,17 @@ pub enum Trigger<'a> {
         /// In upper case; empty for all.
         methods: &'a [String],
     },
+}
+
+/// How many messages of one concurrency key a function works on at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Places {
+    /// Its messages have no such key.
+    NoKey,
+    /// One, because its work is done in the transaction of the claim.
+    InCommit,
+    /// As many, unless an operator says otherwise.
+    Declared(u32),
 }
 
 /// Why nothing can be asked of a function.
@@ -65,6 +78,7 @@ impl Registry {
                     queue: invocable.queue(),
                     has_sessions: invocable.trigger().is_sessions_enabled,
                     policy: invocable.policy(),
+                    places: invocable.places(),
                 },
                 Caller::Clock(timer) => Trigger::Clock(timer.listed()),
                 Caller::Requests(door) => Trigger::Requests {
@@ -146,11 +160,7 @@ impl Registry {
         key: JobKey,
         why: &str,
     ) -> Result<Cancelled, CancelFailed> {
-        let places = |function: &str| match self.caller(function) {
-            Some(Caller::Messages(invocable)) => invocable.policy().concurrency,
-            _ => 1,
-        };
-        cancel::cancel(tx, key, why, &places, self.clock().now()).await
+        cancel::cancel(tx, key, why, &self.places(), self.clock().now()).await
     }
 
     /// Throws the dead letters with `keys` away, in `tx`, because of `why`; sessions that wait for one of them go on. Returns

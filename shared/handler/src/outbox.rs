@@ -16,7 +16,7 @@ use futures_util::future::{join, join_all};
 use nightshift_bus::{BusError, ClientOptions, Message, PropertyValue, ServiceBusClient};
 use nightshift_connection::{Connection, Connections};
 use nightshift_crashpoint::CrashPoint;
-use nightshift_job::ConcurrencyKey;
+use nightshift_postgres::open_message::Places;
 use nightshift_postgres::outbox::{self, Promised};
 use nightshift_postgres::{BACKGROUND, Lease, control, in_time, inbox, is_conflict, open_message};
 use nightshift_telemetry::causes;
@@ -183,12 +183,17 @@ impl Outbox {
     }
 
     /// Sends what others have left, again and again until `stop`, and has the inbox ready for each next day.
-    pub(crate) async fn sweep_until(&self, stop: CancellationToken) {
+    /// `places` says how many messages of one concurrency key each function works on at a time.
+    pub(crate) async fn sweep_until(
+        &self,
+        places: &BTreeMap<&'static str, u32>,
+        stop: CancellationToken,
+    ) {
         let mut was_well = true;
         let mut ready_for = None;
         loop {
             let swept = tokio::select! {
-                swept = self.0.look_after(&mut ready_for) => swept,
+                swept = self.0.look_after(&mut ready_for, places) => swept,
                 // What is under way stays in the outbox.
                 () = stop.cancelled() => return,
             };
@@ -252,7 +257,11 @@ impl Inner {
     }
 
     /// A sweep, and once a day tomorrow's partition, so that midnight waits for nothing.
-    async fn look_after(&self, ready_for: &mut Option<NaiveDate>) -> Result<Swept, sqlx::Error> {
+    async fn look_after(
+        &self,
+        ready_for: &mut Option<NaiveDate>,
+        places: &BTreeMap<&'static str, u32>,
+    ) -> Result<Swept, sqlx::Error> {
         let today = self.clock.now().date_naive();
         let ready = if *ready_for == Some(today) {
             Ok(())
@@ -262,7 +271,7 @@ impl Inner {
         if ready.is_ok() {
             *ready_for = Some(today);
         }
-        let swept = self.sweep().await?;
+        let swept = self.sweep(places).await?;
         ready.map(|()| swept)
     }
 
@@ -274,7 +283,7 @@ impl Inner {
     }
 
     /// One look at the outbox, and then at the messages that wait.
-    async fn sweep(&self) -> Result<Swept, sqlx::Error> {
+    async fn sweep(&self, places: &BTreeMap<&'static str, u32>) -> Result<Swept, sqlx::Error> {
         let mut swept = Swept::default();
         if self.bus.is_none() {
             return Ok(swept);
@@ -289,7 +298,7 @@ impl Inner {
             swept.sent += sent;
         }
         in_time(BACKGROUND, self.wake_stragglers()).await?;
-        let stuck = in_time(BACKGROUND, self.wake_stuck()).await?;
+        let stuck = in_time(BACKGROUND, self.wake_stuck(places)).await?;
         swept.rescued += swept.take(self.send(stuck).await?);
         while swept.goes_on() {
             let overdue = in_time(BACKGROUND, self.take_overdue()).await?;
@@ -317,14 +326,23 @@ impl Inner {
         Ok(())
     }
 
-    /// Wakes the first of those who wait for a place of a concurrency key that nobody has. Whoever gave
-    /// it up should have.
-    async fn wake_stuck(&self) -> Result<Vec<Promised>, sqlx::Error> {
+    /// Wakes the first of those who wait for places of a concurrency key that are free: nobody has passed
+    /// them on, or there are more of them since an operator has said so.
+    async fn wake_stuck(
+        &self,
+        places: &BTreeMap<&'static str, u32>,
+    ) -> Result<Vec<Promised>, sqlx::Error> {
         let mut lease = Lease::take(&self.pool).await?;
-        let stuck = open_message::stuck_queues(lease.connection(), AT_A_TIME).await?;
+        let stuck = open_message::stuck_queues(lease.connection(), places, AT_A_TIME).await?;
         let mut promised = Vec::new();
-        for key in stuck {
-            match self.wake_queue(lease.connection(), key).await {
+        for (function, key) in stuck {
+            let places = Places {
+                function: &function,
+                key,
+                // One at least may be at work, and wakes the others when it is done.
+                declared: places.get(function.as_str()).copied().unwrap_or(1),
+            };
+            match self.wake_queue(lease.connection(), places).await {
                 Ok(copies) => promised.extend(copies),
                 // Somebody is at it.
                 Err(error) if is_conflict(&error) => {}
@@ -338,17 +356,16 @@ impl Inner {
     async fn wake_queue(
         &self,
         connection: &mut PgConnection,
-        key: ConcurrencyKey,
+        places: Places<'_>,
     ) -> Result<Vec<Promised>, sqlx::Error> {
         let mut tx = connection.begin_with(inbox::BEGIN).await?;
-        // One at least may be at work, and wakes the others when it is done.
-        let woken = open_message::wake_queued(&mut tx, key, 1).await?;
+        let woken = open_message::wake_queued(&mut tx, places).await?;
         let (mut ids, now) = (Ids::random(), self.clock.now());
         let copies = woken.into_iter().map(|row| {
-            tracing::warn!(
+            tracing::info!(
                 function.name = row.function,
                 job.key = %row.key,
-                "a message waited for a place that nobody had; waking it"
+                "a message waits for a place that is free; waking it"
             );
             copy_of(row, ids.next(now))
         });

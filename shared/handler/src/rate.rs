@@ -71,6 +71,14 @@ impl Limiter {
 }
 
 impl Rate {
+    /// The same with `limit`, as it is now.
+    pub(crate) fn at(&self, limit: RateLimit) -> Self {
+        Self {
+            limit,
+            limiter: self.limiter.clone(),
+        }
+    }
+
     /// Takes at most `count` slots; `by_free` as in [`Wanted::by_free`].
     pub(crate) async fn take(&self, count: usize, by_free: &[usize]) -> Given {
         let wanted = Wanted {

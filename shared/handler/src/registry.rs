@@ -29,6 +29,7 @@ use warp::http::{Request, Response};
 use crate::call::{Call, InvocationFailed};
 use crate::drain::GivenUp;
 use crate::http::{Door, HttpFunction, below};
+use crate::ops::Places;
 use crate::outbox::Outbox;
 use crate::rate::Limiter;
 use crate::runner::Runner;
@@ -57,6 +58,9 @@ pub(crate) trait Invocable: Send + Sync {
     /// How they are run.
     fn policy(&self) -> &Policy;
 
+    /// How many messages of one concurrency key are at work at a time.
+    fn places(&self) -> Places;
+
     /// What would be said of a message with this body before it ran.
     fn decode(&self, body: &[u8]) -> Result<(), Refusal>;
 
@@ -83,6 +87,14 @@ impl<S: Shape> Invocable for Runner<S> {
 
     fn policy(&self) -> &Policy {
         Runner::policy(self)
+    }
+
+    fn places(&self) -> Places {
+        match S::CONCURRENCY_KEY {
+            None => Places::NoKey,
+            Some(_) if S::IS_IN_COMMIT => Places::InCommit,
+            Some(_) => Places::Declared(S::POLICY.concurrency),
+        }
     }
 
     fn decode(&self, body: &[u8]) -> Result<(), Refusal> {
@@ -557,6 +569,15 @@ impl Registry {
             Caller::Messages(invocable) => Some(invocable.trigger()),
             Caller::Clock(_) | Caller::Requests(_) => None,
         }
+    }
+
+    /// How many messages of one concurrency key a function works on at a time, by its name.
+    pub(crate) fn places(&self) -> BTreeMap<&'static str, u32> {
+        let callers = self.callers().filter_map(|(name, caller)| match caller {
+            Caller::Messages(invocable) => Some((name, invocable.policy().concurrency)),
+            Caller::Clock(_) | Caller::Requests(_) => None,
+        });
+        callers.collect()
     }
 
     /// The queues that messages come from.

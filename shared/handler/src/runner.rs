@@ -35,7 +35,7 @@ use nightshift_bindings::function_json::{Cardinality, ServiceBusTrigger};
 use nightshift_bindings::invocation::TriggerMessage;
 use nightshift_bindings::invocation::decode::{DecodeError, decode_batch, decode_single};
 use nightshift_job::{JobKey, Policy, SessionRule};
-use nightshift_postgres::control::Pauses;
+use nightshift_postgres::control::Controls;
 use nightshift_postgres::{Lease, lone_start, open_message};
 use nightshift_time::{Ids, SharedClock};
 use sqlx::PgPool;
@@ -90,7 +90,7 @@ pub(crate) struct Runner<S> {
     outbox: Outbox,
     clock: SharedClock,
     ids: SharedIds,
-    pauses: Pauses,
+    controls: Controls,
     rate: Option<Rate>,
     /// Tells its starts from those of processes that are gone.
     process: Uuid,
@@ -150,7 +150,7 @@ impl<S: Shape> Runner<S> {
             outbox,
             clock,
             ids: Mutex::new(ids),
-            pauses: Pauses::default(),
+            controls: Controls::default(),
             rate: S::POLICY.rate.map(rate),
             process,
         }

@@ -116,8 +116,8 @@ impl Handler {
         let (registry, outbox) = (&self.registry, self.registry.outbox());
         let stopping = || self.stopping.clone();
         let sweeper = {
-            let (outbox, stopping) = (outbox.clone(), stopping());
-            async move { outbox.sweep_until(stopping).await }
+            let (outbox, places, stopping) = (outbox.clone(), registry.places(), stopping());
+            async move { outbox.sweep_until(&places, stopping).await }
         };
         let schedules = {
             let (registry, stopping) = (Arc::clone(registry), stopping());

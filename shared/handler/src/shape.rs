@@ -8,7 +8,7 @@ use std::time::Duration;
 use nightshift_contract::Payload;
 use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{
-    BatchFunction, Cx, ExternalFunction, Item, JobError, Outcome, Policy, Prepared,
+    BatchFunction, Cx, ExternalFunction, Item, JobError, KeyOf, Outcome, Policy, Prepared,
     TransactionalFunction,
 };
 use nightshift_postgres::in_time;
@@ -29,12 +29,11 @@ pub(crate) trait Shape: Send + Sync + 'static {
     /// For how long a call is its process's, where a heartbeat renews that; `None`: as long as it may
     /// take.
     const LEASE: Option<Duration> = None;
+    /// Of messages with one key only so many are at work at a time.
+    const CONCURRENCY_KEY: Option<KeyOf<Self::Input>>;
     type Input: Payload;
     type Call: Send;
     type Answer: Send + Sync;
-
-    /// Of messages with one key only so many are at work at a time.
-    fn concurrency_key(&self, input: &Self::Input) -> Option<String>;
 
     /// What happens to `items` in the transaction of their claims. `is_unknown`: nobody knows how the
     /// last call for the one item ended.
@@ -72,13 +71,10 @@ impl<F: BatchFunction, const TOGETHER: bool> Shape for InCommit<F, TOGETHER> {
     const POLICY: Policy = F::POLICY;
     const TOGETHER: bool = TOGETHER;
     const IS_IN_COMMIT: bool = true;
+    const CONCURRENCY_KEY: Option<KeyOf<F::Input>> = F::CONCURRENCY_KEY;
     type Input = F::Input;
     type Call = Infallible;
     type Answer = Infallible;
-
-    fn concurrency_key(&self, input: &F::Input) -> Option<String> {
-        self.0.concurrency_key(input)
-    }
 
     async fn run(
         &self,
@@ -119,11 +115,8 @@ impl<F: TransactionalFunction> BatchFunction for OneByOne<F> {
     const NAME: &'static str = F::NAME;
     const CONFIG: &'static str = F::CONFIG;
     const POLICY: Policy = F::POLICY;
+    const CONCURRENCY_KEY: Option<KeyOf<F::Input>> = F::CONCURRENCY_KEY;
     type Input = F::Input;
-
-    fn concurrency_key(&self, input: &F::Input) -> Option<String> {
-        self.0.concurrency_key(input)
-    }
 
     async fn run(
         &self,
@@ -149,13 +142,10 @@ impl<F: ExternalFunction> Shape for External<F> {
     const POLICY: Policy = F::POLICY;
     const TOGETHER: bool = false;
     const IS_IN_COMMIT: bool = false;
+    const CONCURRENCY_KEY: Option<KeyOf<F::Input>> = F::CONCURRENCY_KEY;
     type Input = F::Input;
     type Call = F::Call;
     type Answer = F::Answer;
-
-    fn concurrency_key(&self, input: &F::Input) -> Option<String> {
-        self.0.concurrency_key(input)
-    }
 
     async fn run(
         &self,
@@ -212,14 +202,11 @@ impl<F: LongFunction> Shape for Long<F> {
     const TOGETHER: bool = false;
     const IS_IN_COMMIT: bool = false;
     const LEASE: Option<Duration> = Some(F::LEASE);
+    const CONCURRENCY_KEY: Option<KeyOf<F::Input>> = F::CONCURRENCY_KEY;
     type Input = F::Input;
     type Call = Started;
     /// With the epoch that it belongs to.
     type Answer = (Outcome, i32);
-
-    fn concurrency_key(&self, input: &F::Input) -> Option<String> {
-        self.function.concurrency_key(input)
-    }
 
     async fn run(
         &self,

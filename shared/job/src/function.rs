@@ -9,6 +9,9 @@ use sqlx::PgConnection;
 
 use crate::{Backoff, Cx, JobError, JobKey, Outcome, RateLimit};
 
+/// The concurrency key of a message by its body; `None` if it has none.
+pub type KeyOf<I> = fn(&I) -> Option<String>;
+
 /// A function for a high-rate queue: what is waiting comes as one call and one commit.
 ///
 /// The transaction that is handed to [`BatchFunction::run`] already holds the claim of every item
@@ -28,6 +31,10 @@ pub trait BatchFunction: Send + Sync + 'static {
     /// The body of its messages.
     type Input: Payload;
 
+    /// Of messages with one key only one at a time is run, on all machines. It is called before a message
+    /// is run.
+    const CONCURRENCY_KEY: Option<KeyOf<Self::Input>> = None;
+
     /// Processes `items`, which are distinct messages in the order of their arrival, and says how
     /// each ended, in the same order.
     fn run(
@@ -36,12 +43,6 @@ pub trait BatchFunction: Send + Sync + 'static {
         tx: &mut PgConnection,
         cx: &Cx,
     ) -> impl Future<Output = Result<Vec<Outcome>, JobError>> + Send;
-
-    /// Of messages with one key only one at a time is run, on all machines. It is called before a message
-    /// is run.
-    fn concurrency_key(&self, _input: &Self::Input) -> Option<String> {
-        None
-    }
 }
 
 /// A function whose every message is a commit of its own: for work that does not gain from company.
@@ -62,6 +63,10 @@ pub trait TransactionalFunction: Send + Sync + 'static {
     /// The body of its messages.
     type Input: Payload;
 
+    /// Of messages with one key only one at a time is run, on all machines. It is called before a message
+    /// is run.
+    const CONCURRENCY_KEY: Option<KeyOf<Self::Input>> = None;
+
     /// Processes `item` and says how it ended.
     fn run(
         &self,
@@ -69,12 +74,6 @@ pub trait TransactionalFunction: Send + Sync + 'static {
         tx: &mut PgConnection,
         cx: &Cx,
     ) -> impl Future<Output = Result<Outcome, JobError>> + Send;
-
-    /// Of messages with one key only one at a time is run, on all machines. It is called before a message
-    /// is run.
-    fn concurrency_key(&self, _input: &Self::Input) -> Option<String> {
-        None
-    }
 }
 
 /// A function whose effect is outside the database: a mail, a call of an API, a restore.
@@ -96,6 +95,10 @@ pub trait ExternalFunction: Send + Sync + 'static {
 
     /// The body of its messages.
     type Input: Payload;
+
+    /// Of messages with one key only [`Policy::concurrency`] at a time are called for, on all machines;
+    /// the others wait, in the order of their arrival. It is called before a message is prepared.
+    const CONCURRENCY_KEY: Option<KeyOf<Self::Input>> = None;
 
     /// What is to be done outside, as [`ExternalFunction::prepare`] has put it together.
     type Call: Send;
@@ -138,12 +141,6 @@ pub trait ExternalFunction: Send + Sync + 'static {
         tx: &mut PgConnection,
         cx: &Cx,
     ) -> impl Future<Output = Result<Prepared<Self::Call>, JobError>> + Send;
-
-    /// Of messages with one key only [`Policy::concurrency`] at a time are called for, on all machines;
-    /// the others wait, in the order of their arrival. It is called before a message is prepared.
-    fn concurrency_key(&self, _input: &Self::Input) -> Option<String> {
-        None
-    }
 }
 
 /// What [`ExternalFunction::prepare`] has found.
@@ -198,10 +195,12 @@ pub struct Policy {
     pub timeout: Duration,
     /// What a dead message means for its session; of functions whose queue has sessions.
     pub session: SessionRule,
-    /// How often it may be tried, together with all functions that name the same limit.
+    /// How often it may be tried, together with all functions that name the same limit, unless an operator
+    /// says otherwise.
     pub rate: Option<RateLimit>,
-    /// How many messages with one concurrency key may be at work at a time; at least 1, and no more for
-    /// a function that does all it does in the transaction of the claim.
+    /// How many messages with one concurrency key may be at work at a time, unless an operator says
+    /// otherwise; at least 1, and no more for a function that does all it does in the transaction of the
+    /// claim.
     pub concurrency: u32,
 }
 

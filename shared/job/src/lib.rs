@@ -25,10 +25,11 @@ pub use classify::{Classify, Disposition, JobError};
 pub use cx::{AfterCommit, Cx};
 pub use enqueue::{Enqueue, EnqueueError};
 pub use function::{
-    BatchFunction, ExternalFunction, Item, Policy, Prepared, SessionRule, TransactionalFunction,
+    BatchFunction, ExternalFunction, Item, KeyOf, Policy, Prepared, SessionRule,
+    TransactionalFunction,
 };
 pub use key::{BodyHash, ConcurrencyKey, JobKey};
-pub use limit::{BadRateLimit, RateLimit, WhenAway};
+pub use limit::{BadRateLimit, LONGEST_SPAN, Rate, RateLimit, WhenAway};
 pub use listed::ListedFunction;
 pub use outcome::{Children, Outcome, Refusal};
 pub use schedule::{

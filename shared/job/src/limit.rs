@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The longest time between two slots, and the longest that a burst may save up for.
-const LONGEST: Duration = Duration::from_hours(30 * 24);
+/// The longest time between two slots of a rate limit, and the longest that a burst may save up for.
+pub const LONGEST_SPAN: Duration = Duration::from_hours(30 * 24);
 
 /// The longest name, in characters.
 const LONGEST_NAME: usize = 64;
@@ -27,6 +27,17 @@ pub struct RateLimit {
     pub burst: u32,
     /// What happens while Redis is away.
     pub when_away: WhenAway,
+}
+
+/// How often something may be done, whatever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// As [`RateLimit::count`].
+    pub count: u32,
+    /// As [`RateLimit::per`].
+    pub per: Duration,
+    /// As [`RateLimit::burst`].
+    pub burst: u32,
 }
 
 /// What a limit means while nobody can say which slots are free.
@@ -59,6 +70,26 @@ pub enum BadRateLimit {
 }
 
 impl RateLimit {
+    /// How often it lets something be done.
+    pub const fn rate(&self) -> Rate {
+        Rate {
+            count: self.count,
+            per: self.per,
+            burst: self.burst,
+        }
+    }
+
+    /// The same limit with another rate.
+    #[must_use]
+    pub const fn at(self, rate: Rate) -> Self {
+        Self {
+            count: rate.count,
+            per: rate.per,
+            burst: rate.burst,
+            ..self
+        }
+    }
+
     /// The time between two slots, in whole microseconds: rounded up, so that it is never too short.
     pub fn interval(&self) -> Duration {
         let count = u128::from(self.count.max(1));
@@ -85,7 +116,7 @@ impl RateLimit {
         if self
             .interval()
             .checked_mul(self.burst)
-            .is_none_or(|burst| burst > LONGEST)
+            .is_none_or(|burst| burst > LONGEST_SPAN)
         {
             return Err(BadRateLimit::TooSlow);
         }
@@ -158,7 +189,7 @@ mod tests {
             (
                 RateLimit {
                     count: 1,
-                    per: LONGEST + micros(1),
+                    per: LONGEST_SPAN + micros(1),
                     ..limit
                 },
                 BadRateLimit::TooSlow,

@@ -1,17 +1,18 @@
-//! What operators have stopped.
+//! What operators have stopped, and the rates that they have changed.
 
-use nightshift_telemetry::trace::TRACE;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tracing::instrument;
 
+use nightshift_job::{Rate, RateLimit};
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 
 use crate::audit::{self, Act};
 use crate::text::storable;
 
-/// For how long what was read is believed: a pause takes effect after this long at most.
+/// For how long what was read is believed: a pause or another rate takes effect after this long at most.
 const FRESH: Duration = Duration::from_secs(2);
 
 /// Pauses `function`: within two seconds its messages are no longer run but wait, in the order of
@@ -75,36 +76,75 @@ pub async fn wake_stragglers(
     Ok(woken.rows_affected())
 }
 
-/// Which functions are paused, as last read.
+/// What operators have said, as last read.
 #[derive(Debug, Default)]
-pub struct Pauses {
-    known: Mutex<Option<(Instant, BTreeSet<String>)>>,
+pub struct Controls {
+    known: Mutex<Known>,
 }
 
-impl Pauses {
-    /// Whether `function` is paused. Asks the database if what is known is older than two seconds.
+#[derive(Debug, Default)]
+struct Known {
+    read: Option<Instant>,
+    paused: BTreeSet<String>,
+    /// By the limits' names.
+    rates: BTreeMap<String, Rate>,
+}
+
+impl Controls {
+    /// Whether `function` is paused. Asks the database, about everything, if what is known is older than two
+    /// seconds.
     #[instrument(target = TRACE, name = "db.pause.read", skip_all)]
     pub async fn is_paused(
         &self,
         connection: &mut PgConnection,
         function: &str,
     ) -> Result<bool, sqlx::Error> {
-        if let Some(is_paused) = self.recall(function) {
+        if let Some(is_paused) = self.known().recall(function) {
             return Ok(is_paused);
         }
-        let paused = sqlx::query_scalar!("SELECT function FROM nightshift.control")
+        let rows = sqlx::query_file!("sql/controls.sql")
             .fetch_all(connection)
             .await?;
-        let paused: BTreeSet<String> = paused.into_iter().collect();
-        let is_paused = paused.contains(function);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Some((Instant::now(), paused));
+        let mut known = Known {
+            read: Some(Instant::now()),
+            ..Known::default()
+        };
+        for row in rows {
+            match rate(row.count, row.per_micros, row.burst) {
+                Some(rate) => drop(known.rates.insert(row.name, rate)),
+                None => drop(known.paused.insert(row.name)),
+            }
+        }
+        let is_paused = known.paused.contains(function);
+        *self.known() = known;
         Ok(is_paused)
     }
 
-    fn recall(&self, function: &str) -> Option<bool> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read, paused) = known.as_ref()?;
-        (read.elapsed() < FRESH).then(|| paused.contains(function))
+    /// `declared`, with the rate of an operator who has said another one.
+    pub fn limit(&self, declared: RateLimit) -> RateLimit {
+        match self.known().rates.get(declared.name) {
+            Some(rate) => declared.at(*rate),
+            None => declared,
+        }
     }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn recall(&self, function: &str) -> Option<bool> {
+        let read = self.read?;
+        (read.elapsed() < FRESH).then(|| self.paused.contains(function))
+    }
+}
+
+/// The rate in a row of `nightshift.rate_override`, whose constraints keep it within what a rate can be.
+pub fn rate(count: Option<i64>, per_micros: Option<i64>, burst: Option<i64>) -> Option<Rate> {
+    Some(Rate {
+        count: u32::try_from(count?).ok()?,
+        per: Duration::from_micros(u64::try_from(per_micros?).ok()?),
+        burst: u32::try_from(burst?).ok()?,
+    })
 }

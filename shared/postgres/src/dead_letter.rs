@@ -3,13 +3,13 @@
 //! Writing one must not fail for the very reason the message is dead, so no value is converted:
 //! the body stays bytes, and texts lose only the NUL character and what is beyond their length.
 
-use nightshift_telemetry::trace::TRACE;
 use std::time::Duration;
-use tracing::instrument;
 
 use chrono::{DateTime, Utc};
 use nightshift_job::{BodyHash, JobKey, Refusal};
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 use uuid::Uuid;
 
 use crate::fingerprint::fingerprint;

@@ -12,13 +12,13 @@
 //! Not promised: two such messages on either side of midnight (UTC) that are processed at the same
 //! instant.
 
-use nightshift_telemetry::trace::TRACE;
 use std::collections::{BTreeSet, HashMap};
-use tracing::instrument;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use nightshift_job::{BodyHash, JobKey};
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 use uuid::Uuid;
 
 use crate::text::storable;

@@ -4,13 +4,14 @@
 //! alarm clock. Each copy has a number, and only the newest one runs, so that one that was sent
 //! twice, or comes late, changes nothing.
 
-use nightshift_telemetry::trace::TRACE;
+use std::collections::BTreeMap;
 use std::time::Duration;
-use tracing::instrument;
 
 use chrono::{DateTime, Utc};
 use nightshift_job::{BodyHash, ConcurrencyKey, JobKey};
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 use uuid::Uuid;
 
 use crate::text::storable;
@@ -370,53 +371,76 @@ pub async fn lock_places(
     Ok(())
 }
 
-/// Whether the message `key`, the `sequence_number`-th of its queue, may take one of the `places` of
-/// `concurrency_key`. Locks them.
+/// A concurrency key of a function, and how many of its messages may be at work at a time unless an
+/// operator says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places<'a> {
+    /// The function.
+    pub function: &'a str,
+    /// The key.
+    pub key: ConcurrencyKey,
+    /// How many.
+    pub declared: u32,
+}
+
+/// Whether the message `key`, the `sequence_number`-th of its queue, may take one of `places`. Locks them.
 #[instrument(target = TRACE, name = "db.place.find", skip_all)]
 pub async fn has_place(
     tx: &mut PgConnection,
-    concurrency_key: ConcurrencyKey,
-    places: u32,
+    places: Places<'_>,
     key: JobKey,
     sequence_number: i64,
 ) -> Result<bool, sqlx::Error> {
-    lock_places(tx, &[concurrency_key]).await?;
+    lock_places(tx, &[places.key]).await?;
     sqlx::query_file_scalar!(
         "sql/has_place.sql",
-        concurrency_key.0,
+        places.key.0,
         key.0,
         sequence_number,
-        i64::from(places)
+        i64::from(places.declared),
+        places.function
     )
     .fetch_one(tx)
     .await
 }
 
-/// Gives the first of those that wait for one of the `places` of `concurrency_key` the places that are
-/// free. In the same transaction the caller promises the copies.
+/// Gives the first of those that wait for one of `places` those that are free. In the same transaction the
+/// caller promises the copies.
 #[instrument(target = TRACE, name = "db.open_message.wake_queued", skip_all)]
 pub async fn wake_queued(
     tx: &mut PgConnection,
-    concurrency_key: ConcurrencyKey,
-    places: u32,
+    places: Places<'_>,
 ) -> Result<Vec<ToWake>, sqlx::Error> {
-    lock_places(tx, &[concurrency_key]).await?;
-    let places = i64::from(places);
-    let rows = sqlx::query_file_as!(ToWakeRow, "sql/wake_queued.sql", concurrency_key.0, places)
-        .fetch_all(tx)
-        .await?;
+    lock_places(tx, &[places.key]).await?;
+    let rows = sqlx::query_file_as!(
+        ToWakeRow,
+        "sql/wake_queued.sql",
+        places.key.0,
+        i64::from(places.declared),
+        places.function
+    )
+    .fetch_all(tx)
+    .await?;
     Ok(rows.into_iter().map(ToWake::from).collect())
 }
 
-/// At most `at_most` concurrency keys of which messages wait while none has a place.
+/// At most `at_most` concurrency keys of which messages wait while there is a free place, each with its
+/// function. `declared` says how many places a key has, by function; one that is not there has one. What
+/// operators say counts before both.
 pub async fn stuck_queues(
     connection: &mut PgConnection,
+    declared: &BTreeMap<&str, u32>,
     at_most: i64,
-) -> Result<Vec<ConcurrencyKey>, sqlx::Error> {
-    let keys = sqlx::query_file_scalar!("sql/stuck_queues.sql", at_most)
+) -> Result<Vec<(String, ConcurrencyKey)>, sqlx::Error> {
+    let functions: Vec<String> = declared.keys().map(|name| (*name).to_owned()).collect();
+    let places: Vec<i64> = declared.values().copied().map(i64::from).collect();
+    let rows = sqlx::query_file!("sql/stuck_queues.sql", &functions, &places, at_most)
         .fetch_all(connection)
         .await?;
-    Ok(keys.into_iter().map(ConcurrencyKey).collect())
+    let stuck = rows.into_iter();
+    Ok(stuck
+        .map(|row| (row.function, ConcurrencyKey(row.key)))
+        .collect())
 }
 
 /// Takes at most `at_most` messages whose copies have not come; in the same transaction the caller

@@ -5,15 +5,15 @@
 //! has the old one, and nothing that it writes commits: every transaction of a run begins with
 //! [`Run::begin`]. What a run does elsewhere (names of blobs, scripts) carries [`Run::epoch`].
 
-use nightshift_telemetry::trace::TRACE;
 use std::future::Future;
 use std::time::Duration;
-use tracing::instrument;
 
-use nightshift_job::{Classify, Cx, Disposition, Item, JobError, JobKey, Outcome, Policy};
+use nightshift_job::{Classify, Cx, Disposition, Item, JobError, JobKey, KeyOf, Outcome, Policy};
+use nightshift_telemetry::trace::TRACE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use tracing::instrument;
 
 use crate::pool::{BEGIN, Lease, in_time};
 use crate::pooler;
@@ -46,6 +46,10 @@ pub trait LongFunction: Send + Sync + 'static {
     /// The body of its messages.
     type Input: nightshift_contract::Payload;
 
+    /// Of messages with one key only [`Policy::concurrency`] at a time are run, on all machines; the
+    /// others wait, in the order of their arrival. A run keeps its place from slice to slice.
+    const CONCURRENCY_KEY: Option<KeyOf<Self::Input>> = None;
+
     /// Works on `item` and says how it, or this slice of it, ended.
     fn run(
         &self,
@@ -53,12 +57,6 @@ pub trait LongFunction: Send + Sync + 'static {
         run: &Run,
         cx: &Cx,
     ) -> impl Future<Output = Result<Outcome, JobError>> + Send;
-
-    /// Of messages with one key only [`Policy::concurrency`] at a time are run, on all machines; the
-    /// others wait, in the order of their arrival. A run keeps its place from slice to slice.
-    fn concurrency_key(&self, _input: &Self::Input) -> Option<String> {
-        None
-    }
 }
 
 /// A run, in the hands of the process that started it last.

@@ -9,12 +9,14 @@ mod lookup;
 mod problems;
 mod reader;
 mod source;
+mod suggestion;
 
 pub use lookup::{Lookup, key};
 pub use problems::{Problem, Problems};
-pub use reader::{Reader, Used, nearest};
+pub use reader::{Reader, Used};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use source::{Environment, MapSource, Source};
+pub use suggestion::did_you_mean;
 
 /// The exit code of a process whose settings are wrong: `EX_USAGE` of BSD's `sysexits.h`, as
 /// other service supervisors expect it.

@@ -6,9 +6,10 @@ use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::suggestion::nearest;
 use crate::{PREFIX, Problem, Problems, Source};
 
-/// How close a misspelt name must be (Jaro similarity, 0 to 1) to be suggested.
+/// How close a misspelt name must be to be suggested: all have the same beginning.
 const NEAR: f64 = 0.85;
 
 /// One setting that was asked for, for the table of `nightshift settings`.
@@ -131,7 +132,7 @@ impl<'a> Reader<'a> {
             .filter(|name| name.starts_with(PREFIX) && !is_known(name))
             .collect();
         for name in unknown {
-            let what = match nearest(&name, self.used.keys().map(String::as_str)) {
+            let what = match nearest(&name, self.used.keys().map(String::as_str), NEAR) {
                 Some(near) => format!("is not a setting; did you mean {near}?"),
                 None => "is not a setting".to_owned(),
             };
@@ -168,15 +169,6 @@ impl<'a> Reader<'a> {
             }
         }
     }
-}
-
-/// The one of the `known` names that is meant by the misspelt `name`, if one is near.
-pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    known
-        .map(|known| (strsim::jaro(name, known), known))
-        .filter(|(similarity, _)| *similarity >= NEAR)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ async fn operations(console: &Console) -> Vec<(String, Method, String)> {
         let methods = methods.as_object().unwrap().iter();
         methods.map(|(method, operation)| {
             let path = path.replace("{function}", "plain-work");
+            let path = path.replace("{name}", "no-limit");
             let path = path.replace("{key}", "00000000000000000000000000000000");
             let method = method.to_uppercase().parse().unwrap();
             (

@@ -134,7 +134,9 @@ async fn while_the_database_is_away_what_needs_it_says_so_and_the_rest_answers()
     console.database.pool().close().await;
     console.get("/openapi.json").await.ok();
     console.get("/settings").await.ok();
-    console.get("/limits").await.ok();
+    let limits = console.get("/limits").await.ok();
+    let error = limits["error"].as_str().unwrap();
+    assert!(error.contains("the database cannot be used"), "{limits}");
     let health = console.get("/health").await.ok();
     assert_eq!(health["is_well"], false);
     assert_eq!(health["parts"][0]["name"], "database");

@@ -4,13 +4,14 @@ use nightshift_bindings::function_json::Binding;
 use nightshift_bindings::route::RouteTemplate;
 use nightshift_job::Timetable;
 use nightshift_job::{MAX_NAME_LENGTH, Schedule};
+use nightshift_settings::did_you_mean;
 use serde_json::json;
 
 use super::{Finding, at};
 use crate::checkout::declared::{Declared, declared, krate};
 use crate::checkout::doors::{self, Door, doors};
 use crate::checkout::listed::Listed;
-use crate::checkout::{Checkout, REGISTRY, did_you_mean};
+use crate::checkout::{Checkout, REGISTRY};
 use crate::commands::settings::BUS;
 
 pub(super) fn compare(checkout: &Checkout, all: &mut Vec<Finding>) {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use nightshift_settings::did_you_mean;
+
 use super::{DOCUMENTS, Finding, at};
 use crate::checkout::doors::{Door, doors};
 use crate::checkout::rust_text::RustText;
-use crate::checkout::{Checkout, JOBS, did_you_mean, line_of};
+use crate::checkout::{Checkout, JOBS, line_of};
 
 /// Where the queue of the sample messages is named.
 const SAMPLES: &str = "host/cli/src/up/round.rs";

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use nightshift_settings::did_you_mean;
+
 use super::{Finding, at};
+use crate::checkout::Checkout;
 use crate::checkout::settings::{Mention, TABLE, in_code, in_prose, listed};
-use crate::checkout::{Checkout, did_you_mean};
 
 pub(super) fn compare(checkout: &Checkout, all: &mut Vec<Finding>) {
     let table = listed(checkout);

@@ -142,23 +142,6 @@ pub(crate) fn line_of(text: &str, at: usize) -> usize {
     before.split(|byte| *byte == b'\n').count()
 }
 
-/// The one of `known` that looks most like `name`, if one does.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// How close it must be (Jaro similarity, 0 to 1).
-    const NEAR: f64 = 0.8;
-    known
-        .into_iter()
-        .map(|known| (strsim::jaro(name, known), known))
-        .filter(|(similarity, _)| *similarity >= NEAR)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
-}
-
-/// The same as the end of a sentence.
-pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(name, known).map_or_else(String::new, |near| format!("; did you mean {near}?"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use http::{Method, StatusCode};
-use nightshift_settings::{Environment, Source};
+use nightshift_settings::{Environment, Source, did_you_mean};
 use serde_json::{Value, json};
 
 use super::send::read_body;
 use crate::args::InvokeArgs;
-use crate::checkout::{Checkout, did_you_mean};
+use crate::checkout::Checkout;
 use crate::output;
 use crate::servers::{FOLDER, checkout_above};
 use crate::up::{addresses, ports};

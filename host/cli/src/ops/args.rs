@@ -1,10 +1,12 @@
 //! The grammar of the commands that ask the admin API.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 
+use super::limits;
 use crate::commands::plan;
 
 /// Commands that ask the admin API of a deployment, or of the stack that runs in this checkout.
@@ -32,6 +34,8 @@ pub enum OpsCommand {
     Backfill(BackfillArgs),
     /// End a message that waits, or a run, whoever is at it.
     Cancel(CancelArgs),
+    /// Show rate limits and places of concurrency keys, or change them for all processes at once.
+    Limits(LimitsArgs),
     /// Show what operators have done, the newest first, or check that nobody has changed the record.
     Audit(AuditArgs),
 }
@@ -285,6 +289,78 @@ pub struct CancelArgs {
     /// Why, for the audit.
     #[arg(long)]
     pub why: String,
+}
+
+/// Arguments of `limits`.
+#[derive(Debug, Args)]
+pub struct LimitsArgs {
+    /// What to change; all limits are shown if nothing is.
+    #[command(subcommand)]
+    pub command: Option<LimitsCommand>,
+}
+
+/// Changes of limits.
+#[derive(Debug, Subcommand)]
+#[non_exhaustive]
+pub enum LimitsCommand {
+    /// Give a rate limit another rate; messages that have a slot already keep it.
+    Set(SetRateArgs),
+    /// Let another number of messages of one concurrency key be at work at a time.
+    SetPlaces(SetPlacesArgs),
+    /// Give a rate limit back the rate that the code says.
+    Reset {
+        /// The rate limit.
+        name: String,
+        #[command(flatten)]
+        changing: Changing,
+    },
+    /// Give a function back as many places as the code says.
+    ResetPlaces {
+        /// The function.
+        function: String,
+        #[command(flatten)]
+        changing: Changing,
+    },
+}
+
+/// How a limit is changed.
+#[derive(Debug, Args)]
+pub struct Changing {
+    /// Why, for the audit.
+    #[arg(long)]
+    pub why: Option<String>,
+    /// Only say what would change.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `limits set`.
+#[derive(Debug, Args)]
+pub struct SetRateArgs {
+    /// The rate limit.
+    pub name: String,
+    /// How many tries are let through in that time.
+    #[arg(long, value_name = "N")]
+    pub count: u32,
+    /// In which time, such as 1s, 5m or 1h.
+    #[arg(long, value_name = "SPAN", value_parser = limits::span)]
+    pub per: Duration,
+    /// How many are let through at once after a time without any; as many as the code says otherwise.
+    #[arg(long, value_name = "N")]
+    pub burst: Option<u32>,
+    #[command(flatten)]
+    pub changing: Changing,
+}
+
+/// Arguments of `limits set-places`.
+#[derive(Debug, Args)]
+pub struct SetPlacesArgs {
+    /// The function.
+    pub function: String,
+    /// How many messages of one concurrency key may be at work at a time.
+    pub places: u32,
+    #[command(flatten)]
+    pub changing: Changing,
 }
 
 /// Arguments of `audit`.

@@ -67,12 +67,17 @@ impl Api {
 
     /// What is there to see.
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+        self.send(Request::get(self.target(path, query)), None)
+            .await
+    }
+
+    /// The address of `path` with `query`.
+    fn target(&self, path: &str, query: &[(&str, String)]) -> String {
         let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(query)
             .finish();
         let separator = if query.is_empty() { "" } else { "?" };
-        let target = format!("{}{path}{separator}{query}", self.base);
-        self.send(Request::get(target), None).await
+        format!("{}{path}{separator}{query}", self.base)
     }
 
     /// Has something done.
@@ -82,18 +87,30 @@ impl Api {
         self.send(request, Some(body)).await
     }
 
-    /// Changes something that looked like `version` when it was read.
+    /// Changes something; only if it looks like `version` still, if that is said.
     pub(super) async fn put(
         &self,
         path: &str,
-        version: &str,
+        version: Option<&str>,
         body: &Value,
     ) -> anyhow::Result<Value> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::PUT)
-            .uri(format!("{}{path}", self.base))
-            .header(IF_MATCH, format!("\"{version}\""));
+            .uri(format!("{}{path}", self.base));
+        if let Some(version) = version {
+            request = request.header(IF_MATCH, format!("\"{version}\""));
+        }
         self.send(request, Some(body)).await
+    }
+
+    /// Takes something away.
+    pub(super) async fn delete(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<Value> {
+        let request = Request::builder().method(Method::DELETE);
+        self.send(request.uri(self.target(path, query)), None).await
     }
 
     async fn send(&self, request: Builder, body: Option<&Value>) -> anyhow::Result<Value> {

@@ -83,7 +83,7 @@ impl Console {
             .as_str()
             .context("the letter has no version")?;
         let body = json!({ "payload": payload, "why": args.why });
-        let edited = self.api.put(&path, version, &body).await?;
+        let edited = self.api.put(&path, Some(version), &body).await?;
         Ok(self.show(&edited, |_| {
             format!(
                 "{} is edited; `nightshift dead redrive {}` sends it again",

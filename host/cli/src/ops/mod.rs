@@ -6,6 +6,7 @@
 pub(crate) mod args;
 pub(crate) mod client;
 mod dead;
+mod limits;
 mod table;
 
 use anyhow::Context;
@@ -37,6 +38,7 @@ pub(crate) async fn run(command: OpsCommand, is_json: bool) -> anyhow::Result<u8
         OpsCommand::Run(args) => console.start(args).await,
         OpsCommand::Backfill(args) => console.backfill(args).await,
         OpsCommand::Cancel(args) => console.cancel(args).await,
+        OpsCommand::Limits(args) => console.limits(args).await,
         OpsCommand::Audit(args) => console.audit(args).await,
     }
 }

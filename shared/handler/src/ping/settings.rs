@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nightshift_fetch::{FetchError, Guard, Network};
-use nightshift_settings::{ExposeSecret, Reader, SecretString, nearest};
+use nightshift_settings::{ExposeSecret, Reader, SecretString, did_you_mean};
 use warp::http::Uri;
 
 use super::{Inner, Line, Pings, Target};
@@ -63,14 +63,11 @@ impl PingSettings {
             return Err(wrong.to_owned());
         }
         if !schedules.iter().any(|known| known == schedule) {
-            let near = nearest(schedule, schedules.iter().map(String::as_str));
-            return Err(match near {
-                Some(near) => format!("{schedule} is not a schedule; did you mean {near}?"),
-                None => format!(
-                    "{schedule} is not a schedule; there are {}",
-                    schedules.join(", ")
-                ),
-            });
+            let mut near = did_you_mean(schedule, schedules.iter().map(String::as_str));
+            if near.is_empty() {
+                near = format!("; there are {}", schedules.join(", "));
+            }
+            return Err(format!("{schedule} is not a schedule{near}"));
         }
         let uri: Uri = url
             .parse()

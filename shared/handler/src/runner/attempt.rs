@@ -196,7 +196,7 @@ impl<S: Shape> Runner<S> {
         cancellation: &CancellationToken,
     ) -> Result<Option<Calling<S::Call>>, AttemptFailed> {
         let is_paused = self
-            .pauses
+            .controls
             .is_paused(connection, S::NAME)
             .await
             .map_err(platform_failed)?;
@@ -263,7 +263,8 @@ impl<S: Shape> Runner<S> {
             taken.map_err(in_the_way)?;
         }
         if let Some(rate) = &self.rate {
-            work.take_slots(rate, &self.clock).await;
+            let limit = self.controls.limit(rate.limit);
+            work.take_slots(&rate.at(limit), &self.clock).await;
         }
         // Whoever works in this transaction has a place as long as it lasts.
         let keys: Vec<ConcurrencyKey> = keys.into_iter().flatten().collect();
@@ -280,12 +281,13 @@ impl<S: Shape> Runner<S> {
         work: &Work<'_, S::Input>,
         limit: Duration,
     ) -> Result<Vec<Option<ConcurrencyKey>>, AttemptFailed> {
+        let Some(key_of) = S::CONCURRENCY_KEY else {
+            return Ok(Vec::new());
+        };
         let items = work.items();
         // The function may panic here as well.
         let keys = guard(limit, async {
-            let keys = items
-                .iter()
-                .map(|item| self.shape.concurrency_key(&item.input));
+            let keys = items.iter().map(|item| key_of(&item.input));
             let keys = keys.map(|key| Some(ConcurrencyKey::of(S::NAME, &key?)));
             Ok(keys.collect::<Vec<_>>())
         });

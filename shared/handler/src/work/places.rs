@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_job::ConcurrencyKey;
-use nightshift_postgres::open_message::{self, Reason};
+use nightshift_postgres::open_message::{self, Places, Reason};
 use nightshift_postgres::outbox::Promised;
 use sqlx::PgConnection;
 
 use super::{SharedIds, Task, Work, next_id};
 use crate::copy::copy_of;
 use crate::fate::{Fate, Wait};
+use crate::runner::Definition;
 
 /// Who waits for a slot of its rate limit keeps its place for no longer than this: others with its key
 /// may do their work meanwhile.
@@ -29,7 +30,7 @@ impl<I> Work<'_, I> {
         keys: &[Option<ConcurrencyKey>],
         now: DateTime<Utc>,
     ) -> Result<(), sqlx::Error> {
-        let places = self.function.policy.concurrency;
+        let function = self.function;
         let undecided = self.tasks.iter_mut().filter(|task| task.fate.is_none());
         for (task, key) in undecided.zip(keys) {
             task.key = *key;
@@ -38,7 +39,8 @@ impl<I> Work<'_, I> {
                 continue;
             }
             let (own, number) = (task.member.claim.key, task.origin.sequence_number);
-            if !open_message::has_place(tx, key, places, own, number).await? {
+            let places = places_of(function, key);
+            if !open_message::has_place(tx, places, own, number).await? {
                 task.fate = Some(Fate::queued(task.origin.attempt, now));
             }
         }
@@ -56,11 +58,19 @@ impl<I> Work<'_, I> {
         let given_up: BTreeSet<ConcurrencyKey> = given_up.filter_map(|task| task.place).collect();
         let mut promised = Vec::new();
         for key in given_up {
-            let places = self.function.policy.concurrency;
-            let woken = open_message::wake_queued(tx, key, places).await?;
+            let places = places_of(self.function, key);
+            let woken = open_message::wake_queued(tx, places).await?;
             promised.extend(woken.into_iter().map(|row| copy_of(row, next_id(ids, now))));
         }
         Ok(promised)
+    }
+}
+
+fn places_of(function: &Definition, key: ConcurrencyKey) -> Places<'_> {
+    Places {
+        function: function.name,
+        key,
+        declared: function.policy.concurrency,
     }
 }
 

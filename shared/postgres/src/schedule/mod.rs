@@ -13,14 +13,14 @@ mod request;
 mod upkeep;
 mod work;
 
-use nightshift_telemetry::trace::TRACE;
 use std::time::Duration;
-use tracing::instrument;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_job::{BadSchedule, GRACE, Tick, Timetable};
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 
 use crate::outbox::Promised;
 use ledger::{Ledger, Row};

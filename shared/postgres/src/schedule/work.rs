@@ -1,11 +1,11 @@
 //! What the transactions do that work on the messages of ticks.
 
-use nightshift_telemetry::trace::TRACE;
 use std::collections::HashMap;
-use tracing::instrument;
 
 use nightshift_job::{REPLACED, TickId};
+use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
+use tracing::instrument;
 
 use super::ledger::{Row, now, release_next};
 use crate::outbox::Promised;

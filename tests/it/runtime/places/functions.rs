@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nightshift_job::{ExternalFunction, Prepared, RateLimit, WhenAway};
+use nightshift_job::{ExternalFunction, KeyOf, Prepared, RateLimit, WhenAway};
 use nightshift_postgres::run::{LongFunction, Run};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -50,11 +50,11 @@ impl<const PLACES: u32, const LIMITED: bool> ExternalFunction for Keyed<PLACES, 
     type Call = ();
     type Answer = ();
 
-    fn concurrency_key(&self, input: &NotificationRequested) -> Option<String> {
+    const CONCURRENCY_KEY: Option<KeyOf<NotificationRequested>> = Some(|input| {
         let title = input.title.as_str();
         assert!(!title.contains("panics"), "the script says so");
         key_of(title)
-    }
+    });
 
     async fn prepare(
         &self,
@@ -134,9 +134,8 @@ impl LongFunction for KeyedLong {
     const POLICY: Policy = Scripted::POLICY;
     type Input = NotificationRequested;
 
-    fn concurrency_key(&self, input: &NotificationRequested) -> Option<String> {
-        key_of(input.title.as_str())
-    }
+    const CONCURRENCY_KEY: Option<KeyOf<NotificationRequested>> =
+        Some(|input| key_of(input.title.as_str()));
 
     async fn run(
         &self,
@@ -174,9 +173,8 @@ impl<const PLACES: u32> BatchFunction for KeyedBatch<PLACES> {
     };
     type Input = NotificationRequested;
 
-    fn concurrency_key(&self, input: &NotificationRequested) -> Option<String> {
-        key_of(input.title.as_str())
-    }
+    const CONCURRENCY_KEY: Option<KeyOf<NotificationRequested>> =
+        Some(|input| key_of(input.title.as_str()));
 
     async fn run(
         &self,
