@@ -3,7 +3,8 @@
 //!
 //! `bench [work] [pace] [start] [history] [broker] [host] [ops]` runs the parts that are named, or all. Everything measured is a
 //! release build and a process of its own. Prints tables, writes `tests/bench/results.json`, and
-//! ends with code 1 when a bar is missed.
+//! ends with code 1 when a bar is missed. With `NIGHTSHIFT_TEST_BENCH_ROWS=100000` the part `ops` fills its
+//! database with that much instead of ten million rows: a sample, which takes a minute or two and is not kept.
 
 mod broker;
 mod fill;

@@ -30,7 +30,7 @@ use crate::work::start;
 const ROWS: &str = "NIGHTSHIFT_TEST_BENCH_ROWS";
 
 /// How often each question is asked, and of a sample.
-const REQUESTS: usize = 1_000;
+const REQUESTS: usize = 500;
 const REQUESTS_OF_SAMPLE: usize = 100;
 
 /// The setting with the API's keys, and the key of this benchmark.
@@ -154,7 +154,7 @@ pub(crate) async fn measure() -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// The questions by way of the host.
+/// The questions by way of the host, less often.
 async fn through_host(
     section: &mut Section,
     bench: &mut Bench,
@@ -162,7 +162,7 @@ async fn through_host(
 ) -> anyhow::Result<()> {
     let mut client = bench.host().await?;
     let questions = lists::questions(&mut client, &bench.pool).await?;
-    let asked = lists::measure(&mut client, &questions, requests).await?;
+    let asked = lists::measure(&mut client, &questions, requests / 5).await?;
     bench.stack.kill_host()?;
     let worst = slowest(&asked).context("nothing was asked")?;
     let label = format!("through the host the slowest, {}", worst.what);

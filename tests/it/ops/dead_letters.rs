@@ -63,6 +63,43 @@ async fn letters_are_grouped_listed_and_searched() {
 }
 
 #[tokio::test]
+async fn letters_of_earlier_releases_are_grouped_by_their_reason() {
+    let console = Console::new().await;
+    seven(&console).await;
+    let before = console.get("/dead-letters/groups").await.ok();
+    console
+        .database
+        .pool()
+        .execute("UPDATE nightshift.dead_letter SET fingerprint = NULL WHERE message_id IN ('die 4', 'ill 1', 'ill 2')")
+        .await
+        .unwrap();
+    let after = console.get("/dead-letters/groups").await.ok();
+    let groups = |said: &Value| {
+        let groups = said["items"].as_array().unwrap().iter();
+        let groups = groups.map(|group| {
+            let text = |name: &str| group[name].as_str().unwrap().to_owned();
+            assert!(text("first") <= text("last"), "{group}");
+            let is_known = !text("fingerprint").is_empty();
+            let about = [text("function"), text("reason"), text("description")];
+            (about.join(": "), is_known, group["count"].as_i64().unwrap())
+        });
+        groups.collect::<Vec<(String, bool, i64)>>()
+    };
+    let broken = |n| format!("plain-work: broken: \"die {n}\" is broken for good");
+    let ill = || "plain-work: ill-formed: \"ill 2\" has no form".to_owned();
+    assert_eq!(groups(&before), [(broken(5), true, 5), (ill(), true, 2)]);
+    assert_eq!(
+        groups(&after),
+        [
+            (broken(5), true, 4),
+            (ill(), false, 2),
+            (broken(4), false, 1),
+        ]
+    );
+    console.end().await;
+}
+
+#[tokio::test]
 async fn a_letter_is_edited_by_whoever_has_read_it_last_and_runs_as_edited() {
     let console = Console::new().await;
     seven(&console).await;
