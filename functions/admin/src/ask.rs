@@ -142,6 +142,15 @@ impl Tx<'_> {
         self.end("ROLLBACK").await
     }
 
+    /// Ends it: its effects were wanted, or only to be seen.
+    pub(crate) async fn finish(self, dry_run: bool) -> Result<(), Problem> {
+        if dry_run {
+            self.roll_back().await
+        } else {
+            self.commit().await
+        }
+    }
+
     async fn end(mut self, how: &'static str) -> Result<(), Problem> {
         self.lease.connection().execute(how).await?;
         self.lease.end();

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::ask::{Answer, Ask, json, range, reason, storable_time};
-use crate::functions::interval;
+use crate::functions::pauses::interval;
 use crate::problem::Problem;
 use crate::runs::pattern;
 

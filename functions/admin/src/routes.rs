@@ -41,10 +41,10 @@ operations! {
     GET "/settings" Reader settings::list;
     GET "/functions" Reader functions::list;
     GET "/functions/{function}" Reader functions::show;
-    POST "/functions/{function}/pause" Operator functions::pause;
-    POST "/functions/{function}/resume" Operator functions::resume;
-    POST "/functions/{function}/run" Operator functions::run;
-    POST "/functions/{function}/backfill" Operator functions::backfill;
+    POST "/functions/{function}/pause" Operator functions::pauses::pause;
+    POST "/functions/{function}/resume" Operator functions::pauses::resume;
+    POST "/functions/{function}/run" Operator functions::requests::run;
+    POST "/functions/{function}/backfill" Operator functions::requests::backfill;
     GET "/schedules" Reader schedules::list;
     GET "/schedules/{function}/next" Reader schedules::next;
     GET "/schedules/{function}/ticks" Reader schedules::ticks;

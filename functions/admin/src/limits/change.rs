@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Numbers, Said};
 use crate::ask::{Answer, Ask, Tx, json, reason};
-use crate::functions::{finish, named, waiting};
+use crate::functions::{named, waiting};
 use crate::problem::Problem;
 
 /// A burst may be so many times the count of its rate.
@@ -118,7 +118,7 @@ impl<T: Serialize> Change<'_, T> {
         let details =
             serde_json::json!({ "before": self.before, "after": self.after, "why": self.why });
         audit::append(tx.connection(), act, &details).await?;
-        finish(tx, self.dry_run).await?;
+        tx.finish(self.dry_run).await?;
         self.said()
     }
 
