@@ -48,6 +48,7 @@ struct Span {
     attributes: Vec<KeyValue>,
     links: Vec<Vec<u8>>,
     is_error: bool,
+    status: String,
 }
 
 impl Span {
@@ -162,6 +163,10 @@ impl Collected {
                         ended: span.end_time_unix_nano,
                         attributes: span.attributes,
                         links: span.links.into_iter().map(|link| link.span_id).collect(),
+                        status: span
+                            .status
+                            .as_ref()
+                            .map_or_else(String::new, |status| status.message.clone()),
                         is_error: span
                             .status
                             .is_some_and(|status| status.code() == SpanStatus::Error),
@@ -341,7 +346,22 @@ async fn one_trace_goes_from_the_producer_to_the_effect_of_the_follow_up() {
     assert_eq!(second.parent, of("host.invoke", receipt).id);
     below(&below(&second, "db.transaction"), "function.effect");
 
-    // Every span lies within the trace: its parent is there, and began no later.
+    check_spans(&trace);
+    let key = collector
+        .until("the key", |all| all.keys.first().cloned())
+        .await;
+    assert_eq!(key, "a secret");
+    drop(stack);
+    database.remove().await;
+}
+
+/// No attribute stands twice, and every span lies within the trace.
+fn check_spans(trace: &Collected) {
+    for span in &trace.spans {
+        let names: BTreeSet<&String> = span.attributes.iter().map(|pair| &pair.key).collect();
+        assert_eq!(names.len(), span.attributes.len(), "{span:?}");
+    }
+    // Its parent is there, and began no later.
     for span in trace.spans.iter().filter(|span| !span.parent.is_empty()) {
         let parent = trace.one(|parent| parent.id == span.parent);
         let parent = parent.unwrap_or_else(|| panic!("{span:?} has no parent in {trace:#?}"));
@@ -352,12 +372,6 @@ async fn one_trace_goes_from_the_producer_to_the_effect_of_the_follow_up() {
         );
         assert!(span.began <= span.ended, "{span:?}");
     }
-    let key = collector
-        .until("the key", |all| all.keys.first().cloned())
-        .await;
-    assert_eq!(key, "a secret");
-    drop(stack);
-    database.remove().await;
 }
 
 #[tokio::test]
@@ -403,6 +417,7 @@ async fn a_batch_is_one_transaction_that_links_to_the_traces_of_its_messages() {
         })
         .await;
     assert!(dead.is_error, "{dead:?}");
+    assert_eq!(dead.status, "invalid-property", "no word of the message");
     let count = |all: &Collected, outcome: &str| {
         let counted = all.counts.iter().find(|(name, labels, _)| {
             name == "nightshift_messages_total"

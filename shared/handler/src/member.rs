@@ -12,11 +12,11 @@ use nightshift_postgres::inbox::{Claim, RETENTION_DAYS, is_within_retention};
 
 use nightshift_telemetry::trace::{self, CONTEXT_PROPERTIES, TRACE};
 use serde_json::Value;
-use tracing::Span;
 use tracing::field::Empty;
 
 use crate::copy::{self, CopyOf, own_properties};
 use crate::runner::Definition;
+use crate::span::MessageSpan;
 use crate::work::Origin;
 
 /// From which delivery on a message is a suspect: those before may have ended with somebody else's
@@ -38,7 +38,7 @@ pub(crate) struct Member<I> {
     pub(crate) is_left_over: bool,
     pub(crate) content: Content<I>,
     /// What its trace shows of this invocation.
-    pub(crate) span: Span,
+    pub(crate) span: MessageSpan,
     /// Its slot of the function's rate limit: one for all that this invocation tries with it.
     pub(crate) slot: OnceLock<DateTime<Utc>>,
 }
@@ -160,7 +160,7 @@ fn span_of(
     key: JobKey,
     failures: u32,
     within: Option<&str>,
-) -> Span {
+) -> MessageSpan {
     let span = tracing::info_span!(
         target: TRACE,
         "function.run",
@@ -182,7 +182,7 @@ fn span_of(
     if let Some(producer) = producer {
         trace::link(&span, producer);
     }
-    span
+    MessageSpan::new(span)
 }
 
 fn read_content<I: Payload>(
@@ -190,10 +190,10 @@ fn read_content<I: Payload>(
     message: &TriggerMessage,
     claim: Claim,
     failures: u32,
-    span: &Span,
+    span: &MessageSpan,
 ) -> Content<I> {
     let property = |name| message.application_properties.get(name);
-    let context = trace::context_of(span);
+    let context = trace::context_of(span.get());
     match nightshift_contract::decode::<I>(&message.body, policy.max_body_bytes) {
         Ok(input) => Content::Runnable(Item {
             input,

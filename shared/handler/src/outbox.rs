@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::future::{join, join_all};
@@ -34,6 +34,9 @@ use uuid::Uuid;
 use crate::copy::copy_of;
 use crate::ping::{PingSettings, Pings, TickEnd};
 use crate::refused;
+
+/// For how long one sweep may be busy with keys of which messages wait although a place is free.
+const STUCK: Duration = Duration::from_secs(10);
 
 /// How often the sweeper looks.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -335,7 +338,12 @@ impl Inner {
         let mut lease = Lease::take(&self.pool).await?;
         let stuck = open_message::stuck_queues(lease.connection(), places, AT_A_TIME).await?;
         let mut promised = Vec::new();
+        let began = Instant::now();
         for (function, key) in stuck {
+            // Somebody may be at work on many of them, and overdue messages wait as well.
+            if began.elapsed() > STUCK {
+                break;
+            }
             let places = Places {
                 function: &function,
                 key,

@@ -35,6 +35,9 @@ pub(crate) struct Rate {
     pub(crate) limiter: Limiter,
 }
 
+/// The longest pause of a message for which there is no slot at all.
+const BEYOND: Duration = Duration::from_hours(1);
+
 /// What became of a wish for slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Given {
@@ -51,6 +54,13 @@ pub(crate) fn closed_for(r#gen: i32, random: f64) -> Duration {
     let waits = u32::try_from(r#gen).unwrap_or(0).saturating_add(1);
     // Half of it at least, so that a long outage is no rush.
     CLOSED.pause(waits, random.midpoint(1.0))
+}
+
+/// How long a message waits before it asks again for a slot where all are taken for as far ahead as slots
+/// are given: not until then, because an operator may give the limit another rate meanwhile. `random` is
+/// drawn from `0.0..1.0`.
+pub(crate) fn beyond_for(random: f64) -> Duration {
+    BEYOND.mul_f64(random.midpoint(1.0))
 }
 
 impl Limiter {

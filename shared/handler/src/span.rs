@@ -1,12 +1,58 @@
-//! What traces and log lines show of an invocation that is no message's.
+//! What traces and log lines show of an invocation: `function.run`, of each message or of the whole.
 
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 
 use nightshift_telemetry::trace::{self, LOG, TRACE};
 use tracing::Instrument;
 use tracing::field::Empty;
 
-/// One invocation: `function.run`.
+/// What a trace shows of a message while an invocation has it. It says once how that ended, when it is over:
+/// attributes do not replace each other.
+#[derive(Debug)]
+pub(crate) struct MessageSpan {
+    span: tracing::Span,
+    /// How it has ended as far as is committed, and what was wrong.
+    ended: Mutex<Option<(&'static str, Option<&'static str>)>>,
+}
+
+impl MessageSpan {
+    /// The span of a message, which has fields for its end.
+    pub(crate) fn new(span: tracing::Span) -> Self {
+        Self {
+            span,
+            ended: Mutex::default(),
+        }
+    }
+
+    /// The span itself.
+    pub(crate) fn get(&self) -> &tracing::Span {
+        &self.span
+    }
+
+    /// Another commit has said how it ended. `error` is a reason and nothing that may quote the message.
+    pub(crate) fn end(&self, outcome: &'static str, error: Option<&'static str>) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        *ended = Some((outcome, error));
+    }
+}
+
+impl Drop for MessageSpan {
+    fn drop(&mut self) {
+        if self.span.is_disabled() {
+            return;
+        }
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let (outcome, error) = ended.unwrap_or(("unsettled", Some("the message comes again")));
+        self.span.record("outcome", outcome);
+        if let Some(error) = error {
+            self.span.record("otel.status_code", "ERROR");
+            self.span.record("otel.status_description", error);
+        }
+    }
+}
+
+/// One invocation that is no message's.
 #[derive(Debug)]
 pub(crate) struct Span {
     of_trace: tracing::Span,

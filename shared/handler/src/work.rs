@@ -359,6 +359,7 @@ impl<'a, I> Work<'a, I> {
             }
         }
         for (member, key, refusal) in &self.strays {
+            member.span.end("dead", Some(refusal.reason));
             log_dead(function, member, *key, refusal);
         }
         for (outcome, count) in [
@@ -422,20 +423,15 @@ impl<I> Task<'_, I> {
     /// Tells the trace how it ended.
     fn end_span(&self) {
         let span = &self.member.span;
-        if span.is_disabled() {
-            return;
-        }
-        let (outcome, error) = match &self.fate {
-            None | Some(Fate::Done) => ("done", None),
-            Some(Fate::Split(_)) => ("split", None),
-            Some(Fate::Skipped(_)) => ("skipped", None),
-            Some(Fate::Dead(refusal)) => ("dead", Some(refusal.description.as_str())),
-            Some(Fate::Waits(wait)) => (wait.reason.name(), wait.error.as_deref()),
-        };
-        span.record("outcome", outcome);
-        if let Some(error) = error {
-            span.record("otel.status_code", "ERROR");
-            span.record("otel.status_description", error);
+        match &self.fate {
+            None | Some(Fate::Done) => span.end("done", None),
+            Some(Fate::Split(_)) => span.end("split", None),
+            Some(Fate::Skipped(_)) => span.end("skipped", None),
+            Some(Fate::Dead(refusal)) => span.end("dead", Some(refusal.reason)),
+            Some(Fate::Waits(wait)) => {
+                let why = wait.reason.name();
+                span.end(why, wait.error.as_ref().map(|_error| why));
+            }
         }
     }
 

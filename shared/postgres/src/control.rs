@@ -102,11 +102,13 @@ impl Controls {
         if let Some(is_paused) = self.known().recall(function) {
             return Ok(is_paused);
         }
+        // What is read is at least as new as this instant.
+        let read = Instant::now();
         let rows = sqlx::query_file!("sql/controls.sql")
             .fetch_all(connection)
             .await?;
         let mut known = Known {
-            read: Some(Instant::now()),
+            read: Some(read),
             ..Known::default()
         };
         for row in rows {
@@ -116,7 +118,10 @@ impl Controls {
             }
         }
         let is_paused = known.paused.contains(function);
-        *self.known() = known;
+        let mut newest = self.known();
+        if newest.read < known.read {
+            *newest = known;
+        }
         Ok(is_paused)
     }
 

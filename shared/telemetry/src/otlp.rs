@@ -2,8 +2,9 @@
 //! minute.
 //!
 //! Settings have the names that the OpenTelemetry specification gives them, so that one environment does
-//! for the application, the Functions host and us. What cannot be sent is dropped and counted: telemetry
-//! holds nothing up, and nothing is kept for a collector that is away.
+//! for the application, the Functions host and us. What cannot be sent is dropped: telemetry holds
+//! nothing up, and nothing is kept for a collector that is away. Requests that failed are counted; spans that
+//! find the queue full (`OTEL_BSP_MAX_QUEUE_SIZE`) are not.
 
 mod client;
 mod export;
@@ -90,18 +91,14 @@ impl Exporting {
         }
     }
 
-    /// The layer that makes spans of ours into ones that are exported, with warnings as their events.
+    /// The layer that makes spans of ours into ones that are exported.
     pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
+        // Log lines are not: what they quote is for those who may read the log.
         let is_told = |what: &Metadata<'_>| {
-            let most = if what.is_span() {
-                Level::INFO
-            } else {
-                Level::WARN
-            };
-            *what.level() <= most && what.target() != LOG
+            what.is_span() && *what.level() <= Level::INFO && what.target() != LOG
         };
         OpenTelemetryLayer::new(self.tracer.clone())
             .with_location(false)

@@ -100,6 +100,39 @@ async fn letters_of_earlier_releases_are_grouped_by_their_reason() {
 }
 
 #[tokio::test]
+async fn letters_of_two_functions_are_two_groups_also_with_one_fingerprint() {
+    let console = Console::new().await;
+    seven(&console).await;
+    // So is what the broker refuses.
+    console
+        .database
+        .pool()
+        .execute(
+            "UPDATE nightshift.dead_letter SET fingerprint = 'feedfeedfeedfeed';
+             UPDATE nightshift.dead_letter SET function = 'other-work' WHERE message_id = 'die 4'",
+        )
+        .await
+        .unwrap();
+    let said = console.get("/dead-letters/groups").await.ok();
+    let groups = said["items"].as_array().unwrap().iter();
+    let groups: Vec<String> = groups
+        .map(|group| {
+            let text = |name: &str| group[name].as_str().unwrap();
+            format!("{} {} {}", text("function"), text("reason"), group["count"])
+        })
+        .collect();
+    assert_eq!(
+        groups,
+        [
+            "plain-work broken 4",
+            "plain-work ill-formed 2",
+            "other-work broken 1"
+        ]
+    );
+    console.end().await;
+}
+
+#[tokio::test]
 async fn a_letter_is_edited_by_whoever_has_read_it_last_and_runs_as_edited() {
     let console = Console::new().await;
     seven(&console).await;

@@ -488,6 +488,44 @@ async fn rule_9_another_rate_counts_for_what_comes_and_what_has_a_slot_keeps_it(
 }
 
 #[tokio::test]
+async fn rule_9_what_finds_no_slot_within_thirty_days_asks_again_within_an_hour() {
+    let limited = Limited::new(13, &[]).await;
+    let pool = limited.world.database.pool().clone();
+    // One in thirty days: the first runs, the second has the last slot that is given out.
+    pool.execute(
+        "INSERT INTO nightshift.rate_override (name, count, per_micros, burst, changed_by)
+         VALUES ('provider', 1, 2592000000000, 1, 'an operator by mistake')",
+    )
+    .await
+    .unwrap();
+    everybody_knows().await;
+    limited
+        .deliver("mails", &["a", "b", "c", "d"].map(titled))
+        .await;
+    assert_eq!(limited.world.effects().await, ["a 1"]);
+    let waiting = "SELECT count(*) FILTER (WHERE reason = 'closed'),
+            count(*) FILTER (WHERE reason = 'closed' AND due_at > $1::timestamptz + interval '1 hour'),
+            count(*) FILTER (WHERE reason = 'limited' AND due_at > $1::timestamptz + interval '29 days')
+        FROM nightshift.open_message";
+    let (closed, too_late, slots): (i64, i64, i64) = sqlx::query_as(waiting)
+        .bind(limited.world.clock.now())
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!((closed + slots, too_late), (3, 0));
+    assert!(closed >= 2, "{closed} have no slot");
+    // It is taken back, and who had no slot runs when it asks.
+    pool.execute("DELETE FROM nightshift.rate_override")
+        .await
+        .unwrap();
+    everybody_knows().await;
+    limited.world.clock.advance(Duration::from_hours(1));
+    limited.deliver_copies("mails").await;
+    assert_eq!(limited.world.effects().await, ["a 1", "b 1", "c 1", "d 1"]);
+    limited.world.end().await;
+}
+
+#[tokio::test]
 async fn rule_9_limits_that_cannot_be_meant_are_refused() {
     let world = World::new(&[]).await;
     let clock: SharedClock = Arc::new(world.clock.clone());

@@ -166,7 +166,7 @@ pub(crate) async fn set_rate(ask: &Ask<'_>) -> Answer {
         after: Some(Numbers::from(rate)),
         why,
         is_new: said != Some(rate),
-        waiting: all_waiting(tx.connection(), &functions, "limited").await?,
+        waiting: all_waiting(tx.connection(), &functions, &["limited", "closed"]).await?,
         dry_run: wanted.dry_run,
     };
     change.end(ask, tx).await
@@ -196,7 +196,7 @@ pub(crate) async fn reset_rate(ask: &Ask<'_>) -> Answer {
         after: after.map(Numbers::from),
         why,
         is_new,
-        waiting: all_waiting(tx.connection(), &functions, "limited").await?,
+        waiting: all_waiting(tx.connection(), &functions, &["limited", "closed"]).await?,
         dry_run,
     };
     if !is_new {
@@ -246,7 +246,7 @@ pub(crate) async fn set_places(ask: &Ask<'_>) -> Answer {
         after: Some(places),
         why,
         is_new: said != Some(places),
-        waiting: all_waiting(tx.connection(), &[function], "queued").await?,
+        waiting: all_waiting(tx.connection(), &[function], &["queued"]).await?,
         dry_run,
     };
     let answer = change.end(ask, tx).await?;
@@ -279,7 +279,7 @@ pub(crate) async fn reset_places(ask: &Ask<'_>) -> Answer {
         after,
         why,
         is_new,
-        waiting: all_waiting(tx.connection(), &[function], "queued").await?,
+        waiting: all_waiting(tx.connection(), &[function], &["queued"]).await?,
         dry_run,
     };
     if !is_new {
@@ -306,16 +306,17 @@ async fn said_alone(connection: &mut PgConnection) -> Result<Said, sqlx::Error> 
     Said::read(connection).await
 }
 
-/// How many messages of `functions` wait because of `reason`.
+/// How many messages of `functions` wait for one of `reasons`.
 async fn all_waiting(
     connection: &mut PgConnection,
     functions: &[&str],
-    reason: &str,
+    reasons: &[&str],
 ) -> Result<i64, sqlx::Error> {
     let mut all = 0;
     for function in functions {
         let waiting = waiting(connection, function).await?;
-        all += waiting.get(reason).copied().unwrap_or(0);
+        let of_reasons = reasons.iter().filter_map(|reason| waiting.get(*reason));
+        all += of_reasons.sum::<i64>();
     }
     Ok(all)
 }

@@ -82,6 +82,9 @@ pub(crate) fn declared(checkout: &Checkout) -> Vec<Declared> {
     for job in checkout.jobs() {
         for file in checkout.files(&format!("{JOBS}/{job}/src"), ".rs") {
             let text = checkout.text(&file).unwrap_or_default();
+            if !SHAPES.iter().any(|(shape, _, _)| text.contains(shape)) {
+                continue;
+            }
             let source = Source {
                 rust: RustText::read(&text).without_tests(),
                 text,

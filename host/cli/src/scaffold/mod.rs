@@ -94,14 +94,13 @@ impl Scaffold {
         pending.extend(edits::all(checkout, &self.job, &self.kind)?);
         let page = page::render(&checkout.with(pending.clone()));
         pending.insert(PAGE.to_owned(), page);
-        let before = findings(checkout);
-        let after = findings(&checkout.with(pending.clone()));
-        let new: Vec<String> = after
-            .iter()
-            .filter(|finding| !before.contains(finding))
-            .map(ToString::to_string)
-            .collect();
+        let mut new = findings(&checkout.with(pending.clone()));
         if !new.is_empty() {
+            let before = findings(checkout);
+            new.retain(|finding| !before.contains(finding));
+        }
+        if !new.is_empty() {
+            let new: Vec<String> = new.iter().map(ToString::to_string).collect();
             bail!(
                 "nothing was written, because this checkout is not as `nightshift new` knows it; the \
                  new job would not agree with the rest:\n{}",

@@ -63,11 +63,13 @@ impl PingSettings {
             return Err(wrong.to_owned());
         }
         if !schedules.iter().any(|known| known == schedule) {
-            let mut near = did_you_mean(schedule, schedules.iter().map(String::as_str));
-            if near.is_empty() {
-                near = format!("; there are {}", schedules.join(", "));
-            }
-            return Err(format!("{schedule} is not a schedule{near}"));
+            let near = did_you_mean(schedule, schedules.iter().map(String::as_str));
+            // What is like none may be a piece of an address in which a comma is not written as %2C.
+            return Err(if near.is_empty() {
+                format!("names no schedule; there are {}", schedules.join(", "))
+            } else {
+                format!("{schedule} is not a schedule{near}")
+            });
         }
         let uri: Uri = url
             .parse()
@@ -180,7 +182,7 @@ mod tests {
             ),
             (
                 "nothing=https://hc-ping.com/5ca1ab1e-0000",
-                "entry 1: nothing is not a schedule; there are reports-schedule, billing-schedule",
+                "entry 1: names no schedule; there are reports-schedule, billing-schedule",
             ),
             (
                 "https://hc-ping.com/5ca1ab1e-0000",
@@ -228,7 +230,7 @@ mod tests {
             [
                 "\"10.0.0.1/8\" has bits behind its prefix; is 10.0.0.0/8 meant?",
                 "\"here\" is no network such as 10.0.0.0/8 or fd00::/8",
-                "entry 1: a is not a schedule; there are reports-schedule, billing-schedule",
+                "entry 1: names no schedule; there are reports-schedule, billing-schedule",
                 "entry 2: is not schedule=https://… or schedule:failed=https://…",
             ]
         );

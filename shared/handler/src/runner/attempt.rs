@@ -351,7 +351,7 @@ pub(super) fn transaction<I>(function: &str, members: &[&Member<I>]) -> Span {
     if let [member] = members {
         return tracing::info_span!(
             target: TRACE,
-            parent: &member.span,
+            parent: member.span.get(),
             "db.transaction",
             function.name = function,
         );
@@ -364,8 +364,9 @@ pub(super) fn transaction<I>(function: &str, members: &[&Member<I>]) -> Span {
         batch.size = members.len(),
     );
     for member in members {
-        span.follows_from(&member.span);
-        member.span.follows_from(&span);
+        let of_member = member.span.get();
+        span.follows_from(of_member);
+        of_member.follows_from(&span);
     }
     span
 }

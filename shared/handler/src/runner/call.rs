@@ -54,7 +54,7 @@ impl<S: Shape> Runner<S> {
         } else {
             let span = tracing::info_span!(
                 target: TRACE,
-                parent: &member.span,
+                parent: member.span.get(),
                 "function.call",
                 otel.kind = "client",
                 function.name = S::NAME,
@@ -73,10 +73,7 @@ impl<S: Shape> Runner<S> {
         };
         let mut wait = HOLD_FIRST;
         loop {
-            let settled = self
-                .settle(member, item, id, &called, invocation)
-                .instrument(transaction(S::NAME, &[member]))
-                .await;
+            let settled = self.settle(member, item, id, &called, invocation).await;
             match settled {
                 Err(AttemptFailed::Database(error)) if !is_conflict(&error) => {
                     let failure = Failure {
@@ -116,6 +113,19 @@ impl<S: Shape> Runner<S> {
 
     /// One transaction that says how the call `id` ended.
     async fn settle(
+        &self,
+        member: &Member<S::Input>,
+        item: &Item<S::Input>,
+        id: Uuid,
+        called: &Called<S::Answer>,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), AttemptFailed> {
+        self.settle_in_its_span(member, item, id, called, invocation)
+            .instrument(transaction(S::NAME, &[member]))
+            .await
+    }
+
+    async fn settle_in_its_span(
         &self,
         member: &Member<S::Input>,
         item: &Item<S::Input>,

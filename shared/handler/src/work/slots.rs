@@ -6,8 +6,8 @@ use nightshift_time::SharedClock;
 use rand::Rng;
 
 use super::{Task, Work, session};
-use crate::fate::{Fate, LONGEST_WISH, later};
-use crate::rate::{Given, Rate, closed_for};
+use crate::fate::{Fate, later};
+use crate::rate::{Given, Rate, beyond_for, closed_for};
 
 impl<'a, I> Work<'a, I> {
     /// Takes slots for what is to be run, and lets those wait whose slot is not now. One that has waited
@@ -43,12 +43,12 @@ impl<'a, I> Work<'a, I> {
                 (None, Given::Slots(slots)) => {
                     let wait = slots.wait(index);
                     index += 1;
-                    Some(match wait {
-                        Some(wait) => {
-                            let slot = task.member.slot.get_or_init(|| later(now, wait));
-                            Fate::limited(*slot, attempt)
-                        }
-                        None => Fate::closed(later(now, LONGEST_WISH), attempt),
+                    Some(if let Some(wait) = wait {
+                        let slot = task.member.slot.get_or_init(|| later(now, wait));
+                        Fate::limited(*slot, attempt)
+                    } else {
+                        let pause = beyond_for(rand::rng().random());
+                        Fate::closed(later(now, pause), attempt)
                     })
                 }
             };

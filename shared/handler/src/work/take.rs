@@ -59,7 +59,7 @@ impl<'a, I> Work<'a, I> {
                 .copy
                 .and_then(|copy| Some((copy, opened.get(&copy.key)?)));
             match (row, &member.forgotten) {
-                _ if member.is_left_over => work.finished += 1,
+                _ if member.is_left_over => work.finish(member),
                 (Some((copy, row)), _) if row.r#gen == copy.r#gen && !is_at_work(row) => {
                     work.add(member, Some(row.clone()), now);
                 }
@@ -68,7 +68,7 @@ impl<'a, I> Work<'a, I> {
                     work.strays
                         .push((member, member.claim.key, refusal.clone()));
                 }
-                _ => work.finished += 1,
+                _ => work.finish(member),
             }
         }
         work.leave_open_ticks(tx, &mut claimants).await?;
@@ -80,9 +80,9 @@ impl<'a, I> Work<'a, I> {
         for (member, found) in claimants.into_iter().zip(found) {
             match found {
                 Claimed::Ours => work.add(member, None, now),
-                Claimed::Finished => work.finished += 1,
+                Claimed::Finished => work.finish(member),
                 Claimed::Busy => work.is_busy = true,
-                Claimed::IdReused if member.copy.is_some() => work.finished += 1,
+                Claimed::IdReused if member.copy.is_some() => work.finish(member),
                 Claimed::IdReused => {
                     let key = member.claim.key.reused_with(member.claim.body_hash);
                     work.strays.push((member, key, id_reused()));
@@ -90,6 +90,12 @@ impl<'a, I> Work<'a, I> {
             }
         }
         Ok(work)
+    }
+
+    /// There is nothing to be done for `member`, which has ended before.
+    pub(super) fn finish(&mut self, member: &Member<I>) {
+        self.finished += 1;
+        member.span.end("known", None);
     }
 
     /// Takes the message for which the call `id` has been made; `None` if somebody else has settled

@@ -46,9 +46,13 @@ impl<'a, I> Work<'a, I> {
         }
         let open = open_message::lock(tx, &keys).await?;
         let open: HashSet<JobKey> = open.into_iter().map(|(key, _)| key).collect();
-        let all = claimants.len();
-        claimants.retain(|member| !open.contains(&member.claim.key));
-        self.finished += all - claimants.len();
+        claimants.retain(|member| {
+            let is_open = open.contains(&member.claim.key);
+            if is_open {
+                self.finish(member);
+            }
+            !is_open
+        });
         Ok(())
     }
 
