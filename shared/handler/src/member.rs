@@ -175,6 +175,9 @@ fn span_of(
         otel.status_code = Empty,
         otel.status_description = Empty,
     );
+    if span.is_disabled() {
+        return MessageSpan::new(span);
+    }
     let producer = producer(message);
     if let Some(parent) = within.or(producer) {
         trace::follow(&span, parent);

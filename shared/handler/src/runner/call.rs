@@ -120,46 +120,36 @@ impl<S: Shape> Runner<S> {
         called: &Called<S::Answer>,
         invocation: &Invocation<'_>,
     ) -> Result<(), AttemptFailed> {
-        self.settle_in_its_span(member, item, id, called, invocation)
-            .instrument(transaction(S::NAME, &[member]))
-            .await
-    }
-
-    async fn settle_in_its_span(
-        &self,
-        member: &Member<S::Input>,
-        item: &Item<S::Input>,
-        id: Uuid,
-        called: &Called<S::Answer>,
-        invocation: &Invocation<'_>,
-    ) -> Result<(), AttemptFailed> {
-        let mut lease = Lease::take(&self.pool).await.map_err(platform_failed)?;
-        let mut tx = lease.connection().begin_with(BEGIN).await?;
-        let now = self.clock.now();
-        let resumed = Work::resume(&mut tx, &self.function, member, id).await;
-        let Some(mut work) = resumed.map_err(platform_failed)? else {
-            tracing::warn!(function.name = S::NAME, job.key = %item.key, "a call took so long that its message was taken over");
-            return Ok(());
-        };
-        let limit = S::POLICY.timeout.min(invocation.left().max(LEAST_RUN));
-        let cx = self.cx(limit, &invocation.call.cancellation);
-        match called {
-            Called::Failed(failure) => {
-                if !failure.is_unknown {
-                    work.forget_calls();
+        let settled = async {
+            let mut lease = Lease::take(&self.pool).await.map_err(platform_failed)?;
+            let mut tx = lease.connection().begin_with(BEGIN).await?;
+            let now = self.clock.now();
+            let resumed = Work::resume(&mut tx, &self.function, member, id).await;
+            let Some(mut work) = resumed.map_err(platform_failed)? else {
+                tracing::warn!(function.name = S::NAME, job.key = %item.key, "a call took so long that its message was taken over");
+                return Ok(());
+            };
+            let limit = S::POLICY.timeout.min(invocation.left().max(LEAST_RUN));
+            let cx = self.cx(limit, &invocation.call.cancellation);
+            match called {
+                Called::Failed(failure) => {
+                    if !failure.is_unknown {
+                        work.forget_calls();
+                    }
+                    work.fail(failure, now, rand::rng().random());
                 }
-                work.fail(failure, now, rand::rng().random());
+                Called::Answered { answer, enqueued } => {
+                    work.forget_calls();
+                    let record = self.shape.record(item, answer, &mut tx, &cx);
+                    let outcome: Outcome = guard(limit, record).await?;
+                    work.take_outcome(outcome, self.clock.now());
+                    cx.enqueue_all(enqueued);
+                }
             }
-            Called::Answered { answer, enqueued } => {
-                work.forget_calls();
-                let record = self.shape.record(item, answer, &mut tx, &cx);
-                let outcome: Outcome = guard(limit, record).await?;
-                work.take_outcome(outcome, self.clock.now());
-                cx.enqueue_all(enqueued);
-            }
-        }
-        self.commit(tx, &work, &cx, None).await?;
-        lease.end();
-        Ok(())
+            self.commit(tx, &work, &cx, None).await?;
+            lease.end();
+            Ok(())
+        };
+        settled.instrument(transaction(S::NAME, &[member])).await
     }
 }
