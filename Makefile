@@ -1,5 +1,5 @@
 # Every line here only calls cargo or our own command, `nightshift`; the work is done there.
-.PHONY: help run test chaos soak bench check
+.PHONY: help run test chaos soak handler bench check
 .DEFAULT_GOAL := help
 # Statements are checked against the committed `.sqlx`, not against a database of yours.
 export SQLX_OFFLINE := true
@@ -24,8 +24,12 @@ soak:   ## The long forms of the tests: fuzzing in a million rounds, a thousand 
 	cargo build --workspace --bins
 	NIGHTSHIFT_TEST_SOAK=1 NIGHTSHIFT_TEST_FUZZ_ROUNDS=1000000 $(TARGET)/debug/nightshift servers exec -- cargo test --workspace
 
+handler: ## Build the handler as it is deployed to Linux: one file that needs no library. Asks for glibc's static ones (Debian: libc6-dev).
+	cargo rustc --release --config 'profile.release.lto="fat"' --package nightshift-functions --bin handler -- -C target-feature=+crt-static -C relocation-model=static
+
 bench:  ## Measure speed and size; fails below the bars. PARTS="work pace start history broker host ops" picks.
-	cargo build --release --workspace --bins
+	cargo build --release --workspace --exclude nightshift-functions --bins
+	@$(MAKE) --no-print-directory handler
 	$(TARGET)/release/nightshift servers exec --with node,redis -- $(TARGET)/release/bench $(PARTS)
 
 check:  ## Format, lints and documentation, without running anything.

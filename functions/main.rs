@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
         }
     };
     let telemetry = Telemetry::start(&settings.telemetry);
-    let ended = run(settings, access, pings, used).await;
+    let ended = Box::pin(run(settings, access, pings, used)).await;
     if let Err(error) = &ended {
         tracing::error!(error = format!("{error:#}"), "handler cannot run");
     }

@@ -117,13 +117,16 @@ impl Handler {
         let stopping = || self.stopping.clone();
         let sweeper = {
             let (outbox, places, stopping) = (outbox.clone(), registry.places(), stopping());
-            async move { outbox.sweep_until(&places, stopping).await }
+            || async move { outbox.sweep_until(&places, stopping).await }
         };
         let schedules = {
             let (registry, stopping) = (Arc::clone(registry), stopping());
-            async move { registry.watch_schedules(&stopping).await }
+            || async move { registry.watch_schedules(&stopping).await }
         };
-        let drain = drain_until(Arc::clone(registry), stopping());
+        let drain = {
+            let (registry, stopping) = (Arc::clone(registry), stopping());
+            || drain_until(registry, stopping)
+        };
         [
             spawn_later(sweeper),
             spawn_later(schedules),
@@ -215,10 +218,13 @@ impl Handler {
     }
 }
 
-fn spawn_later(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+fn spawn_later<W: Future<Output = ()> + Send>(
+    work: impl FnOnce() -> W + Send + 'static,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         sleep(HEAD_START).await;
-        work.await;
+        // Made only now, where it stays: the stack of whoever starts it never has room for it.
+        Box::pin(work()).await;
     })
 }
 
