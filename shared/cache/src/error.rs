@@ -5,6 +5,16 @@ use std::time::Duration;
 use nightshift_job::{Classify, Disposition};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+/// The codes of a server that is there and cannot do what it is asked now.
+const NOT_READY: [&str; 6] = [
+    "OOM",
+    "READONLY",
+    "BUSY",
+    "MISCONF",
+    "NOREPLICAS",
+    "LOADING",
+];
+
 /// Why Redis did not do as it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -26,29 +36,62 @@ pub enum CacheError {
     /// It has answered something else than was expected.
     #[error("Redis has answered something unexpected")]
     Unexpected(#[source] RedisError),
+    /// What was written for a publication is not what is there when it is to be shown.
+    #[error(
+        "{written} members were written to {key:?} and {found} are there: it was emptied meanwhile, or somebody else publishes with the same run; nothing was shown, publish again"
+    )]
+    Disturbed {
+        /// The temporary key.
+        key: String,
+        /// How many members were written to it.
+        written: u64,
+        /// How many it has.
+        found: u64,
+    },
+}
+
+impl CacheError {
+    /// For an answer that cannot be read, because of `what` in it.
+    pub(crate) fn unreadable(what: String) -> Self {
+        let error = (ErrorKind::Parse, "this is not what was written there", what);
+        Self::Unexpected(error.into())
+    }
+
+    /// Whether the server does not know the script that it was to run.
+    pub(crate) fn is_unknown_script(&self) -> bool {
+        let kind = ErrorKind::Server(ServerErrorKind::NoScript);
+        matches!(self, Self::Unexpected(error) if error.kind() == kind)
+    }
 }
 
 impl From<RedisError> for CacheError {
     fn from(error: RedisError) -> Self {
-        let code = error.code().unwrap_or_default();
-        match (error.kind(), code) {
-            (ErrorKind::Io, _) => Self::Unreachable(error),
-            (ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm), _)
-            | (_, "WRONGPASS" | "NOAUTH") => Self::Denied(error),
-            (
-                ErrorKind::Server(
-                    ServerErrorKind::BusyLoading
-                    | ServerErrorKind::ReadOnly
-                    | ServerErrorKind::MasterDown
-                    | ServerErrorKind::ClusterDown
-                    | ServerErrorKind::TryAgain,
-                ),
-                _,
-            )
-            | (_, "OOM" | "BUSY" | "MISCONF" | "NOREPLICAS") => Self::NotReady(error),
+        let code = code(&error);
+        match (error.kind(), code.as_deref().unwrap_or_default()) {
+            (ErrorKind::Io | ErrorKind::ClusterConnectionNotFound, _) => Self::Unreachable(error),
+            (ErrorKind::AuthenticationFailed, _)
+            // A cluster of which we may not know that it is one.
+            | (_, "WRONGPASS" | "NOAUTH" | "NOPERM" | "MOVED") => Self::Denied(error),
+            (_, "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN") => Self::NotReady(error),
+            (_, code) if NOT_READY.contains(&code) => Self::NotReady(error),
             _ => Self::Unexpected(error),
         }
     }
+}
+
+/// What the server calls it. In a transaction that was called off this is why; before Redis 7 what has
+/// stopped a script is somewhere in the text.
+fn code(error: &RedisError) -> Option<String> {
+    if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) {
+        let causes = error.clone().into_server_errors()?;
+        return causes.first().map(|(_, cause)| cause.code().to_owned());
+    }
+    let code = error.code()?;
+    let detail = error.detail().unwrap_or_default();
+    let within = NOT_READY
+        .iter()
+        .find(|within| code == "ERR" && detail.contains(&format!(" -{within} ")));
+    Some((*within.unwrap_or(&code)).to_owned())
 }
 
 /// Each of them ends when somebody does something about the server, or about its rights.
