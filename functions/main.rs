@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use nightshift_bindings::host_json::HostJson;
 use nightshift_cache::Cache;
+use nightshift_cache::board::Boards;
 use nightshift_functions::{Access, Settings, registry};
 use nightshift_handler::{
     EXIT_CODE_STOPPED, Handler, HandlerSettings, Outbox, PingSettings, Registry, RegistryError,
@@ -78,9 +79,12 @@ async fn run(
     if let Some(redis) = settings.redis.clone() {
         empty = empty.with_cache(Cache::connect_lazy(redis));
     }
-    Ok(Handler::new(registry(empty, access, used)?, settings)
-        .serve()
-        .await?)
+    let boards = settings.redis.clone().map(Boards::connect_lazy);
+    Ok(
+        Handler::new(registry(empty, access, used, boards)?, settings)
+            .serve()
+            .await?,
+    )
 }
 
 /// Prints what `said` says of the functions, without connecting to anything.
@@ -109,6 +113,7 @@ fn unconnected() -> Result<Registry, RegistryError> {
         Registry::new(nowhere, outbox, clock),
         Access::closed(),
         Settings::default(),
+        None,
     )
 }
 

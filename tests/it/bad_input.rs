@@ -27,6 +27,7 @@ async fn start() -> (TestDatabase, Registry) {
         Registry::new(pool, outbox, clock),
         Access::closed(),
         Settings::default(),
+        None,
     )
     .unwrap();
     (database, registry)

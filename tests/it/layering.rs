@@ -46,6 +46,10 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             with(&["bus", "fetch", "job", "postgres", "handler"]),
         ),
         ("housekeeping", with(&["job", "postgres", "handler"])),
+        (
+            "leaderboards",
+            with(&["cache", "job", "postgres", "handler"]),
+        ),
         ("notifications", with(&["job", "postgres", "handler"])),
         (
             "functions",
@@ -55,6 +59,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "handler",
                 "housekeeping",
                 "job",
+                "leaderboards",
                 "notifications",
                 "postgres",
             ]),
@@ -89,6 +94,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "fuzz",
                 "handler",
                 "job",
+                "leaderboards",
                 "notifications",
                 "postgres",
                 "runtime",

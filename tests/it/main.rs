@@ -23,6 +23,7 @@ mod host;
 mod journal;
 mod kill_matrix;
 mod layering;
+mod leaderboards;
 mod night;
 mod ops;
 mod outage;

@@ -220,7 +220,7 @@ impl Console {
         let clock: SharedClock = SystemClock::shared();
         let outbox = Outbox::left_to_others(pool.clone(), clock.clone());
         let empty = Registry::new(pool, outbox, clock);
-        let all = registry(empty, access(&keys), Settings::default()).unwrap();
+        let all = registry(empty, access(&keys), Settings::default(), None).unwrap();
         let all = all.with_batch(Plain).unwrap().with_batch(Holding).unwrap();
         all.with_long(Slow(Arc::clone(may))).unwrap()
     }

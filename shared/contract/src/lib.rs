@@ -13,6 +13,7 @@ mod decode;
 mod error;
 mod housekeeping;
 mod ids;
+mod leaderboard;
 mod notification;
 mod text;
 
@@ -20,5 +21,6 @@ pub use decode::{Payload, decode};
 pub use error::PayloadError;
 pub use housekeeping::HousekeepingDue;
 pub use ids::UserId;
+pub use leaderboard::{LeaderboardRollupDue, RollupTask};
 pub use notification::NotificationRequested;
 pub use text::{Kind, Text, Title};

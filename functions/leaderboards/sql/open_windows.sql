@@ -1,0 +1,8 @@
+-- The open windows of a source's boards.
+SELECT
+    w.id, b.name AS board, b.direction = 'descending' AS "is_descending!", b.top, w.kind, w.label,
+    w.group_name, w.group_value, w.starts_at, w.ends_at, w.changed_run, w.published_run
+FROM nightshift.leaderboard_window AS w
+JOIN nightshift.leaderboard AS b ON b.id = w.board
+WHERE b.source = $1 AND b.enabled AND w.closed_at IS NULL
+ORDER BY w.id

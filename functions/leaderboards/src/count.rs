@@ -1,0 +1,317 @@
+//! One count of a source: what is new becomes scores, windows whose time is over are closed.
+//!
+//! All of it is one transaction, which also moves the watermark: an event counts once or, after a crash,
+//! not yet.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use nightshift_telemetry::trace::TRACE;
+use sqlx::{AssertSqlSafe, FromRow, PgConnection};
+use tracing::instrument;
+
+use crate::close;
+use crate::corrections;
+use crate::declaration::{BadDeclaration, Board, Source};
+use crate::events::{self, History, Which};
+use crate::progress::Progress;
+use crate::scores::{self, Ask, Score};
+
+/// How far ahead of ours the clocks of those who write events may be.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+/// How many rejected events one count writes down.
+const REJECTED: i64 = 100;
+
+/// With more new events than this it is not looked at which scores have changed: boards are shown anew.
+const FEW: i64 = 5_000;
+
+/// What one count came to.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    /// Its number, which fences what is shown.
+    pub(crate) run: i64,
+    pub(crate) events: i64,
+    /// Events that count for nothing, by reason.
+    pub(crate) rejected: BTreeMap<String, i64>,
+    /// Events that came too late for a window of a board.
+    pub(crate) late: i64,
+    pub(crate) voided: u64,
+    /// Boards that were counted from the first event on.
+    pub(crate) built: Vec<String>,
+    pub(crate) closed: u64,
+    pub(crate) problems: Vec<BadDeclaration>,
+    /// There is more than one count takes.
+    pub(crate) more: bool,
+    /// All scores that have changed, if they are few.
+    pub(crate) changed: Option<Vec<Score>>,
+}
+
+/// What the new events are, all boards together.
+#[derive(Debug, FromRow)]
+struct Span {
+    events: i64,
+    first: Option<DateTime<Utc>>,
+    last: Option<DateTime<Utc>>,
+}
+
+/// Counts what is new in `source`. `None`: somebody else does.
+pub(crate) async fn count(
+    tx: &mut PgConnection,
+    source: &Source,
+    now: DateTime<Utc>,
+) -> Result<Option<Counted>, sqlx::Error> {
+    let Some(mut progress) = Progress::lock(tx, source).await? else {
+        return Ok(None);
+    };
+    let (boards, problems) = crate::declaration::boards(tx, source).await?;
+    let mut counted = Counted {
+        run: progress.run,
+        problems,
+        ..Counted::default()
+    };
+    let latest = now + AHEAD;
+    let was_foreign = progress.is_foreign;
+    if was_foreign {
+        let noted = progress.take_in_foreign(tx, source).await?;
+        tracing::warn!(
+            leaderboard.source = source.name,
+            leaderboard.events = noted,
+            "the database is another cluster than the one that was counted in; all boards of the source are built anew"
+        );
+    }
+    let (until, more) = progress.end(tx, source).await?;
+    counted.more = more;
+    let which = Which::New {
+        from: progress.watermark.unwrap_or(0),
+        until,
+    };
+    let mut history = progress.history(tx, source).await?;
+    let corrected = corrections::take(tx, source, which, history).await?;
+    counted.voided = corrected.count();
+    history.has_voids |= counted.voided > 0;
+    let span = span(tx, source, which, history, latest).await?;
+    counted.events = span.events;
+    counted.rejected = reject(tx, source, &boards, which, history, latest).await?;
+    let wants_scores = span.events <= FEW && counted.voided == 0;
+    let mut changed = Vec::new();
+    for board in &boards {
+        let ask = Ask {
+            source,
+            board,
+            which,
+            history,
+            latest,
+            users: &[],
+        };
+        let is_built = board.built.as_ref() == Some(&board.definition) && !was_foreign;
+        if !is_built {
+            build(tx, ask, &progress).await?;
+            counted.built.push(board.name.clone());
+        }
+        if let (Some(first), Some(last)) = (span.first, span.last) {
+            let windows = board.windows(first, last).unwrap_or_default();
+            let (in_time, late): (Vec<_>, Vec<_>) = windows.into_iter().partition(|window| {
+                progress
+                    .counted_at
+                    .is_none_or(|counted| board.closes_at(window) > counted)
+            });
+            if let Some(end) = late.iter().map(|window| window.ends).max() {
+                counted.late += count_before(tx, ask, end).await?;
+            }
+            let merged = ask.merge(tx, &in_time, progress.run, wants_scores).await?;
+            changed.extend(merged.scores);
+        }
+        corrected.recount(tx, ask, &progress, until).await?;
+    }
+    let is_whole = wants_scores && counted.built.is_empty();
+    counted.changed = is_whole.then_some(changed);
+    if corrections::forget(tx, source, &progress).await? > 0 {
+        counted.changed = None;
+    }
+    let counted_at = if more { progress.counted_at } else { Some(now) };
+    if !more {
+        for board in &boards {
+            scores::open(tx, board, now, progress.run).await?;
+            counted.closed += close::overdue(tx, board, now, progress.run).await?;
+        }
+    }
+    progress.advance(tx, source, until, counted_at).await?;
+    Ok(Some(counted))
+}
+
+/// Counts all events that were counted once more, and says how many scores of open windows are not what
+/// they come to, board by board. `None`: somebody else counts.
+pub(crate) async fn verify(
+    tx: &mut PgConnection,
+    source: &Source,
+    now: DateTime<Utc>,
+) -> Result<Option<BTreeMap<String, i64>>, sqlx::Error> {
+    let Some(progress) = Progress::lock(tx, source).await? else {
+        return Ok(None);
+    };
+    let mut drift = BTreeMap::new();
+    let Some(watermark) = progress.watermark else {
+        return Ok(Some(drift));
+    };
+    let (boards, _problems) = crate::declaration::boards(tx, source).await?;
+    let history = progress.history(tx, source).await?;
+    let (which, latest) = (Which::Before(watermark), now + AHEAD);
+    let span = span(tx, source, which, history, latest).await?;
+    for board in boards
+        .iter()
+        .filter(|board| board.built.as_ref() == Some(&board.definition))
+    {
+        let ask = Ask {
+            source,
+            board,
+            which,
+            history,
+            latest,
+            users: &[],
+        };
+        let (first, last) = (span.first.unwrap_or(now), span.last.unwrap_or(now));
+        let windows = board.windows(first, last).unwrap_or_default();
+        drift.insert(
+            board.name.clone(),
+            ask.drift(tx, &windows, progress.run).await?,
+        );
+    }
+    Ok(Some(drift))
+}
+
+/// Forgets that boards were built, so that the next count builds them anew.
+#[instrument(target = TRACE, name = "db.leaderboard_built.delete", skip_all)]
+pub(crate) async fn build_anew(tx: &mut PgConnection, source: &Source) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM nightshift.leaderboard_built AS t USING nightshift.leaderboard AS b
+        WHERE b.id = t.board AND b.source = $1",
+        source.name,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Counts a board from the first event up to the watermark; what it held before is gone.
+async fn build(
+    tx: &mut PgConnection,
+    ask: Ask<'_>,
+    progress: &Progress,
+) -> Result<(), sqlx::Error> {
+    let board = ask.board;
+    sqlx::query_file!("sql/clear_board.sql", board.id, board.definition)
+        .execute(&mut *tx)
+        .await?;
+    let Some(watermark) = progress.watermark else {
+        return Ok(());
+    };
+    let ask = Ask {
+        which: Which::Before(watermark),
+        ..ask
+    };
+    let span = span(tx, ask.source, ask.which, ask.history, ask.latest).await?;
+    if let (Some(first), Some(last)) = (span.first, span.last) {
+        let windows = board.windows(first, last).unwrap_or_default();
+        ask.merge(tx, &windows, progress.run, false).await?;
+    }
+    Ok(())
+}
+
+/// The valid events among those asked for: how many, the first and the last.
+#[instrument(target = TRACE, name = "db.leaderboard_event.span", skip_all)]
+async fn span(
+    tx: &mut PgConnection,
+    source: &Source,
+    which: Which,
+    history: History,
+    latest: DateTime<Utc>,
+) -> Result<Span, sqlx::Error> {
+    let sql = format!(
+        "SELECT count(*) AS events, min(e.occurred_at) AS first, max(e.occurred_at) AS last
+         FROM {} AS e WHERE {} AND {}",
+        source.relation,
+        which.condition(source, history),
+        events::is_valid(&source.shape),
+    );
+    sqlx::query_as(AssertSqlSafe(sql))
+        .bind(latest)
+        .fetch_one(tx)
+        .await
+}
+
+/// How many of the board's new events are older than `end`.
+async fn count_before(
+    tx: &mut PgConnection,
+    ask: Ask<'_>,
+    end: DateTime<Utc>,
+) -> Result<i64, sqlx::Error> {
+    let selected = match ask.board.selector {
+        Some(_) => "e.board::text = $3",
+        None => "$3::text IS NULL",
+    };
+    let sql = format!(
+        "SELECT count(*) FROM {} AS e WHERE {} AND {} AND e.occurred_at < $2 AND {selected}",
+        ask.source.relation,
+        ask.which.condition(ask.source, ask.history),
+        events::is_valid(&ask.source.shape),
+    );
+    sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(ask.latest)
+        .bind(end)
+        .bind(&ask.board.selector)
+        .fetch_one(tx)
+        .await
+}
+
+/// Writes down which events count for nothing, the first of them, and says how many there are by reason.
+#[instrument(target = TRACE, name = "db.leaderboard_rejected.insert", skip_all)]
+async fn reject(
+    tx: &mut PgConnection,
+    source: &Source,
+    boards: &[Board],
+    which: Which,
+    history: History,
+    latest: DateTime<Utc>,
+) -> Result<BTreeMap<String, i64>, sqlx::Error> {
+    // An event without a board is on those that take all events.
+    let takes_all = boards.iter().any(|board| board.selector.is_none());
+    let unknown = if source.shape.has_board && !takes_all {
+        "WHEN e.board IS NULL OR e.board::text <> ALL ($4::text[]) THEN 'unknown-board'"
+    } else {
+        "WHEN $4::text[] IS NULL THEN NULL"
+    };
+    let valid = events::is_valid(&source.shape);
+    let why = events::why_invalid(&source.shape);
+    let detail = if source.shape.has_board {
+        "e.board::text"
+    } else {
+        "NULL::text"
+    };
+    let sql = format!(
+        "WITH odd AS MATERIALIZED (
+            SELECT e.event_id::text AS event_id,
+                CASE WHEN ({valid}) THEN CASE {unknown} END ELSE {why} END AS reason,
+                left(concat_ws(' ', {detail}, 'score ' || e.score::text, 'at ' || e.occurred_at::text), 500) AS detail
+            FROM {} AS e WHERE {}
+        ), rejected AS MATERIALIZED (SELECT * FROM odd WHERE reason IS NOT NULL
+        ), written AS (
+            INSERT INTO nightshift.leaderboard_rejected (source, event_id, reason, detail)
+            SELECT $2, coalesce(event_id, ''), reason, detail FROM rejected LIMIT $3)
+        SELECT reason, count(*) FROM rejected GROUP BY reason",
+        source.relation,
+        which.condition(source, history),
+    );
+    let selectors: Vec<&str> = boards
+        .iter()
+        .filter_map(|board| board.selector.as_deref())
+        .collect();
+    let rows: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(latest)
+        .bind(&source.name)
+        .bind(REJECTED)
+        .bind(selectors)
+        .fetch_all(tx)
+        .await?;
+    Ok(rows.into_iter().collect())
+}

@@ -1,0 +1,343 @@
+//! Showing windows in Redis, which nothing depends on: what is missing there is put back by the next tick.
+//!
+//! A window is shown under `leaderboard:<board>[:<column>:<value>]:<kind>:<label>`, and the current one of
+//! its kind also without the label. What has changed goes there as it is when all of the window is there;
+//! otherwise the best of it, as many as the board declares, are put together beside what readers see and
+//! take its place at once.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::{Stream, StreamExt};
+use nightshift_cache::CacheError;
+use nightshift_cache::board::{
+    Board, Boards, Changed, Changes, Encoding, Expiry, Extras, Meta, Order, OutOfRange,
+    Publication, Published, Rows, Run, Touched,
+};
+use nightshift_telemetry::trace::TRACE;
+use sqlx::{PgConnection, PgPool};
+use tracing::instrument;
+use uuid::Uuid;
+
+use crate::declaration::Source;
+use crate::scores::Score;
+use crate::windows::Kind;
+
+/// How long a board outlives the last tick: three of them.
+const EXPIRY: Expiry = Expiry {
+    board: Duration::from_mins(3),
+    top: Duration::from_mins(1),
+};
+
+/// How long Redis may take for one command.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// An open window, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Show {
+    pub(crate) id: i32,
+    board: String,
+    is_descending: bool,
+    top: i32,
+    kind: String,
+    label: String,
+    group_name: String,
+    group_value: String,
+    starts_at: DateTime<Utc>,
+    ends_at: DateTime<Utc>,
+    changed_run: i64,
+    published_run: Option<i64>,
+}
+
+/// Why a window cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShowError {
+    #[error("the scores cannot be read")]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error("a score cannot be shown")]
+    Score(#[from] OutOfRange),
+    #[error("Redis takes no board with this name")]
+    Name,
+}
+
+/// What is shown of a window: the count that it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) id: i32,
+    pub(crate) run: i64,
+}
+
+/// The open windows of a source.
+#[instrument(target = TRACE, name = "db.leaderboard_window.select", skip_all)]
+pub(crate) async fn open(tx: &mut PgConnection, source: &Source) -> Result<Vec<Show>, sqlx::Error> {
+    sqlx::query_file_as!(Show, "sql/open_windows.sql", source.name)
+        .fetch_all(tx)
+        .await
+}
+
+/// Notes which count of its windows Redis shows.
+#[instrument(target = TRACE, name = "db.leaderboard_window.published", skip_all)]
+pub(crate) async fn note(tx: &mut PgConnection, shown: &[Shown]) -> Result<(), sqlx::Error> {
+    let ids: Vec<i32> = shown.iter().map(|shown| shown.id).collect();
+    let runs: Vec<i64> = shown.iter().map(|shown| shown.run).collect();
+    sqlx::query!(
+        "UPDATE nightshift.leaderboard_window AS w SET published_run = s.run
+        FROM unnest($1::int[], $2::bigint[]) AS s (id, run)
+        WHERE w.id = s.id AND s.run > coalesce(w.published_run, -1)",
+        &ids,
+        &runs,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+impl Show {
+    /// The keys under which it is to be seen at `now`.
+    pub(crate) fn keys(&self, now: DateTime<Utc>) -> Vec<String> {
+        let mut key = format!("leaderboard:{}", self.board);
+        if !self.group_name.is_empty() {
+            key = format!(
+                "{key}:{}:{}",
+                escaped(&self.group_name),
+                escaped(&self.group_value)
+            );
+        }
+        let current = format!("{key}:{}", self.kind);
+        let mut keys = Vec::new();
+        if self.kind != Kind::AllTime.as_str() {
+            keys.push(format!("{current}:{}", self.label));
+        }
+        if self.starts_at <= now && now < self.ends_at {
+            keys.push(current);
+        }
+        keys
+    }
+
+    fn order(&self) -> Order {
+        if self.is_descending {
+            Order::HighestFirst
+        } else {
+            Order::LowestFirst
+        }
+    }
+
+    /// Of equal scores the one that was reached first is the better one, where the window is short enough to
+    /// say that beside the score: of 53 bits, those that it needs for its seconds are missing for the score.
+    fn encodings(&self) -> Vec<Encoding> {
+        let seconds = (self.ends_at - self.starts_at).num_seconds();
+        let bits = 64 - u64::try_from(seconds).unwrap_or(u64::MAX).leading_zeros();
+        let exact = (bits <= 26)
+            .then(|| Encoding::earliest_first(self.order(), bits, self.starts_at.timestamp()).ok());
+        let exact = exact.flatten().into_iter();
+        exact.chain([Encoding::plain(self.order())]).collect()
+    }
+
+    /// Shows it under all its keys. Says what it shows.
+    #[instrument(target = TRACE, name = "cache.board.publish", skip_all)]
+    pub(crate) async fn show(
+        &self,
+        boards: &Boards,
+        pool: &PgPool,
+        changed: Option<&[Score]>,
+        now: DateTime<Utc>,
+    ) -> Result<Shown, ShowError> {
+        let mut run = self.changed_run;
+        for key in self.keys(now) {
+            let board = Board::new(key).map_err(|_| ShowError::Name)?;
+            let current = Run(self.changed_run);
+            if self.published_run == Some(self.changed_run)
+                && boards.touch(&board, current, EXPIRY, DEADLINE).await? == Touched::Renewed
+            {
+                continue;
+            }
+            if let (Some(changed), Some(previous)) = (changed, self.published_run)
+                && self
+                    .show_changes(boards, pool, &board, changed, previous, now)
+                    .await?
+            {
+                continue;
+            }
+            run = run.min(self.show_all(boards, pool, &board, now).await?);
+        }
+        Ok(Shown { id: self.id, run })
+    }
+
+    /// Shows what has changed, if Redis holds all the rest as it was.
+    async fn show_changes(
+        &self,
+        boards: &Boards,
+        pool: &PgPool,
+        board: &Board,
+        changed: &[Score],
+        previous: i64,
+        now: DateTime<Utc>,
+    ) -> Result<bool, ShowError> {
+        let Some(meta) = boards.meta(board).await? else {
+            return Ok(false);
+        };
+        let mine: Vec<&Score> = changed
+            .iter()
+            .filter(|score| score.board_window == self.id)
+            .collect();
+        if meta.run != Run(previous) || meta.window != self.label || mine.len() > Changes::MOST {
+            return Ok(false);
+        }
+        let members = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "members!" FROM (SELECT FROM nightshift.leaderboard_score
+                WHERE board_window = $1 LIMIT $2) AS s"#,
+            self.id,
+            i64::from(self.top) + 1,
+        )
+        .fetch_one(pool)
+        .await?;
+        if members > i64::from(self.top) {
+            return Ok(false);
+        }
+        let mut told = Changes::default();
+        for score in mine {
+            let Ok(composite) = meta
+                .encoding
+                .encode(score.score, score.achieved_at.timestamp())
+            else {
+                return Ok(false);
+            };
+            told.set(&score.user_id.to_string(), composite);
+        }
+        let meta = Meta {
+            run: Run(self.changed_run),
+            members: u64::try_from(members).unwrap_or_default(),
+            published_ms: now.timestamp_millis(),
+            ..meta
+        };
+        let publication = Publication {
+            board,
+            meta: &meta,
+            extras: Extras::default(),
+            expiry: EXPIRY,
+        };
+        let answer = boards
+            .publish_changes(publication, Run(previous), &told, None, DEADLINE)
+            .await?;
+        Ok(matches!(answer, Changed::Published { .. }))
+    }
+
+    /// Puts the best of the window in the place of what is shown. Says of which count they are.
+    async fn show_all(
+        &self,
+        boards: &Boards,
+        pool: &PgPool,
+        board: &Board,
+        now: DateTime<Utc>,
+    ) -> Result<i64, ShowError> {
+        let mut last = None;
+        for encoding in self.encodings() {
+            match self.show_all_as(boards, pool, board, encoding, now).await {
+                Err(ShowError::Score(error)) => last = Some(error),
+                told => return told,
+            }
+        }
+        Err(last.map_or(ShowError::Name, ShowError::Score))
+    }
+
+    async fn show_all_as(
+        &self,
+        boards: &Boards,
+        pool: &PgPool,
+        board: &Board,
+        encoding: Encoding,
+        now: DateTime<Utc>,
+    ) -> Result<i64, ShowError> {
+        let mut tx = pool.begin().await?;
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            .execute(&mut *tx)
+            .await?;
+        let state = sqlx::query!(
+            r#"SELECT w.changed_run, (SELECT count(*) FROM nightshift.leaderboard_score AS s
+                WHERE s.board_window = w.id) AS "members!"
+            FROM nightshift.leaderboard_window AS w WHERE w.id = $1"#,
+            self.id,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        // Its board was declared anew meanwhile.
+        let Some(state) = state else {
+            return Ok(self.changed_run);
+        };
+        let meta = Meta {
+            run: Run(state.changed_run),
+            window: self.label.clone(),
+            encoding,
+            members: u64::try_from(state.members).unwrap_or_default(),
+            published_ms: now.timestamp_millis(),
+        };
+        let publication = Publication {
+            board,
+            meta: &meta,
+            extras: Extras::default(),
+            expiry: EXPIRY,
+        };
+        let rows = sqlx::query_file_as!(
+            Best,
+            "sql/best.sql",
+            self.id,
+            self.is_descending,
+            i64::from(self.top)
+        )
+        .fetch(&mut *tx);
+        let told = boards
+            .publish_all(publication, chunks(rows, encoding), DEADLINE)
+            .await?;
+        if let Published::Stale { current } = told {
+            tracing::info!(
+                leaderboard.key = board.key(),
+                leaderboard.run = state.changed_run,
+                leaderboard.shown = current.0,
+                "a later count is shown already"
+            );
+        }
+        Ok(state.changed_run)
+    }
+}
+
+/// A row of the best.
+struct Best {
+    user_id: Uuid,
+    score: i64,
+    achieved_at: DateTime<Utc>,
+}
+
+fn chunks(
+    rows: impl Stream<Item = Result<Best, sqlx::Error>>,
+    encoding: Encoding,
+) -> impl Stream<Item = Result<Rows, ShowError>> {
+    rows.chunks(Rows::CHUNK).then(move |chunk| async move {
+        let mut rows = Rows::for_chunk();
+        let mut name = Uuid::encode_buffer();
+        for best in chunk {
+            let best = best?;
+            let composite = encoding.encode(best.score, best.achieved_at.timestamp())?;
+            rows.push(best.user_id.hyphenated().encode_lower(&mut name), composite);
+        }
+        Ok(rows)
+    })
+}
+
+/// A piece of a key, in which a colon would be another piece and braces a hash tag.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, ':' | '{' | '}' | '%') || c.is_control() {
+            let mut octets = [0; 4];
+            for octet in c.encode_utf8(&mut octets).bytes() {
+                let _ = write!(out, "%{octet:02X}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}

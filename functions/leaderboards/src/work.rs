@@ -1,0 +1,223 @@
+//! `leaderboard-rollup-work`: what is new in the sources of leaderboards becomes scores, and is shown.
+//!
+//! What: one transaction counts what is new of a source, closes windows whose time is over and moves the
+//! watermark; then Redis is shown what has changed. When: each minute. Why it is safe to run twice: an event
+//! counts by its transaction's number, once; what is shown is fenced by the number of the count, and a Redis
+//! that is away or empty is put right by the next tick. A declaration that does not fit is an error
+//! in the log and costs its own boards only.
+
+use std::time::Duration;
+
+use nightshift_cache::board::Boards;
+use nightshift_contract::{LeaderboardRollupDue, RollupTask};
+use nightshift_job::{Cx, Enqueue, ExternalFunction, Item, JobError, Outcome, Policy, Prepared};
+use nightshift_telemetry::causes;
+use sqlx::{PgConnection, PgPool};
+
+use crate::count::{Counted, build_anew, count, verify};
+use crate::declaration::{self, ReadError, Source};
+use crate::publish::{self, Show, Shown};
+use crate::scores::Score;
+
+/// The queue of [`Work`].
+const QUEUE: &str = "leaderboard-rollup";
+
+/// The function.
+#[derive(Debug, Clone)]
+pub struct Work {
+    pool: PgPool,
+    boards: Option<Boards>,
+}
+
+impl Work {
+    /// Counts in the database of `pool`; without `boards` nothing is shown in Redis.
+    pub fn new(pool: PgPool, boards: Option<Boards>) -> Self {
+        Self { pool, boards }
+    }
+}
+
+/// What is to be shown.
+#[derive(Debug)]
+pub struct Call {
+    windows: Vec<Show>,
+    changed: Option<Vec<Score>>,
+    /// There is more to count.
+    more: bool,
+}
+
+/// What is shown.
+#[derive(Debug)]
+pub struct Answer {
+    shown: Vec<Shown>,
+    more: bool,
+}
+
+impl ExternalFunction for Work {
+    const NAME: &'static str = "leaderboard-rollup-work";
+    const CONFIG: &'static str = include_str!("../work/function.json");
+    const POLICY: Policy = Policy {
+        // The next minute's run does what this one could not.
+        max_attempts: 3,
+        timeout: Duration::from_mins(4),
+        ..Policy::DEFAULT
+    };
+    type Input = LeaderboardRollupDue;
+    type Call = Call;
+    type Answer = Answer;
+
+    async fn prepare(
+        &self,
+        item: &Item<LeaderboardRollupDue>,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> Result<Prepared<Call>, JobError> {
+        let Some(name) = &item.input.source else {
+            return fan_out(item, tx, cx).await;
+        };
+        let source = match declaration::source(tx, name).await {
+            Ok(source) => source,
+            Err(ReadError::Declaration(problem)) => {
+                tracing::error!(leaderboard.source = name, error = %problem, "a source cannot be counted");
+                return Ok(Prepared::End(Outcome::Skipped(problem.to_string())));
+            }
+            Err(ReadError::Database(error)) => return Err(error.into()),
+        };
+        match item.input.task {
+            RollupTask::Count => {}
+            RollupTask::Rebuild => build_anew(tx, &source).await?,
+            RollupTask::Verify => return compare(&source, tx, cx).await,
+        }
+        let Some(counted) = count(tx, &source, cx.now()).await? else {
+            return Ok(Prepared::End(busy(name)));
+        };
+        log(&source, &counted);
+        Ok(Prepared::Call(Call {
+            windows: publish::open(tx, &source).await?,
+            changed: counted.changed,
+            more: counted.more,
+        }))
+    }
+
+    async fn call(
+        &self,
+        _item: &Item<LeaderboardRollupDue>,
+        call: Call,
+        cx: &Cx,
+    ) -> Result<Answer, JobError> {
+        let mut shown = Vec::new();
+        if let Some(boards) = &self.boards {
+            for window in &call.windows {
+                let told = window
+                    .show(boards, &self.pool, call.changed.as_deref(), cx.now())
+                    .await;
+                match told {
+                    Ok(told) => shown.push(told),
+                    Err(error) => {
+                        // The others would wait for the same Redis.
+                        tracing::error!(
+                            leaderboard.window = window.id,
+                            error = causes(&error),
+                            "leaderboards are not shown; the next tick tries again"
+                        );
+                        break;
+                    }
+                }
+            }
+        }
+        let more = call.more;
+        Ok(Answer { shown, more })
+    }
+
+    async fn record(
+        &self,
+        item: &Item<LeaderboardRollupDue>,
+        answer: &Answer,
+        tx: &mut PgConnection,
+        _cx: &Cx,
+    ) -> Result<Outcome, JobError> {
+        publish::note(tx, &answer.shown).await?;
+        if answer.more {
+            return Ok(Outcome::go_on_with(&item.input)?);
+        }
+        Ok(Outcome::Completed)
+    }
+
+    /// Nobody knows what Redis shows, so all of it is looked at; nothing is counted twice.
+    async fn unknown(
+        &self,
+        item: &Item<LeaderboardRollupDue>,
+        tx: &mut PgConnection,
+        cx: &Cx,
+    ) -> Result<Prepared<Call>, JobError> {
+        self.prepare(item, tx, cx).await
+    }
+}
+
+fn busy(source: &str) -> Outcome {
+    Outcome::Skipped(format!("source {source} is being counted by another run"))
+}
+
+/// Says whether the scores are what the events come to.
+async fn compare(
+    source: &Source,
+    tx: &mut PgConnection,
+    cx: &Cx,
+) -> Result<Prepared<Call>, JobError> {
+    let Some(drift) = verify(tx, source, cx.now()).await? else {
+        return Ok(Prepared::End(busy(&source.name)));
+    };
+    for (board, &scores) in &drift {
+        if scores > 0 {
+            tracing::error!(
+                leaderboard.board = board,
+                leaderboard.drift = scores,
+                "scores are not what the events come to; the task rebuild counts them anew"
+            );
+        } else {
+            tracing::info!(
+                leaderboard.board = board,
+                "scores are what the events come to"
+            );
+        }
+    }
+    Ok(Prepared::End(Outcome::Completed))
+}
+
+/// A message for each source.
+async fn fan_out(
+    item: &Item<LeaderboardRollupDue>,
+    tx: &mut PgConnection,
+    cx: &Cx,
+) -> Result<Prepared<Call>, JobError> {
+    for source in declaration::names(tx).await? {
+        let part = LeaderboardRollupDue {
+            source: Some(source),
+            ..item.input.clone()
+        };
+        cx.enqueue(item, Enqueue::to(QUEUE, &part)?);
+    }
+    Ok(Prepared::End(Outcome::Completed))
+}
+
+fn log(source: &Source, counted: &Counted) {
+    for problem in &counted.problems {
+        tracing::error!(leaderboard.source = source.name, error = %problem, "a board cannot be counted");
+    }
+    if !counted.rejected.is_empty() {
+        tracing::warn!(
+            leaderboard.source = source.name,
+            leaderboard.rejected = ?counted.rejected,
+            "events count for nothing; nightshift.leaderboard_rejected has the first of them"
+        );
+    }
+    tracing::info!(
+        leaderboard.source = source.name,
+        leaderboard.run = counted.run,
+        leaderboard.events = counted.events,
+        leaderboard.late = counted.late,
+        leaderboard.voided = counted.voided,
+        leaderboard.built = ?counted.built,
+        leaderboard.closed = counted.closed,
+        "counted"
+    );
+}
