@@ -24,7 +24,7 @@ soak:   ## The long forms of the tests: fuzzing in a million rounds, a thousand 
 	cargo build --workspace --bins
 	NIGHTSHIFT_TEST_SOAK=1 NIGHTSHIFT_TEST_FUZZ_ROUNDS=1000000 $(TARGET)/debug/nightshift servers exec -- cargo test --workspace
 
-bench:  ## Measure speed and size; fails below the bars. PARTS="work pace start history broker host ops" picks.
+bench:  ## Measure speed and size; fails below the bars. PARTS="work pace start history broker host ops boards" picks.
 	cargo build --release --workspace --bins
 	$(TARGET)/release/nightshift servers exec --with node,redis -- $(TARGET)/release/bench $(PARTS)
 
