@@ -79,7 +79,7 @@ pub(crate) async fn measure() -> anyhow::Result<Section> {
     section.hold("ratio_to_benchmark", ratio, "", "of redis-benchmark", bar);
     let label = "published in full over the one before";
     section.tell("again_per_second", again, "members/s", label);
-    let label = format!("{} changes, while readers wait", Changes::MOST);
+    let label = format!("{} changes, until they are shown", Changes::MOST);
     section.tell("changes_ms", bench.change().await?, "ms", label);
     section.tell("top_ms", bench.top().await?, "ms", "the best 100");
     Ok(section)
