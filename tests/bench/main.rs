@@ -1,11 +1,12 @@
 //! `make bench`: how fast and how small the product is, as ratios to a limit measured in the same
 //! run on the same machine.
 //!
-//! `bench [work] [pace] [start] [history] [broker] [host] [ops]` runs the parts that are named, or all. Everything measured is a
+//! `bench [work] [pace] [start] [history] [broker] [host] [ops] [boards]` runs the parts that are named, or all. Everything measured is a
 //! release build and a process of its own. Prints tables, writes `tests/bench/results.json`, and
 //! ends with code 1 when a bar is missed. With `NIGHTSHIFT_TEST_BENCH_ROWS=100000` the part `ops` fills its
 //! database with that much instead of ten million rows: a sample, which takes a minute or two and is not kept.
 
+mod boards;
 mod broker;
 mod fill;
 mod host;
@@ -20,7 +21,9 @@ use anyhow::bail;
 
 use report::Section;
 
-const PARTS: [&str; 7] = ["work", "pace", "start", "history", "broker", "host", "ops"];
+const PARTS: [&str; 8] = [
+    "work", "pace", "start", "history", "broker", "host", "ops", "boards",
+];
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -62,6 +65,9 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if is_wanted("ops") {
         done(runtime.block_on(ops::measure())?);
+    }
+    if is_wanted("boards") {
+        done(runtime.block_on(boards::measure())?);
     }
     report::save(&sections)?;
     let holds = sections.iter().all(Section::holds);

@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod boards;
 mod bus;
 mod cache;
 mod chaos;

@@ -113,6 +113,10 @@ pub enum Part {
     Node,
     /// `NIGHTSHIFT_TEST_REDIS`: URL.
     Redis,
+    /// `NIGHTSHIFT_TEST_REDIS_SIX`: URL of a Redis 6.2.
+    RedisSix,
+    /// `NIGHTSHIFT_TEST_REDIS_CLUSTER`: URL of a Redis cluster of two.
+    RedisCluster,
     /// `NIGHTSHIFT_TEST_BLOB`: storage connection string.
     Azurite,
 }
@@ -125,7 +129,7 @@ pub struct ExecArgs {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "postgres,python,node,redis"
+        default_value = "postgres,python,node,redis,redis-six,redis-cluster"
     )]
     pub with: Vec<Part>,
     /// Give Postgres its defaults (a committed row survives a power cut) instead of skipping
@@ -321,7 +325,14 @@ mod tests {
         assert_eq!(args.command, ["cargo", "--json"]);
         assert_eq!(
             args.with,
-            [Part::Postgres, Part::Python, Part::Node, Part::Redis]
+            [
+                Part::Postgres,
+                Part::Python,
+                Part::Node,
+                Part::Redis,
+                Part::RedisSix,
+                Part::RedisCluster,
+            ]
         );
         assert!(!cli.json);
     }

@@ -36,7 +36,7 @@
 //! # What the server must have
 //!
 //! Redis 6.0 and what speaks its protocol: no command here is newer, so that nothing is tried out. A user
-//! that is to do with little needs `EVALSHA`, `EVAL`, `PING`, `MULTI`, `EXEC`, `GET`, `UNLINK`, `EXISTS`,
+//! that is to do with little needs `EVALSHA`, `EVAL`, `PING`, `MULTI`, `EXEC`, `GET`, `UNLINK`,
 //! `SET`, `RENAME`, `PEXPIRE`, `HGET`, `HSET`, `HGETALL`, `HINCRBY`, `ZADD`, `ZREM`, `ZREMRANGEBYRANK`,
 //! `ZCARD`, `ZCOUNT`, `ZSCORE`, `ZRANK`, `ZREVRANK`, `ZRANGE` and `ZREVRANGE` on the boards' keys and on
 //! those that begin with a brace; in a cluster `CLUSTER SLOTS` too.

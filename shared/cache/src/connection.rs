@@ -4,12 +4,17 @@
 //! a cluster needs to know, and what any other server refuses. Versions and names of products are not
 //! looked at.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster::ClusterClientBuilder;
+use redis::cluster::{ClusterClientBuilder, NodeAddress};
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, Pipeline, RedisError, RedisFuture, Value,
+};
+use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use crate::CacheError;
@@ -81,35 +86,108 @@ pub(crate) async fn connect(client: &Client) -> Result<Connection, CacheError> {
         .set_pipeline_buffer_size(QUEUED);
     let one = client.get_multiplexed_async_connection_with_config(&config);
     let mut one = one.await?;
-    let is_cluster = timeout(CONNECT, is_cluster(&mut one)).await;
-    if !is_cluster.unwrap_or(Err(CacheError::TooSlow(CONNECT)))? {
+    let slots = timeout(CONNECT, slots(&mut one)).await;
+    let slots = slots.unwrap_or(Err(CacheError::TooSlow(CONNECT)))?;
+    if slots.is_empty() {
         return Ok(Connection::One(one));
     }
-    let cluster = ClusterClientBuilder::new([client.get_connection_info().clone()])
+    let info = client.get_connection_info().clone();
+    let named = match info.addr() {
+        ConnectionAddr::TcpTls { host, port, .. } => {
+            // Without an answer there are no names to be had, and the addresses have to do.
+            let found = timeout(CONNECT, lookup_host((host.as_str(), *port))).await;
+            let own = found.into_iter().flatten().flatten().map(|at| at.ip());
+            named(&slots, host, &own.collect::<Vec<_>>())
+        }
+        _ => HashMap::new(),
+    };
+    let cluster = ClusterClientBuilder::new([info])
         .connection_timeout(CONNECT)
         .retries(RETRIES)
         .min_retry_wait(SHORTEST_PAUSE)
         .max_retry_wait(LONGEST_PAUSE)
+        .node_address_map(named)
         .build()?;
     let connecting = timeout(CONNECT, cluster.get_async_connection()).await;
     let connection = connecting.map_err(|_| CacheError::TooSlow(CONNECT))??;
     Ok(Connection::Cluster(connection))
 }
 
-/// Whether the server has told who has which slots. One that refuses is no cluster, or one of which we
-/// may not know that it is; then the first key that is elsewhere says so ([`CacheError::Denied`]).
-async fn is_cluster(connection: &mut MultiplexedConnection) -> Result<bool, CacheError> {
+/// Who has which slots. A server that refuses to tell is no cluster, or one of which we may not know that
+/// it is; then the first key that is elsewhere says so ([`CacheError::Denied`]).
+async fn slots(connection: &mut MultiplexedConnection) -> Result<Vec<Value>, CacheError> {
     let mut slots = redis::cmd("CLUSTER");
     slots.arg("SLOTS");
     match slots.query_async(connection).await {
-        Ok(Value::Array(slots)) => Ok(!slots.is_empty()),
-        Ok(_) => Ok(false),
-        Err(error) if is_refusal(&error) => Ok(false),
+        Ok(Value::Array(slots)) => Ok(slots),
+        Ok(_) => Ok(Vec::new()),
+        Err(error) if is_refusal(&error) => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The nodes in `slots` that are reached at `host`, which is at the addresses `own`. A managed cluster says
+/// of its nodes that they are at an address, for which its certificate is not: they are ports of the one
+/// name that it has.
+fn named(slots: &[Value], host: &str, own: &[IpAddr]) -> HashMap<NodeAddress, NodeAddress> {
+    let nodes = slots.iter().filter_map(|range| match range {
+        // The first and the last slot, and then whoever has them.
+        Value::Array(parts) => parts.get(2..),
+        _ => None,
+    });
+    let named = nodes.flatten().filter_map(|node| {
+        let Value::Array(parts) = node else {
+            return None;
+        };
+        let [Value::BulkString(address), Value::Int(port), ..] = &parts[..] else {
+            return None;
+        };
+        let address = std::str::from_utf8(address).ok()?;
+        let port = u16::try_from(*port).ok()?;
+        let is_own = own.contains(&address.parse().ok()?);
+        is_own.then(|| {
+            (
+                NodeAddress::new(address, port),
+                NodeAddress::new(host, port),
+            )
+        })
+    });
+    named.collect()
 }
 
 /// Whether it is the server that says no, and not the connection that failed.
 fn is_refusal(error: &RedisError) -> bool {
     error.code().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(address: &str, port: i64) -> Value {
+        let id = Value::BulkString(b"id".to_vec());
+        let address = Value::BulkString(address.as_bytes().to_vec());
+        Value::Array(vec![address, Value::Int(port), id])
+    }
+
+    #[test]
+    fn nodes_at_the_address_of_the_name_are_reached_by_it_and_no_others() {
+        let range = |nodes: Vec<Value>| {
+            let slots = [Value::Int(0), Value::Int(8_191)];
+            Value::Array(slots.into_iter().chain(nodes).collect())
+        };
+        let slots = [
+            range(vec![node("20.1.2.3", 15_000), node("20.1.2.3", 15_001)]),
+            range(vec![node("10.0.0.9", 6_380), node("other.example", 6_380)]),
+            range(vec![node("", 6_380), node("20.1.2.3", -1), Value::Nil]),
+            Value::Nil,
+        ];
+        let own = ["20.1.2.3".parse().unwrap(), "::1".parse().unwrap()];
+        let named = named(&slots, "cache.example", &own);
+        let expected = [15_000, 15_001].map(|port| {
+            let name = NodeAddress::new("cache.example", port);
+            (NodeAddress::new("20.1.2.3", port), name)
+        });
+        assert_eq!(named, HashMap::from(expected));
+    }
 }

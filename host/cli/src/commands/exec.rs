@@ -18,8 +18,8 @@ use crate::args::{ExecArgs, Part};
 use crate::environment::without_cargo;
 use crate::servers::{
     Account, Azurite, BlobPlace, Home, Postgres, PostgresOptions, Programs, Progress, Redis,
-    ServerProcess, Stop, Supervisor, as_pid, node_packages, python_packages, remove, send,
-    try_lock,
+    RedisCluster, RedisVersion, ServerProcess, Stop, Supervisor, as_pid, node_packages,
+    python_packages, remove, send, try_lock,
 };
 use crate::signals::{Signals, exit_code};
 
@@ -83,20 +83,22 @@ struct Start<'a> {
     progress: Progress,
 }
 
-type Started = (Option<ServerProcess>, Vec<(&'static str, OsString)>);
+type Started = (Vec<ServerProcess>, Vec<(&'static str, OsString)>);
 
 impl Start<'_> {
     async fn all(&self) -> anyhow::Result<(Vec<ServerProcess>, Vec<(&'static str, OsString)>)> {
-        let (postgres, python, node, redis, azurite) = tokio::try_join!(
+        let (postgres, python, node, redis, six, cluster, azurite) = tokio::try_join!(
             Box::pin(self.postgres()),
             Box::pin(self.python()),
             Box::pin(self.node()),
             Box::pin(self.redis()),
+            Box::pin(self.redis_six()),
+            Box::pin(self.redis_cluster()),
             Box::pin(self.azurite()),
         )?;
         let mut servers = Vec::new();
         let mut variables = Vec::new();
-        for (server, names) in [postgres, python, node, redis, azurite]
+        for (server, names) in [postgres, python, node, redis, six, cluster, azurite]
             .into_iter()
             .flatten()
         {
@@ -137,7 +139,7 @@ impl Start<'_> {
                 postgres.programs().into(),
             ),
         ];
-        Ok(Some((Some(postgres.into_process()), variables)))
+        Ok(Some((vec![postgres.into_process()], variables)))
     }
 
     async fn python(&self) -> anyhow::Result<Option<Started>> {
@@ -147,7 +149,7 @@ impl Start<'_> {
         let requirements = self.checkout.join(REQUIREMENTS);
         let folder = python_packages(&requirements, self.home, &self.progress).await?;
         Ok(Some((
-            None,
+            Vec::new(),
             vec![("NIGHTSHIFT_TEST_PYTHONPATH", folder.into())],
         )))
     }
@@ -159,7 +161,7 @@ impl Start<'_> {
         let manifest = self.checkout.join(NODE_MANIFEST);
         let folder = node_packages(&manifest, self.home, &self.progress).await?;
         Ok(Some((
-            None,
+            Vec::new(),
             vec![("NIGHTSHIFT_TEST_NODE_MODULES", folder.into())],
         )))
     }
@@ -168,7 +170,25 @@ impl Start<'_> {
         if !self.wants(Part::Redis) {
             return Ok(None);
         }
+        self.one_redis(RedisVersion::Found, "NIGHTSHIFT_TEST_REDIS")
+            .await
+    }
+
+    async fn redis_six(&self) -> anyhow::Result<Option<Started>> {
+        if !self.wants(Part::RedisSix) {
+            return Ok(None);
+        }
+        self.one_redis(RedisVersion::Six, "NIGHTSHIFT_TEST_REDIS_SIX")
+            .await
+    }
+
+    async fn one_redis(
+        &self,
+        version: RedisVersion,
+        variable: &'static str,
+    ) -> anyhow::Result<Option<Started>> {
         let redis = Redis::launch(
+            version,
             &Environment,
             self.home,
             None,
@@ -180,8 +200,31 @@ impl Start<'_> {
             "redis",
             &format!("{}, port {}", redis.origin(), redis.port()),
         );
-        let variables = vec![("NIGHTSHIFT_TEST_REDIS", redis.url().into())];
-        Ok(Some((Some(redis.into_process()), variables)))
+        let variables = vec![(variable, redis.url().into())];
+        Ok(Some((vec![redis.into_process()], variables)))
+    }
+
+    async fn redis_cluster(&self) -> anyhow::Result<Option<Started>> {
+        if !self.wants(Part::RedisCluster) {
+            return Ok(None);
+        }
+        let cluster = RedisCluster::launch(
+            &Environment,
+            self.home,
+            &self.workplace.folder.join("redis-cluster"),
+            &self.progress,
+            self.supervisor,
+        )
+        .await?;
+        let ports: Vec<String> = cluster.ports().iter().map(u16::to_string).collect();
+        let place = format!(
+            "{}, a cluster, ports {}",
+            cluster.origin(),
+            ports.join(" and ")
+        );
+        self.progress.say("redis", &place);
+        let variables = vec![("NIGHTSHIFT_TEST_REDIS_CLUSTER", cluster.url().into())];
+        Ok(Some((cluster.into_processes(), variables)))
     }
 
     async fn azurite(&self) -> anyhow::Result<Option<Started>> {
@@ -201,7 +244,7 @@ impl Start<'_> {
         self.progress
             .say("azurite", &format!("blob service, port {}", azurite.port()));
         let variables = vec![("NIGHTSHIFT_TEST_BLOB", azurite.connection_string().into())];
-        Ok(Some((Some(azurite.into_process()), variables)))
+        Ok(Some((vec![azurite.into_process()], variables)))
     }
 }
 

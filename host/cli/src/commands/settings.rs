@@ -65,7 +65,7 @@ const SETTINGS: [Setting; 39] = [
     secret(
         REDIS,
         "a private one in `up`",
-        "Redis, where the slots of rate limits are kept",
+        "Redis, or a node of a cluster: slots of rate limits, boards",
     ),
     secret(STORAGE, "a private one in `up`", "blob storage"),
     secret(

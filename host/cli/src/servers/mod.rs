@@ -32,7 +32,7 @@ pub use pgbouncer::{PgBouncer, PgBouncerOptions};
 pub use postgres::{Postgres, PostgresOptions, Programs};
 pub use process::{Launch, ServerProcess};
 pub use progress::Progress;
-pub use redis::Redis;
+pub use redis::{Redis, RedisCluster, RedisVersion};
 pub use roster::Stop;
 pub use supervisor::{Supervisor, WATCHDOG_COMMAND, watch};
 

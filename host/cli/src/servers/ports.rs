@@ -12,6 +12,12 @@ use super::ServerError;
 /// How many ports are tried before a server that loses the race for each is given up.
 const TRIES: usize = 3;
 
+/// How far above its own port a node of a Redis cluster has its second one.
+const PAIR: u16 = 10_000;
+
+/// How many free ports are looked at for one whose pair is free: four in five have one at all.
+const PAIRS: usize = 100;
+
 /// `port` on the loopback interface.
 pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -31,11 +37,25 @@ pub(super) fn is_free(port: u16) -> bool {
 /// another port if the server ends because somebody was quicker. Returns the port too.
 pub(crate) async fn on_free_port<T>(
     wanted: Option<u16>,
+    start: impl AsyncFnMut(u16) -> Result<T, ServerError>,
+) -> Result<(u16, T), ServerError> {
+    on_port(|| prefer(wanted), start).await
+}
+
+/// The same for a node of a Redis cluster, which listens for its like on the port 10,000 above its own.
+pub(super) async fn on_free_pair<T>(
+    start: impl AsyncFnMut(u16) -> Result<T, ServerError>,
+) -> Result<(u16, T), ServerError> {
+    on_port(free_pair, start).await
+}
+
+async fn on_port<T>(
+    choose: impl Fn() -> Result<u16, ServerError>,
     mut start: impl AsyncFnMut(u16) -> Result<T, ServerError>,
 ) -> Result<(u16, T), ServerError> {
     let mut tries = 0;
     loop {
-        let port = prefer(wanted)?;
+        let port = choose()?;
         tries += 1;
         match start(port).await {
             Err(ServerError::Exited { tail, .. })
@@ -49,6 +69,19 @@ pub(crate) async fn on_free_port<T>(
 /// again since.
 fn says_taken(tail: &str) -> bool {
     tail.contains("ddress already in use") || tail.contains("EADDRINUSE")
+}
+
+/// A port that nobody listens on now, nor on the one 10,000 above it.
+fn free_pair() -> Result<u16, ServerError> {
+    for _ in 0..PAIRS {
+        let port = free()?;
+        if port.checked_add(PAIR).is_some_and(is_free) {
+            return Ok(port);
+        }
+    }
+    Err(ServerError::Machine(format!(
+        "no loopback port is free together with the one {PAIR} above it, of {PAIRS} that were tried"
+    )))
 }
 
 /// `wanted` if it is free now, otherwise any free port.
@@ -71,6 +104,12 @@ mod tests {
         assert_ne!(prefer(Some(port)).unwrap(), port);
         drop(taken);
         assert_eq!(prefer(Some(port)).unwrap(), port);
+    }
+
+    #[test]
+    fn a_pair_of_ports_is_free() {
+        let port = free_pair().unwrap();
+        assert!(is_free(port) && is_free(port + PAIR));
     }
 
     /// A server that ends because its port has gone to one of `others`.

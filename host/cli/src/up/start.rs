@@ -20,8 +20,8 @@ use crate::commands::migrate;
 use crate::commands::settings::{API_KEY, API_URL, BUS, POSTGRES, REDIS, STORAGE};
 use crate::servers::{
     Account, Azurite, BlobPlace, Home, Launch, Postgres, PostgresOptions, Programs, Progress,
-    Redis, ServerError, ServerProcess, Stop, Supervisor, descendants, loopback, on_free_port,
-    process_name, resident_kib, tail,
+    Redis, RedisVersion, ServerError, ServerProcess, Stop, Supervisor, descendants, loopback,
+    on_free_port, process_name, resident_kib, tail,
 };
 use crate::stage::{Staged, stage};
 
@@ -206,6 +206,7 @@ impl Start<'_> {
         }
         let wanted = ports.remembered("redis");
         let redis = Redis::launch(
+            RedisVersion::Found,
             &Environment,
             self.home,
             wanted,

@@ -114,6 +114,9 @@ impl Boards {
     /// [`Rows::CHUNK`], each member once. They are asked for as they can be sent. Each command may take
     /// `deadline`; how long `rows` take is the caller's own, a minute between two chunks at most.
     ///
+    /// Where the compiler says of a task that publishes that some closure "is not general enough", `rows`
+    /// borrow something, and have to be `boxed()`.
+    ///
     /// Publishing the same run again is fine, at the same time by two is not: then it fails for one of them.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ local function better_than(number)
   local unit = 2 ^ field('bits')
   local lowest = math.floor(tonumber(number) / unit) * unit
   if is_highest_first then
-    return redis.call('ZCOUNT', live, string.format('(%.0f', lowest + unit - 1), '+inf')
+    return redis.call('ZCOUNT', live, string.format('(%.0f', lowest + (unit - 1)), '+inf')
   end
   return redis.call('ZCOUNT', live, '-inf', string.format('(%.0f', lowest))
 end
