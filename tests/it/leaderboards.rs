@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
-use nightshift_leaderboards::Work;
+use nightshift_leaderboard_rollup::Work;
 use nightshift_testkit::{Workbench, message};
 use nightshift_time::Clock;
 use serde_json::json;
