@@ -32,14 +32,14 @@ const EXPIRY: Expiry = Expiry {
 
 /// A server of all tests, each of which has boards of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Found,
     Six,
     Cluster,
 }
 
 impl Kind {
-    fn url(self) -> String {
+    pub(crate) fn url(self) -> String {
         let (variable, part) = match self {
             Self::Found => ("NIGHTSHIFT_TEST_REDIS", "redis"),
             Self::Six => ("NIGHTSHIFT_TEST_REDIS_SIX", "redis-six"),

@@ -4,6 +4,7 @@
 //! here and by other means: the calendar is Postgres's own.
 
 mod counting;
+mod shown;
 mod windows;
 
 use std::sync::atomic::{AtomicU64, Ordering};

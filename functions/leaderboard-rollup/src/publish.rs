@@ -137,7 +137,6 @@ impl Show {
     }
 
     /// Shows it under all its keys. Says what it shows.
-    #[instrument(target = TRACE, name = "cache.board.publish", skip_all)]
     pub(crate) async fn show(
         &self,
         boards: &Boards,

@@ -16,7 +16,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::count::{Counted, build_anew, count, verify};
 use crate::declaration::{self, ReadError, Source};
-use crate::publish::{self, Show, Shown};
+use crate::publish::{self, Show, ShowError, Shown};
 use crate::scores::Score;
 
 /// The queue of [`Work`].
@@ -113,13 +113,16 @@ impl ExternalFunction for Work {
                 match told {
                     Ok(told) => shown.push(told),
                     Err(error) => {
-                        // The others would wait for the same Redis.
+                        let is_away = matches!(error, ShowError::Cache(_));
                         tracing::error!(
                             leaderboard.window = window.id,
                             error = causes(&error),
-                            "leaderboards are not shown; the next tick tries again"
+                            "a leaderboard is not shown; the next tick tries again"
                         );
-                        break;
+                        if is_away {
+                            // The others would wait for the same Redis.
+                            break;
+                        }
                     }
                 }
             }

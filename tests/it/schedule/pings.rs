@@ -306,8 +306,10 @@ async fn when_a_schedule_last_ended_well_is_known_and_when_it_should_have_again(
     world.end().await;
 }
 
-const DONE: &str = "SELECT count(*) FROM nightshift.schedule_tick WHERE state = 'done'";
-const KNOWN: &str = "SELECT count(*) FROM nightshift.schedule";
+const DONE: &str = "SELECT count(*) FROM nightshift.schedule_tick
+    WHERE state = 'done' AND function = 'housekeeping-schedule'";
+const KNOWN: &str =
+    "SELECT count(*) FROM nightshift.schedule WHERE function = 'housekeeping-schedule'";
 const HOUSEKEEPING: &str = "housekeeping-schedule";
 
 /// Has the housekeeping run now, and no more by itself.
@@ -357,8 +359,9 @@ async fn a_handler_that_is_killed_before_its_ping_loses_that_ping_and_nothing_el
 
     // What the new process shows of both is what the database knows.
     let ended: DateTime<Utc> = sqlx::query_scalar(
-        "SELECT min(ended_at) FROM nightshift.schedule_tick WHERE state = 'done'",
+        "SELECT min(ended_at) FROM nightshift.schedule_tick WHERE state = 'done' AND function = $1",
     )
+    .bind(HOUSEKEEPING)
     .fetch_one(database.pool())
     .await
     .unwrap();
@@ -374,7 +377,10 @@ async fn a_handler_that_is_killed_before_its_ping_loses_that_ping_and_nothing_el
     }
     let gauge = |name: &str| -> f64 {
         let name = format!("nightshift_{name}_timestamp_seconds");
-        let line = page.lines().find(|line| line.starts_with(&name));
+        let is_its = |line: &&str| {
+            line.starts_with(&name) && (line.contains(HOUSEKEEPING) || !line.contains("schedule="))
+        };
+        let line = page.lines().find(is_its);
         let number = line.and_then(|line| line.rsplit(' ').next());
         let number = number.unwrap_or_else(|| panic!("{name} is not in\n{page}"));
         number.parse().unwrap()

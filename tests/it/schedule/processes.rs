@@ -5,7 +5,8 @@ use nightshift_tests::{Stack, StackOptions};
 use super::*;
 use crate::walking_skeleton::until;
 
-const DONE: &str = "SELECT count(*) FROM nightshift.schedule_tick WHERE state = 'done'";
+const DONE: &str = "SELECT count(*) FROM nightshift.schedule_tick
+    WHERE state = 'done' AND function = 'housekeeping-schedule'";
 
 #[tokio::test]
 async fn the_timer_of_the_housekeeping_brings_its_work_about() {
