@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
+use nightshift_bindings::invocation::TriggerMessage;
+use nightshift_handler::InvocationFailed;
 use nightshift_leaderboard_rollup::Work;
 use nightshift_testkit::{Workbench, message};
 use nightshift_time::Clock;
@@ -55,26 +57,44 @@ async fn bench(now: DateTime<Utc>) -> Workbench {
 
 /// Has the source counted, or something else done with it.
 async fn ask(bench: &Workbench, task: &str) {
-    static ASKED: AtomicU64 = AtomicU64::new(0);
-    let now = bench.clock().now();
-    let body = json!({ "schema_version": 1, "due": now, "source": "scores", "task": task });
-    let id = ASKED.fetch_add(1, Ordering::Relaxed).to_string();
-    let message = message(&id, body.to_string(), now).build();
+    let message = due(bench, task);
     let work = "leaderboard-rollup-work";
     bench.deliver(work, &[message]).await.unwrap();
     assert!(bench.dead().await.is_empty() && bench.waiting().await.is_empty());
 }
 
+/// The message that asks for it.
+fn due(bench: &Workbench, task: &str) -> TriggerMessage {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let now = bench.clock().now();
+    let body = json!({ "schema_version": 1, "due": now, "source": "scores", "task": task });
+    let id = ASKED.fetch_add(1, Ordering::Relaxed).to_string();
+    message(&id, body.to_string(), now).build()
+}
+
 /// Counts until all there is has been counted: a transaction of any database of the server, such as
 /// another test's, holds up what comes after it.
 async fn count(bench: &Workbench) {
+    count_by(bench, |message| async move {
+        let told = bench.deliver("leaderboard-rollup-work", &[message]).await;
+        assert!(bench.dead().await.is_empty() && bench.waiting().await.is_empty());
+        told
+    })
+    .await;
+}
+
+/// The same, by the process to which `deliver` delivers.
+async fn count_by<D: Future<Output = Result<(), InvocationFailed>>>(
+    bench: &Workbench,
+    deliver: impl Fn(TriggerMessage) -> D,
+) {
     let now: i64 = sqlx::query_scalar("SELECT pg_current_xact_id()::text::bigint")
         .fetch_one(bench.pool())
         .await
         .unwrap();
     let counted = async {
         loop {
-            ask(bench, "count").await;
+            deliver(due(bench, "count")).await.unwrap();
             let watermark: Option<i64> = sqlx::query_scalar(
                 "SELECT watermark::text::bigint FROM nightshift.leaderboard_progress",
             )

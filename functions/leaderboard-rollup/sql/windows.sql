@@ -7,6 +7,12 @@ WITH wanted AS (
         (board, kind, label, group_name, group_value, starts_at, ends_at, changed_run)
     SELECT $1, w.kind, w.label, $2, w.group_value, w.starts_at, w.ends_at, $3
     FROM wanted AS w
+    -- Asked for first, since a conflict would use up a number.
+    WHERE NOT EXISTS (
+        SELECT FROM nightshift.leaderboard_window AS l
+        WHERE l.board = $1 AND l.kind = w.kind AND l.label = w.label AND l.group_name = $2
+            AND l.group_value = w.group_value
+    )
     ON CONFLICT DO NOTHING
     RETURNING id, kind, label, group_value
 )

@@ -164,7 +164,7 @@ pub(crate) async fn take(
     let sql = format!(
         "INSERT INTO nightshift.leaderboard_void (source, event_id, by_event)
          SELECT $1, e.voids::text, min(e.event_id::text) FROM {} AS e
-         WHERE {} AND e.voids IS NOT NULL GROUP BY e.voids
+         WHERE {} AND e.event_id IS NOT NULL AND octet_length(e.voids::text) <= 1024 GROUP BY e.voids
          ON CONFLICT DO NOTHING RETURNING event_id",
         source.relation,
         which.condition(source, history),

@@ -70,14 +70,24 @@ pub(crate) async fn count(
         problems,
         ..Counted::default()
     };
+    let ids: Vec<i32> = boards.iter().map(|board| board.id).collect();
+    // What is not counted now will have missed it.
+    sqlx::query!(
+        "DELETE FROM nightshift.leaderboard_built AS t USING nightshift.leaderboard AS b
+        WHERE b.id = t.board AND b.source = $1 AND b.id <> ALL ($2)",
+        source.name,
+        &ids,
+    )
+    .execute(&mut *tx)
+    .await?;
     let latest = now + AHEAD;
-    let was_foreign = progress.is_foreign;
+    let was_foreign = progress.is_foreign || progress.begins_with_foreign(tx, source).await?;
     if was_foreign {
         let noted = progress.take_in_foreign(tx, source).await?;
         tracing::warn!(
             leaderboard.source = source.name,
             leaderboard.events = noted,
-            "the database is another cluster than the one that was counted in; all boards of the source are built anew"
+            "there are events of another database cluster; all boards of the source are built anew"
         );
     }
     let (until, more) = progress.end(tx, source).await?;
@@ -129,14 +139,16 @@ pub(crate) async fn count(
     if corrections::forget(tx, source, &progress).await? > 0 {
         counted.changed = None;
     }
-    let counted_at = if more { progress.counted_at } else { Some(now) };
     if !more {
+        progress.caught_up(now);
         for board in &boards {
             scores::open(tx, board, now, progress.run).await?;
-            counted.closed += close::overdue(tx, board, now, progress.run).await?;
+            if let Some(counted_at) = progress.counted_at {
+                counted.closed += close::overdue(tx, board, counted_at, progress.run).await?;
+            }
         }
     }
-    progress.advance(tx, source, until, counted_at).await?;
+    progress.advance(tx, source, until).await?;
     Ok(Some(counted))
 }
 

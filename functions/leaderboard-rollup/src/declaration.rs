@@ -14,6 +14,8 @@ use crate::windows::{Kind, Window};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
     pub(crate) name: String,
+    /// As it is declared.
+    declared: String,
     /// Quoted, as SQL takes it.
     pub(crate) relation: String,
     pub(crate) shape: Shape,
@@ -157,11 +159,12 @@ pub(crate) async fn source(tx: &mut PgConnection, name: &str) -> Result<Source, 
     let columns: Vec<(String, String)> = found.columns.into_iter().zip(found.types).collect();
     let shape = shape(&columns, found.has_unique_ids).map_err(|lacks| BadDeclaration::Columns {
         name: name.to_owned(),
-        relation: declared,
+        relation: declared.clone(),
         lacks,
     })?;
     Ok(Source {
         name: name.to_owned(),
+        declared,
         relation: found.relation,
         shape,
     })
@@ -219,6 +222,10 @@ pub(crate) async fn boards(
     tx: &mut PgConnection,
     source: &Source,
 ) -> Result<(Vec<Board>, Vec<BadDeclaration>), sqlx::Error> {
+    // Before the seasons: one that comes in between is then not in the definition, and has the board built anew.
+    let rows = sqlx::query_file_as!(Row, "sql/boards.sql", source.name, source.declared)
+        .fetch_all(&mut *tx)
+        .await?;
     let seasons = sqlx::query!(
         "SELECT s.board, s.label, s.starts_at, s.ends_at FROM nightshift.leaderboard_season AS s
          JOIN nightshift.leaderboard AS b ON b.id = s.board WHERE b.source = $1 ORDER BY s.starts_at",
@@ -226,9 +233,6 @@ pub(crate) async fn boards(
     )
     .fetch_all(&mut *tx)
     .await?;
-    let rows = sqlx::query_file_as!(Row, "sql/boards.sql", source.name)
-        .fetch_all(&mut *tx)
-        .await?;
     let (mut boards, mut problems) = (Vec::new(), Vec::new());
     for row in rows {
         let board = row.id;

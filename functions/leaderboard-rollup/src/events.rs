@@ -13,6 +13,9 @@ pub(crate) const MOST: i64 = 1 << 53;
 /// What totals may be at most. Beyond it they stay where they are.
 const MOST_TOTAL: i64 = (1 << 62) - 1;
 
+/// The longest value of a column that boards are grouped by, in bytes. Longer ones have no board.
+const LONGEST_GROUP: usize = 256;
+
 /// Which events are asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Which {
@@ -78,14 +81,12 @@ fn identifier(name: &str) -> String {
 /// Whether the score of `e` counts, and its time. `$1` is the last instant that is no future.
 pub(crate) fn is_valid(shape: &Shape) -> String {
     let score = if shape.is_fractional {
-        format!(
-            "e.score::numeric = trunc(e.score::numeric) AND e.score::numeric BETWEEN -{MOST} AND {MOST}"
-        )
+        format!("e.score = trunc(e.score) AND e.score::numeric BETWEEN -{MOST} AND {MOST}")
     } else {
         format!("e.score::bigint BETWEEN -{MOST}::bigint AND {MOST}::bigint")
     };
     format!(
-        "e.user_id IS NOT NULL AND {score} AND e.occurred_at <= $1::timestamptz AND e.occurred_at >= '0001-01-01 00:00:00+00'"
+        "e.event_id IS NOT NULL AND e.user_id IS NOT NULL AND {score} AND e.occurred_at <= $1::timestamptz AND e.occurred_at >= '0001-01-01 00:00:00+00'"
     )
 }
 
@@ -98,12 +99,12 @@ pub(crate) fn why_invalid(shape: &Shape) -> String {
     };
     let fraction = if shape.is_fractional {
         "WHEN e.score::numeric = 'NaN' THEN 'score-not-a-number'
-         WHEN e.score::numeric <> trunc(e.score::numeric) THEN 'score-not-whole'"
+         WHEN e.score <> trunc(e.score) THEN 'score-not-whole'"
     } else {
         ""
     };
     format!(
-        "CASE {only_voids} WHEN e.user_id IS NULL THEN 'no-user' WHEN e.score IS NULL THEN 'no-score' {fraction}
+        "CASE WHEN e.event_id IS NULL THEN 'no-id' {only_voids} WHEN e.user_id IS NULL THEN 'no-user' WHEN e.score IS NULL THEN 'no-score' {fraction}
          WHEN e.occurred_at IS NULL THEN 'no-time' WHEN e.occurred_at > $1::timestamptz THEN 'future'
          WHEN e.occurred_at < '0001-01-01 00:00:00+00' THEN 'time-out-of-range' ELSE 'score-out-of-range' END"
     )
@@ -130,7 +131,7 @@ fn fresh(
         |group| format!("e.{}::text", identifier(group)),
     );
     if group.is_some() {
-        conditions.push(format!("{grp} <> ''"));
+        conditions.push(format!("octet_length({grp}) BETWEEN 1 AND {LONGEST_GROUP}"));
     }
     let name = literal(&source.name);
     if history.has_voids {
@@ -175,11 +176,11 @@ fn fresh(
 pub(crate) fn groups(
     source: &Source,
     board: &Board,
-    group: &str,
+    group: Option<&str>,
     which: Which,
     history: History,
 ) -> String {
-    let fresh = fresh(source, board, Some(group), which, history);
+    let fresh = fresh(source, board, group, which, history);
     format!("WITH {fresh} SELECT DISTINCT slice, grp FROM fresh")
 }
 

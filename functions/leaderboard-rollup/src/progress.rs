@@ -23,7 +23,7 @@ pub(crate) struct Progress {
     pub(crate) run: i64,
     /// Everything of earlier transactions was counted. `None`: nothing was.
     pub(crate) watermark: Option<i64>,
-    /// When everything that was there had been counted; `None` during the first count.
+    /// Everything that was written before was counted; `None` during the first counts.
     pub(crate) counted_at: Option<DateTime<Utc>>,
     /// The watermark is of another database cluster, whose transaction numbers mean nothing here.
     pub(crate) is_foreign: bool,
@@ -32,6 +32,10 @@ pub(crate) struct Progress {
     cluster: i64,
     /// Every transaction below has ended.
     pub(crate) horizon: i64,
+    /// No transaction has this number yet.
+    end_of_numbers: i64,
+    /// Once everything below is counted, everything is that was written before this instant.
+    mark: Option<(i64, DateTime<Utc>)>,
 }
 
 impl Progress {
@@ -48,7 +52,8 @@ impl Progress {
         .execute(&mut *tx)
         .await?;
         let row = sqlx::query!(
-            r#"SELECT run, cluster, watermark::text::bigint AS watermark, counted_at, has_foreign
+            r#"SELECT run, cluster, watermark::text::bigint AS watermark, counted_at, has_foreign,
+                mark::text::bigint AS mark, mark_at
             FROM nightshift.leaderboard_progress WHERE source = $1 FOR UPDATE SKIP LOCKED"#,
             source.name,
         )
@@ -60,6 +65,7 @@ impl Progress {
         // After the lock: what another count has taken is below.
         let here = sqlx::query!(
             r#"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
+                pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS "end_of_numbers!",
                 (SELECT system_identifier FROM pg_control_system()) AS "cluster!""#
         )
         .fetch_one(&mut *tx)
@@ -72,6 +78,8 @@ impl Progress {
             has_foreign: row.has_foreign,
             cluster: here.cluster,
             horizon: here.horizon,
+            end_of_numbers: here.end_of_numbers,
+            mark: row.mark.zip(row.mark_at),
         }))
     }
 
@@ -128,7 +136,7 @@ impl Progress {
     ) -> Result<u64, sqlx::Error> {
         let sql = format!(
             "INSERT INTO nightshift.leaderboard_seen (source, event_id)
-             SELECT DISTINCT $1, e.event_id::text FROM {} AS e WHERE e.xid >= '{}'::xid8
+             SELECT DISTINCT $1, e.event_id::text FROM {} AS e WHERE e.xid >= '{}'::xid8 AND e.event_id IS NOT NULL
              ON CONFLICT DO NOTHING",
             source.relation, self.horizon,
         );
@@ -143,25 +151,54 @@ impl Progress {
         Ok(noted)
     }
 
-    /// Writes that everything below `until` was counted; when nothing is left, as of `now`.
+    /// Whether nothing was counted yet, and there are events whose transactions have not been here.
+    pub(crate) async fn begins_with_foreign(
+        &self,
+        tx: &mut PgConnection,
+        source: &Source,
+    ) -> Result<bool, sqlx::Error> {
+        if self.watermark.is_some() {
+            return Ok(false);
+        }
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM {} AS e WHERE e.xid >= '{}'::xid8)",
+            source.relation, self.end_of_numbers,
+        );
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(tx).await
+    }
+
+    /// Notes that everything below the horizon is counted at `now`. What is held up by a transaction that was
+    /// under way at an instant was perhaps written before it.
+    pub(crate) fn caught_up(&mut self, now: DateTime<Utc>) {
+        if self.mark.is_some_and(|(mark, _)| self.horizon < mark) {
+            return;
+        }
+        if let Some((_, at)) = self.mark.replace((self.end_of_numbers, now)) {
+            self.counted_at = Some(at);
+        }
+    }
+
+    /// Writes that everything below `until` was counted.
     #[instrument(target = TRACE, name = "db.leaderboard_progress.update", skip_all)]
     pub(crate) async fn advance(
         &self,
         tx: &mut PgConnection,
         source: &Source,
         until: i64,
-        counted_at: Option<DateTime<Utc>>,
     ) -> Result<(), sqlx::Error> {
         sqlx::query!(
             "UPDATE nightshift.leaderboard_progress
-            SET run = $2, cluster = $3, watermark = $4::text::xid8, counted_at = $5, has_foreign = $6
+            SET run = $2, cluster = $3, watermark = $4::text::xid8, counted_at = $5, has_foreign = $6,
+                mark = $7::text::xid8, mark_at = $8
             WHERE source = $1",
             source.name,
             self.run,
             self.cluster,
             until.to_string(),
-            counted_at,
+            self.counted_at,
             self.has_foreign,
+            self.mark.map(|(mark, _)| mark.to_string()),
+            self.mark.map(|(_, at)| at),
         )
         .execute(tx)
         .await?;

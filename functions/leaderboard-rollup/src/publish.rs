@@ -15,8 +15,9 @@ use nightshift_cache::board::{
     Board, Boards, Changed, Changes, Encoding, Expiry, Extras, Meta, Order, OutOfRange,
     Publication, Published, Rows, Run, Touched,
 };
+use nightshift_postgres::Lease;
 use nightshift_telemetry::trace::TRACE;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 use tracing::instrument;
 use uuid::Uuid;
 
@@ -70,10 +71,14 @@ pub(crate) struct Shown {
     pub(crate) run: i64,
 }
 
-/// The open windows of a source.
+/// The open windows of a source, the current ones first.
 #[instrument(target = TRACE, name = "db.leaderboard_window.select", skip_all)]
-pub(crate) async fn open(tx: &mut PgConnection, source: &Source) -> Result<Vec<Show>, sqlx::Error> {
-    sqlx::query_file_as!(Show, "sql/open_windows.sql", source.name)
+pub(crate) async fn open(
+    tx: &mut PgConnection,
+    source: &Source,
+    now: DateTime<Utc>,
+) -> Result<Vec<Show>, sqlx::Error> {
+    sqlx::query_file_as!(Show, "sql/open_windows.sql", source.name, now)
         .fetch_all(tx)
         .await
 }
@@ -117,6 +122,11 @@ impl Show {
         keys
     }
 
+    /// Whether what it holds now came with the count `run`.
+    pub(crate) fn is_changed_by(&self, run: i64) -> bool {
+        self.changed_run == run
+    }
+
     fn order(&self) -> Order {
         if self.is_descending {
             Order::HighestFirst
@@ -154,6 +164,7 @@ impl Show {
                 continue;
             }
             if let (Some(changed), Some(previous)) = (changed, self.published_run)
+                && previous < self.changed_run
                 && self
                     .show_changes(boards, pool, &board, changed, previous, now)
                     .await?
@@ -185,14 +196,16 @@ impl Show {
         if meta.run != Run(previous) || meta.window != self.label || mine.len() > Changes::MOST {
             return Ok(false);
         }
+        let mut lease = Lease::take(pool).await?;
         let members = sqlx::query_scalar!(
             r#"SELECT count(*) AS "members!" FROM (SELECT FROM nightshift.leaderboard_score
                 WHERE board_window = $1 LIMIT $2) AS s"#,
             self.id,
             i64::from(self.top) + 1,
         )
-        .fetch_one(pool)
+        .fetch_one(lease.connection())
         .await?;
+        lease.end();
         if members > i64::from(self.top) {
             return Ok(false);
         }
@@ -250,7 +263,8 @@ impl Show {
         encoding: Encoding,
         now: DateTime<Utc>,
     ) -> Result<i64, ShowError> {
-        let mut tx = pool.begin().await?;
+        let mut lease = Lease::take(pool).await?;
+        let mut tx = lease.connection().begin().await?;
         sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             .execute(&mut *tx)
             .await?;
@@ -298,6 +312,8 @@ impl Show {
                 "a later count is shown already"
             );
         }
+        tx.rollback().await?;
+        lease.end();
         Ok(state.changed_run)
     }
 }

@@ -12,6 +12,9 @@ use crate::declaration::{Board, Source};
 use crate::events::{self, History, Which};
 use crate::windows::Window;
 
+/// With more slices than this it is looked at first which of them have events.
+const FEW_SLICES: i32 = 64;
+
 /// A score that has changed.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 #[expect(clippy::struct_field_names, reason = "the column's name")]
@@ -202,12 +205,12 @@ impl Ask<'_> {
     ) -> Result<Map, sqlx::Error> {
         let slices = Slices::of(windows);
         let mut in_slice: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-        match group {
-            None => {
-                let last = i32::try_from(slices.bounds.len()).unwrap_or(i32::MAX);
+        match i32::try_from(slices.bounds.len()) {
+            // Few: it does not matter if there is nothing in some of them.
+            Ok(last @ ..FEW_SLICES) if group.is_none() => {
                 in_slice.extend((1..last).map(|slice| (slice, vec![String::new()])));
             }
-            Some(group) => {
+            _ => {
                 let sql = events::groups(self.source, self.board, group, self.which, self.history);
                 let mut query = sqlx::query_as(AssertSqlSafe(sql))
                     .bind(self.latest)
@@ -329,6 +332,17 @@ pub(crate) async fn open(
         wanted.add(window, "");
     }
     wanted.ids(tx, board, "", run, false).await?;
+    // What becomes the current window takes the place of the one before, whatever was counted in it until now.
+    sqlx::query!(
+        "UPDATE nightshift.leaderboard_window
+        SET is_current = NOT is_current, changed_run = $3, published_run = NULL
+        WHERE board = $1 AND closed_at IS NULL AND is_current <> (starts_at <= $2 AND $2 < ends_at)",
+        board.id,
+        now,
+        run,
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }
 
@@ -340,7 +354,10 @@ pub(crate) async fn note_change(
 ) -> Result<(), sqlx::Error> {
     let windows: Vec<i32> = windows.iter().copied().collect();
     sqlx::query!(
-        "UPDATE nightshift.leaderboard_window SET changed_run = $2 WHERE id = ANY ($1)",
+        "UPDATE nightshift.leaderboard_window SET changed_run = $2,
+            -- What was never shown cannot be gone on from.
+            published_run = CASE WHEN published_run = changed_run THEN published_run END
+        WHERE id = ANY ($1) AND changed_run <> $2",
         &windows,
         run,
     )

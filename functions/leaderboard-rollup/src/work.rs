@@ -8,9 +8,12 @@
 
 use std::time::Duration;
 
+use nightshift_cache::CacheError;
 use nightshift_cache::board::Boards;
 use nightshift_contract::{LeaderboardRollupDue, RollupTask};
-use nightshift_job::{Cx, Enqueue, ExternalFunction, Item, JobError, Outcome, Policy, Prepared};
+use nightshift_job::{
+    Cx, Enqueue, ExternalFunction, Item, JobError, KeyOf, Outcome, Policy, Prepared,
+};
 use nightshift_telemetry::causes;
 use sqlx::{PgConnection, PgPool};
 
@@ -39,7 +42,10 @@ impl Work {
 /// What is to be shown.
 #[derive(Debug)]
 pub struct Call {
+    /// The number of the count.
+    run: i64,
     windows: Vec<Show>,
+    /// All scores that it has changed, if they are known.
     changed: Option<Vec<Score>>,
     /// There is more to count.
     more: bool,
@@ -62,6 +68,7 @@ impl ExternalFunction for Work {
         ..Policy::DEFAULT
     };
     type Input = LeaderboardRollupDue;
+    const CONCURRENCY_KEY: Option<KeyOf<LeaderboardRollupDue>> = Some(|due| due.source.clone());
     type Call = Call;
     type Answer = Answer;
 
@@ -82,6 +89,10 @@ impl ExternalFunction for Work {
             }
             Err(ReadError::Database(error)) => return Err(error.into()),
         };
+        // A board of a long history is built with one statement.
+        sqlx::query("SET LOCAL statement_timeout = '200s'")
+            .execute(&mut *tx)
+            .await?;
         match item.input.task {
             RollupTask::Count => {}
             RollupTask::Rebuild => build_anew(tx, &source).await?,
@@ -92,7 +103,8 @@ impl ExternalFunction for Work {
         };
         log(&source, &counted);
         Ok(Prepared::Call(Call {
-            windows: publish::open(tx, &source).await?,
+            run: counted.run,
+            windows: publish::open(tx, &source, cx.now()).await?,
             changed: counted.changed,
             more: counted.more,
         }))
@@ -107,13 +119,16 @@ impl ExternalFunction for Work {
         let mut shown = Vec::new();
         if let Some(boards) = &self.boards {
             for window in &call.windows {
-                let told = window
-                    .show(boards, &self.pool, call.changed.as_deref(), cx.now())
-                    .await;
+                let changed = call.changed.as_deref();
+                let changed = changed.filter(|_| window.is_changed_by(call.run));
+                let told = window.show(boards, &self.pool, changed, cx.now()).await;
                 match told {
                     Ok(told) => shown.push(told),
                     Err(error) => {
-                        let is_away = matches!(error, ShowError::Cache(_));
+                        let is_away = matches!(
+                            error,
+                            ShowError::Cache(CacheError::Unreachable(_) | CacheError::TooSlow(_))
+                        );
                         tracing::error!(
                             leaderboard.window = window.id,
                             error = causes(&error),
@@ -140,7 +155,11 @@ impl ExternalFunction for Work {
     ) -> Result<Outcome, JobError> {
         publish::note(tx, &answer.shown).await?;
         if answer.more {
-            return Ok(Outcome::go_on_with(&item.input)?);
+            let rest = LeaderboardRollupDue {
+                task: RollupTask::Count,
+                ..item.input.clone()
+            };
+            return Ok(Outcome::go_on_with(&rest)?);
         }
         Ok(Outcome::Completed)
     }

@@ -42,7 +42,9 @@ CREATE TABLE nightshift.leaderboard_progress (
     run         bigint NOT NULL DEFAULT 0, -- one more with each count: what fences Redis
     cluster     bigint,      -- the database cluster whose transaction numbers the watermark is of
     watermark   xid8,        -- every event of an earlier transaction was counted
-    counted_at  timestamptz,
+    counted_at  timestamptz, -- everything that was written before was counted
+    mark        xid8,        -- once all earlier transactions were counted, that is true of mark_at
+    mark_at     timestamptz,
     has_foreign boolean NOT NULL DEFAULT false -- some events came with numbers of another cluster
 );
 
@@ -94,6 +96,7 @@ CREATE TABLE nightshift.leaderboard_window (
     starts_at     timestamptz NOT NULL, -- half-open
     ends_at       timestamptz NOT NULL,
     closed_at     timestamptz,          -- since when its ranks stand
+    is_current    boolean     NOT NULL DEFAULT false, -- as of the last count
     changed_run   bigint      NOT NULL, -- the last count that has changed it
     published_run bigint,               -- the count that Redis shows
     UNIQUE (board, kind, label, group_name, group_value)

@@ -143,6 +143,66 @@ async fn a_board_that_is_declared_later_or_otherwise_is_built_from_the_first_eve
 }
 
 #[tokio::test]
+async fn a_board_that_was_switched_off_has_missed_nothing_when_it_is_switched_on() {
+    let bench = bench(start_of_time()).await;
+    let pool = bench.pool();
+    insert(pool, 1, "points", 1, "2026-11-18T09:00:00Z").await;
+    count(&bench).await;
+    for what in [
+        "UPDATE nightshift.leaderboard SET enabled = false WHERE name = 'points'",
+        "UPDATE nightshift.leaderboard SET groups = '{team}' WHERE name = 'points'",
+    ] {
+        sqlx::query(what).execute(pool).await.unwrap();
+        insert(pool, 1, "points", 10, "2026-11-18T09:30:00Z").await;
+        count(&bench).await;
+        pool.execute(
+            "UPDATE nightshift.leaderboard SET enabled = true, groups = '{}' WHERE name = 'points'",
+        )
+        .await
+        .unwrap();
+        count(&bench).await;
+        check(pool).await;
+    }
+    bench.remove().await;
+}
+
+#[tokio::test]
+async fn events_of_another_cluster_count_once_although_their_numbers_are_yet_to_come() {
+    let bench = bench(start_of_time()).await;
+    let pool = bench.pool();
+    let restored = "INSERT INTO app.score_event (user_id, board, score, occurred_at, xid)
+        SELECT $1, 'points', 4, $2, (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 5)::text::xid8";
+    sqlx::query(restored)
+        .bind(Uuid::from_u128(1))
+        .bind(start_of_time())
+        .execute(pool)
+        .await
+        .unwrap();
+    count(&bench).await;
+    assert!(check(pool).await > 0);
+    // The numbers catch up with it.
+    for n in 0..20 {
+        insert(pool, 2, "points", n, "2026-11-18T09:00:00Z").await;
+    }
+    count(&bench).await;
+    check(pool).await;
+    // The whole database moves.
+    sqlx::query("UPDATE nightshift.leaderboard_progress SET cluster = cluster + 1")
+        .execute(pool)
+        .await
+        .unwrap();
+    sqlx::query(restored)
+        .bind(Uuid::from_u128(3))
+        .bind(start_of_time())
+        .execute(pool)
+        .await
+        .unwrap();
+    count(&bench).await;
+    assert!(check(pool).await > 2);
+    bench.remove().await;
+}
+
+#[tokio::test]
 async fn events_that_cannot_count_are_named_and_the_others_do() {
     let bench = bench(start_of_time()).await;
     let pool = bench.pool();

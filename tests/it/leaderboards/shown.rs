@@ -159,6 +159,49 @@ async fn boards_follow_the_scores(kind: Kind) {
 }
 
 #[tokio::test]
+async fn what_was_counted_and_not_shown_is_shown_by_the_next_tick_although_nothing_is_new() {
+    let shown = Shown::on(Kind::Found).await;
+    let pool = shown.bench.pool();
+    for user in 1..4 {
+        insert(pool, user, "points", 10, "2026-11-18T09:00:00Z").await;
+    }
+    count(&shown.bench).await;
+    assert_eq!(shown.lines("weekly").await.len(), 3);
+    // A process counts, and ends before it shows what it has counted.
+    let other = shown.bench.another_process(|registry| {
+        let pool = registry.pool().clone();
+        registry.with_external(Work::new(pool, None))
+    });
+    for (what, line) in [
+        (
+            "INSERT INTO app.score_event (user_id, board, score, occurred_at)
+            SELECT user_id, board, 5, occurred_at FROM app.score_event WHERE user_id = $1",
+            Some((1, 1, 15)),
+        ),
+        (
+            "INSERT INTO nightshift.leaderboard_forgotten VALUES ($1)",
+            None,
+        ),
+    ] {
+        let user = Uuid::from_u128(1);
+        sqlx::query(what).bind(user).execute(pool).await.unwrap();
+        count_by(&shown.bench, |message| {
+            let (other, now) = (&other, shown.bench.clock().now());
+            async move {
+                let work = "leaderboard-rollup-work";
+                nightshift_testkit::deliver(other, work, &[message], now).await
+            }
+        })
+        .await;
+        count(&shown.bench).await;
+        let lines = shown.lines("weekly").await;
+        let found = lines.into_iter().find(|(user, ..)| *user == 1);
+        assert_eq!(found, line, "{what}");
+    }
+    shown.bench.remove().await;
+}
+
+#[tokio::test]
 async fn boards_follow_the_scores_on_the_redis_that_is_found() {
     boards_follow_the_scores(Kind::Found).await;
 }

@@ -38,6 +38,8 @@ async fn a_window_closes_after_its_grace_and_its_ranks_stand_until_they_are_corr
     assert_eq!(finals(pool, "points", "2026-11-18").await, []);
     bench.clock().set("2026-11-21T00:00:00Z".parse().unwrap());
     count(&bench).await;
+    // Now it is known that everything was counted that was written until then.
+    count(&bench).await;
     let closed = [
         (1, 1, 1, 1, 60),
         (3, 2, 2, 2, 30),
@@ -91,6 +93,33 @@ async fn a_window_closes_after_its_grace_and_its_ranks_stand_until_they_are_corr
 }
 
 #[tokio::test]
+async fn a_window_waits_for_what_a_transaction_holds_up_however_long_its_grace_is_over() {
+    let bench = bench(start_of_time()).await;
+    let pool = bench.pool();
+    insert(pool, 1, "points", 1, "2026-11-18T09:00:00Z").await;
+    count(&bench).await;
+    let mut held = pool.begin().await.unwrap();
+    sqlx::query("SELECT pg_current_xact_id()")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    insert(pool, 2, "points", 2, "2026-11-18T10:00:00Z").await;
+    bench.clock().set("2026-11-25T00:00:00Z".parse().unwrap());
+    for _ in 0..3 {
+        ask(&bench, "count").await;
+    }
+    assert_eq!(finals(pool, "points", "2026-11-18").await, []);
+    held.commit().await.unwrap();
+    count(&bench).await;
+    count(&bench).await;
+    assert_eq!(
+        finals(pool, "points", "2026-11-18").await,
+        [(2, 1, 1, 1, 2), (1, 2, 2, 2, 1)]
+    );
+    bench.remove().await;
+}
+
+#[tokio::test]
 async fn who_is_forgotten_is_on_no_board_any_more_and_comes_on_none() {
     let bench = bench(start_of_time()).await;
     let pool = bench.pool();
@@ -100,6 +129,7 @@ async fn who_is_forgotten_is_on_no_board_any_more_and_comes_on_none() {
     }
     count(&bench).await;
     bench.clock().set("2026-11-22T00:00:00Z".parse().unwrap());
+    count(&bench).await;
     count(&bench).await;
     assert_eq!(finals(pool, "points", "2026-11-18").await.len(), 2);
     sqlx::query("INSERT INTO nightshift.leaderboard_forgotten VALUES ($1)")
