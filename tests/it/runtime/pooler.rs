@@ -109,7 +109,8 @@ async fn rule_13_messages_wait_for_a_pooler_that_carries_no_statements() {
     // Together, alone, and its first copy failed; the second copy succeeded.
     assert_eq!(count(pool, "SELECT last_value FROM tries").await, 4);
     // The first full minute.
-    let done = "SELECT count(*) FROM nightshift.schedule_tick WHERE state = 'done'";
+    let done = "SELECT count(*) FROM nightshift.schedule_tick
+        WHERE state = 'done' AND function = 'housekeeping-schedule'";
     until(pool, done, 1).await;
     stack.stop().unwrap();
     pooler.stop().await;
