@@ -10,6 +10,7 @@ mod commands;
 mod environment;
 mod ops;
 mod output;
+mod private_file;
 mod scaffold;
 mod signals;
 pub mod stage;

@@ -5,13 +5,14 @@
 //! that Postgres does.
 
 use std::ffi::OsString;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nightshift_settings::{Environment, Source};
 use nightshift_telemetry::causes;
 use nix::sys::signal::Signal;
+
+use crate::private_file;
 
 use super::account::Account;
 use super::fetch::tool::Tool;
@@ -247,15 +248,7 @@ fn configuration(options: &PgBouncerOptions, server: &str, users: &Path, port: u
 
 /// Writes a file that only the server's account reads.
 fn write(file: &Path, text: &str, account: Option<&Account>) -> Result<(), ServerError> {
-    use std::io::Write;
-    let _ = std::fs::remove_file(file);
-    std::fs::OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(file)
-        .and_then(|mut opened| opened.write_all(text.as_bytes()))
-        .map_err(ServerError::file("write", file))?;
+    private_file::write(file, text).map_err(ServerError::file("write", file))?;
     account.map_or(Ok(()), |account| account.own(file))
 }
 

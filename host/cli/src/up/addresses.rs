@@ -6,13 +6,12 @@
 //! not taken for that of a living one.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nightshift_settings::MapSource;
 
+use crate::private_file;
 use crate::servers::{is_alive, start_time};
 
 const NAME: &str = "addresses.env";
@@ -25,15 +24,9 @@ impl Addresses {
     /// Writes names and values to the folder `run`.
     pub(crate) fn write(run: &Path, values: &[(&str, String)]) -> anyhow::Result<Self> {
         let file = run.join(NAME);
-        let _ = std::fs::remove_file(&file);
         let me = std::process::id();
         let text = render(me, start_time(me), values);
-        std::fs::OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&file)
-            .and_then(|mut opened| opened.write_all(text.as_bytes()))
+        private_file::write(&file, &text)
             .with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Self(file))
     }

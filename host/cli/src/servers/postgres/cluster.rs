@@ -1,11 +1,12 @@
 //! The cluster's files: data folder, password, and what a killed server left in them.
 
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
 use super::{PostgresOptions, Programs, USER, is_postmaster_of};
+use crate::private_file;
 use crate::servers::account::Account;
 use crate::servers::fetch::remove;
 use crate::servers::fetch::tool::Tool;
@@ -116,7 +117,8 @@ async fn make(
     let private = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(&partial, private).map_err(ServerError::file("close", &partial))?;
     let password = hex::password();
-    write_private(password_file, &password)?;
+    let text = format!("{password}\n");
+    private_file::write(password_file, &text).map_err(ServerError::file("write", password_file))?;
     if let Some(account) = account {
         account.own(&partial)?;
         account.own(password_file)?;
@@ -140,19 +142,6 @@ async fn make(
     initdb.run().await?;
     std::fs::rename(&partial, data).map_err(ServerError::file("rename to", data))?;
     Ok(password)
-}
-
-fn write_private(file: &Path, text: &str) -> Result<(), ServerError> {
-    use std::io::Write;
-    // Removed first, because opening an old file would keep its owner and mode.
-    let _ = std::fs::remove_file(file);
-    std::fs::OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(file)
-        .and_then(|mut opened| writeln!(opened, "{text}"))
-        .map_err(ServerError::file("write", file))
 }
 
 #[cfg(test)]
@@ -188,15 +177,8 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_for_this_user_alone() {
+    fn the_url_has_the_password() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("password");
-        std::fs::write(&file, "old").unwrap();
-        write_private(&file, "new").unwrap();
-        assert_eq!(
-            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
         assert_eq!(
             cluster(folder.path()).url(5, "x"),
             "postgres://nightshift:0a@127.0.0.1:5/x"

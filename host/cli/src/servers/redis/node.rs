@@ -1,6 +1,5 @@
 //! One process of the server.
 
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::program::Program;
+use crate::private_file;
 use crate::servers::process::{Launch, ServerProcess};
 use crate::servers::roster::Stop;
 use crate::servers::{ServerError, Supervisor, ports};
@@ -76,17 +76,9 @@ impl Node<'_> {
 
     /// The password goes in by a file that only this user reads: arguments are for everybody to see.
     fn write_configuration(&self, port: u16) -> Result<PathBuf, ServerError> {
-        use std::io::Write;
         let file = self.run.join(format!("redis-{port}.conf"));
-        let _ = std::fs::remove_file(&file);
         let text = configuration(port, self.password, self.is_clustered);
-        std::fs::OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&file)
-            .and_then(|mut opened| opened.write_all(text.as_bytes()))
-            .map_err(ServerError::file("write", &file))?;
+        private_file::write(&file, &text).map_err(ServerError::file("write", &file))?;
         Ok(file)
     }
 }
