@@ -17,6 +17,7 @@ pub fn registry(
         .with_http(Api::new(access, settings))?
         .with_schedule(nightshift_housekeeping::Schedule)?
         .with_batch(nightshift_housekeeping::Work)?
+        .with_http(nightshift_leaderboard_rollup::Read::new(boards.clone()))?
         .with_schedule(nightshift_leaderboard_rollup::Schedule)?
         .with_external(nightshift_leaderboard_rollup::Work::new(pool, boards))?
         .with_batch(nightshift_notifications::Dispatch)

@@ -4,6 +4,7 @@
 //! here and by other means: the calendar is Postgres's own.
 
 mod counting;
+mod read;
 mod shown;
 mod windows;
 

@@ -5,10 +5,9 @@
 //! otherwise the best of it, as many as the board declares, are put together beside what readers see and
 //! take its place at once.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use futures_util::{Stream, StreamExt};
 use nightshift_cache::CacheError;
 use nightshift_cache::board::{
@@ -21,9 +20,12 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tracing::instrument;
 use uuid::Uuid;
 
+use crate::buckets::Buckets;
 use crate::declaration::Source;
+use crate::page::{self, About, Page, RENDERED, Scored};
+use crate::place::Place;
 use crate::scores::Score;
-use crate::windows::Kind;
+use crate::windows::{self, Kind};
 
 /// How long a board outlives the last tick: three of them.
 const EXPIRY: Expiry = Expiry {
@@ -41,7 +43,7 @@ pub(crate) struct Show {
     board: String,
     is_descending: bool,
     top: i32,
-    kind: String,
+    kind: Kind,
     label: String,
     group_name: String,
     group_value: String,
@@ -101,25 +103,27 @@ pub(crate) async fn note(tx: &mut PgConnection, shown: &[Shown]) -> Result<(), s
 }
 
 impl Show {
-    /// The keys under which it is to be seen at `now`.
-    pub(crate) fn keys(&self, now: DateTime<Utc>) -> Vec<String> {
-        let mut key = format!("leaderboard:{}", self.board);
-        if !self.group_name.is_empty() {
-            key = format!(
-                "{key}:{}:{}",
-                escaped(&self.group_name),
-                escaped(&self.group_value)
-            );
-        }
-        let current = format!("{key}:{}", self.kind);
-        let mut keys = Vec::new();
-        if self.kind != Kind::AllTime.as_str() {
-            keys.push(format!("{current}:{}", self.label));
+    /// The places where it is to be seen at `now`.
+    pub(crate) fn places(&self, now: DateTime<Utc>) -> Vec<Place> {
+        let current = self.place(None);
+        let mut places = Vec::new();
+        if current.kind != Kind::AllTime {
+            places.push(self.place(Some(self.label.clone())));
         }
         if self.starts_at <= now && now < self.ends_at {
-            keys.push(current);
+            places.push(current);
         }
-        keys
+        places
+    }
+
+    fn place(&self, label: Option<String>) -> Place {
+        let group = (self.group_name.clone(), self.group_value.clone());
+        Place {
+            board: self.board.clone(),
+            group: Some(group).filter(|(name, _)| !name.is_empty()),
+            kind: self.kind,
+            label,
+        }
     }
 
     /// Whether what it holds now came with the count `run`.
@@ -136,14 +140,43 @@ impl Show {
     }
 
     /// Of equal scores the one that was reached first is the better one, where the window is short enough to
-    /// say that beside the score: of 53 bits, those that it needs for its seconds are missing for the score.
+    /// say that beside the score.
     fn encodings(&self) -> Vec<Encoding> {
-        let seconds = (self.ends_at - self.starts_at).num_seconds();
-        let bits = 64 - u64::try_from(seconds).unwrap_or(u64::MAX).leading_zeros();
-        let exact = (bits <= 26)
-            .then(|| Encoding::earliest_first(self.order(), bits, self.starts_at.timestamp()).ok());
-        let exact = exact.flatten().into_iter();
+        let bits = windows::bits_of_seconds(self.starts_at, self.ends_at);
+        let exact = bits.and_then(|bits| {
+            Encoding::earliest_first(self.order(), bits, self.starts_at.timestamp()).ok()
+        });
+        let exact = exact.into_iter();
         exact.chain([Encoding::plain(self.order())]).collect()
+    }
+
+    /// The best as readers get them.
+    async fn render(
+        &self,
+        tx: &mut PgConnection,
+        encoding: Encoding,
+        members: i64,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<u8>, sqlx::Error> {
+        let rows = sqlx::query_file_as!(
+            Best,
+            "sql/best.sql",
+            self.id,
+            self.is_descending,
+            i64::from(RENDERED),
+            encoding.bits() > 0,
+        )
+        .fetch_all(tx)
+        .await?;
+        let rows = rows.into_iter().map(Scored::from);
+        let about = About {
+            place: &self.place(None),
+            label: Some(&self.label),
+            members: u64::try_from(members).unwrap_or_default(),
+            closed: false,
+            as_of: now,
+        };
+        Ok(Page::new(about, page::from_the_best(rows)).render())
     }
 
     /// Shows it under all its keys. Says what it shows.
@@ -155,8 +188,8 @@ impl Show {
         now: DateTime<Utc>,
     ) -> Result<Shown, ShowError> {
         let mut run = self.changed_run;
-        for key in self.keys(now) {
-            let board = Board::new(key).map_err(|_| ShowError::Name)?;
+        for place in self.places(now) {
+            let board = Board::new(place.key()).map_err(|_| ShowError::Name)?;
             let current = Run(self.changed_run);
             if self.published_run == Some(self.changed_run)
                 && boards.touch(&board, current, EXPIRY, DEADLINE).await? == Touched::Renewed
@@ -197,18 +230,18 @@ impl Show {
             return Ok(false);
         }
         let mut lease = Lease::take(pool).await?;
-        let members = sqlx::query_scalar!(
-            r#"SELECT count(*) AS "members!" FROM (SELECT FROM nightshift.leaderboard_score
-                WHERE board_window = $1 LIMIT $2) AS s"#,
-            self.id,
-            i64::from(self.top) + 1,
-        )
-        .fetch_one(lease.connection())
-        .await?;
-        lease.end();
-        if members > i64::from(self.top) {
+        let mut tx = lease.connection().begin().await?;
+        let state = self.state(&mut tx, i64::from(self.top) + 1).await?;
+        let Some(state) = state.filter(|state| {
+            state.changed_run == self.changed_run && state.members <= i64::from(self.top)
+        }) else {
             return Ok(false);
-        }
+        };
+        let top = self
+            .render(&mut tx, meta.encoding, state.members, now)
+            .await?;
+        tx.rollback().await?;
+        lease.end();
         let mut told = Changes::default();
         for score in mine {
             let Ok(composite) = meta
@@ -221,14 +254,17 @@ impl Show {
         }
         let meta = Meta {
             run: Run(self.changed_run),
-            members: u64::try_from(members).unwrap_or_default(),
+            members: u64::try_from(state.members).unwrap_or_default(),
             published_ms: now.timestamp_millis(),
             ..meta
         };
         let publication = Publication {
             board,
             meta: &meta,
-            extras: Extras::default(),
+            extras: Extras {
+                top: Some(&top),
+                buckets: None,
+            },
             expiry: EXPIRY,
         };
         let answer = boards
@@ -265,18 +301,7 @@ impl Show {
     ) -> Result<i64, ShowError> {
         let mut lease = Lease::take(pool).await?;
         let mut tx = lease.connection().begin().await?;
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            .execute(&mut *tx)
-            .await?;
-        let state = sqlx::query!(
-            r#"SELECT w.changed_run, (SELECT count(*) FROM nightshift.leaderboard_score AS s
-                WHERE s.board_window = w.id) AS "members!"
-            FROM nightshift.leaderboard_window AS w WHERE w.id = $1"#,
-            self.id,
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        // Its board was declared anew meanwhile.
+        let state = self.state(&mut tx, i64::MAX).await?;
         let Some(state) = state else {
             return Ok(self.changed_run);
         };
@@ -287,10 +312,19 @@ impl Show {
             members: u64::try_from(state.members).unwrap_or_default(),
             published_ms: now.timestamp_millis(),
         };
+        let top = self.render(&mut tx, encoding, state.members, now).await?;
+        let mut buckets = None;
+        if state.members > i64::from(self.top) {
+            let found = Buckets::of(&mut tx, self.id, self.is_descending, state.members).await?;
+            buckets = Some(found.render());
+        }
         let publication = Publication {
             board,
             meta: &meta,
-            extras: Extras::default(),
+            extras: Extras {
+                top: Some(&top),
+                buckets: buckets.as_deref(),
+            },
             expiry: EXPIRY,
         };
         let rows = sqlx::query_file_as!(
@@ -298,7 +332,8 @@ impl Show {
             "sql/best.sql",
             self.id,
             self.is_descending,
-            i64::from(self.top)
+            i64::from(self.top),
+            encoding.bits() > 0,
         )
         .fetch(&mut *tx);
         let told = boards
@@ -316,6 +351,31 @@ impl Show {
         lease.end();
         Ok(state.changed_run)
     }
+
+    /// Of which count the window is and how many are on it, who are counted up to `most`. What is read in the
+    /// same transaction is of that count, too. `None`: its board was declared anew meanwhile.
+    async fn state(&self, tx: &mut PgConnection, most: i64) -> Result<Option<State>, sqlx::Error> {
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query_as!(
+            State,
+            r#"SELECT w.changed_run, (SELECT count(*) FROM (
+                SELECT FROM nightshift.leaderboard_score AS s WHERE s.board_window = w.id LIMIT $2
+            ) AS s) AS "members!"
+            FROM nightshift.leaderboard_window AS w WHERE w.id = $1"#,
+            self.id,
+            most,
+        )
+        .fetch_optional(tx)
+        .await
+    }
+}
+
+/// What there is to show.
+struct State {
+    changed_run: i64,
+    members: i64,
 }
 
 /// A row of the best.
@@ -323,6 +383,16 @@ struct Best {
     user_id: Uuid,
     score: i64,
     achieved_at: DateTime<Utc>,
+}
+
+impl From<Best> for Scored {
+    fn from(best: Best) -> Self {
+        Self {
+            user_id: best.user_id,
+            score: best.score,
+            achieved_at: Some(best.achieved_at.trunc_subsecs(0)),
+        }
+    }
 }
 
 fn chunks(
@@ -339,20 +409,4 @@ fn chunks(
         }
         Ok(rows)
     })
-}
-
-/// A piece of a key, in which a colon would be another piece and braces a hash tag.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if matches!(c, ':' | '{' | '}' | '%') || c.is_control() {
-            let mut octets = [0; 4];
-            for octet in c.encode_utf8(&mut octets).bytes() {
-                let _ = write!(out, "%{octet:02X}");
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }

@@ -8,7 +8,8 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, TimeDelta, 
 use chrono_tz::Tz;
 
 /// The kinds of windows, as the declaration calls them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "kebab-case")]
 pub(crate) enum Kind {
     /// A day.
     Daily,
@@ -66,6 +67,14 @@ impl Window {
     pub(crate) fn contains(&self, instant: DateTime<Utc>) -> bool {
         self.starts <= instant && instant < self.ends
     }
+}
+
+/// How many bits the seconds of a window take, if it is so short that scores have enough of Redis' 53 beside
+/// them: two years.
+pub(crate) fn bits_of_seconds(starts: DateTime<Utc>, ends: DateTime<Utc>) -> Option<u32> {
+    let seconds = u64::try_from((ends - starts).num_seconds()).unwrap_or(u64::MAX);
+    let bits = u64::BITS - seconds.leading_zeros();
+    (bits <= 26).then_some(bits)
 }
 
 /// Where all time begins and ends: what Postgres and the clock both can say.

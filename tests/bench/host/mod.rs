@@ -2,7 +2,7 @@
 //!
 //! The handler is a hyper server that answers at once, so that what is measured is the host.
 
-mod load;
+pub(crate) mod load;
 mod role;
 
 use std::fs;
@@ -221,7 +221,8 @@ pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-async fn listening(address: SocketAddr) -> anyhow::Result<()> {
+/// Waits until something listens on `address`.
+pub(crate) async fn listening(address: SocketAddr) -> anyhow::Result<()> {
     let began = Instant::now();
     while TcpStream::connect(address).await.is_err() {
         ensure!(began.elapsed() < PATIENCE, "nothing listens on {address}");

@@ -10,18 +10,24 @@ use crate::boards::Kind;
 /// How many boards were named.
 static NAMES: AtomicU64 = AtomicU64::new(0);
 
-struct Shown {
-    bench: Workbench,
-    boards: Boards,
+/// A board that is counted and shown.
+pub(super) struct Shown {
+    pub(super) bench: Workbench,
+    pub(super) boards: Boards,
     /// The board's name: the servers are everybody's.
-    name: String,
+    pub(super) name: String,
+}
+
+/// The boards in the Redis at `url`.
+pub(super) fn boards_at(url: &str) -> Boards {
+    let source: MapSource = [(RedisSettings::URL, url)].into_iter().collect();
+    let settings = RedisSettings::read(&mut Reader::new(&source)).unwrap();
+    Boards::connect_lazy(settings)
 }
 
 impl Shown {
-    async fn on(kind: Kind) -> Self {
-        let source: MapSource = [(RedisSettings::URL, kind.url())].into_iter().collect();
-        let settings = RedisSettings::read(&mut Reader::new(&source)).unwrap();
-        let boards = Boards::connect_lazy(settings);
+    pub(super) async fn on(kind: Kind) -> Self {
+        let boards = boards_at(&kind.url());
         let shown = boards.clone();
         let bench = Workbench::new(start_of_time(), |registry| {
             let pool = registry.pool().clone();
@@ -49,11 +55,11 @@ impl Shown {
         }
     }
 
-    fn board(&self, window: &str) -> Board {
+    pub(super) fn board(&self, window: &str) -> Board {
         Board::new(format!("leaderboard:{}:{window}", self.name)).unwrap()
     }
 
-    async fn top(&self, window: &str) -> Option<Standings> {
+    pub(super) async fn top(&self, window: &str) -> Option<Standings> {
         self.boards.top(&self.board(window), 1_000).await.unwrap()
     }
 
