@@ -10,15 +10,15 @@ use crate::boards::Kind;
 /// How many boards were named.
 static NAMES: AtomicU64 = AtomicU64::new(0);
 
-struct Shown {
-    bench: Workbench,
+pub(super) struct Shown {
+    pub(super) bench: Workbench,
     boards: Boards,
     /// The board's name: the servers are everybody's.
-    name: String,
+    pub(super) name: String,
 }
 
 impl Shown {
-    async fn on(kind: Kind) -> Self {
+    pub(super) async fn on(kind: Kind) -> Self {
         let source: MapSource = [(RedisSettings::URL, kind.url())].into_iter().collect();
         let settings = RedisSettings::read(&mut Reader::new(&source)).unwrap();
         let boards = Boards::connect_lazy(settings);
