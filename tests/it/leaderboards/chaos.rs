@@ -23,6 +23,9 @@ const SOAK_BLOWS: usize = 300;
 /// The pauses between two of them.
 const LIVES_MS: std::ops::Range<u64> = 100..900;
 
+/// How often somebody comes late.
+const LATE: usize = 6;
+
 /// Where a message of the job passes, in the order in which it does.
 const POINTS: [CrashPoint; 8] = [
     CrashPoint::BeforeClaim,
@@ -58,6 +61,12 @@ async fn whoever_dies_between_count_and_board_every_event_counts_once_and_reader
         for blow in [Blow::KillPostgres, Blow::KillRedis] {
             world.strike(*point, n % 2, blow).await;
         }
+    }
+    // What has read its scores, and comes to Redis when others have shown newer ones.
+    for n in 0..LATE {
+        world
+            .strike(CrashPoint::BeforeCall, n % 2, Blow::HoldRedis)
+            .await;
     }
     world.settle().await;
 }

@@ -205,8 +205,16 @@ impl World {
         let what = format!("somebody at {}", point.name());
         until(&what, async || point.is_held(&folder).then_some(())).await;
         sleep(HELD).await;
-        self.blow(blow, runner).await;
-        point.release(&folder).unwrap();
+        if blow == Blow::HoldRedis {
+            // It goes on, as far as it comes without Redis.
+            self.runners[runner].relay.hold();
+            point.release(&folder).unwrap();
+            sleep(FROZEN).await;
+            self.runners[runner].relay.forward();
+        } else {
+            self.blow(blow, runner).await;
+            point.release(&folder).unwrap();
+        }
         self.recover().await;
     }
 
@@ -316,7 +324,7 @@ impl World {
             "hardly anything was written"
         );
         assert!(
-            report.looks > 500 && report.runs > 50 && report.emptied > 0,
+            report.looks > 500 && report.runs > 15 && report.emptied > 0,
             "hardly anything was seen"
         );
         self.pool.close().await;

@@ -28,8 +28,8 @@ async fn transaction(pool: &PgPool, random: &mut StdRng) -> Result<bool, sqlx::E
     let mut tx = pool.begin().await?;
     for _ in 0..random.random_range(1..4) {
         match random.random_range(0..100) {
-            0..3 => take_back(&mut tx).await?,
-            3..80 => transfer(&mut tx, random).await?,
+            0..8 => take_back(&mut tx).await?,
+            8..80 => transfer(&mut tx, random).await?,
             _ => lap(&mut tx, random).await?,
         }
         sleep(Duration::from_millis(random.random_range(0..20))).await;
