@@ -171,6 +171,14 @@ impl Stack {
 
     /// Starts a host that the caller has to end.
     pub fn start_another_host(&self) -> anyhow::Result<Child> {
+        self.start_another_host_with(&[])
+    }
+
+    /// The same, with `settings` that it has for itself.
+    pub fn start_another_host_with(
+        &self,
+        settings: &[(&'static str, OsString)],
+    ) -> anyhow::Result<Child> {
         let log = File::options().create(true).append(true).open(self.log())?;
         let host = Command::new(program("nightshift"))
             .args(["host", "start", "--app-root"])
@@ -178,7 +186,7 @@ impl Stack {
             .env("ServiceBusConnection", &self.connection_string)
             .env("NIGHTSHIFT_POSTGRES_URL", &self.options.postgres_url)
             .env("NIGHTSHIFT_HOST_LISTEN", "127.0.0.1:0")
-            .envs(self.app.environment.iter().cloned())
+            .envs(self.app.environment.iter().chain(settings).cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

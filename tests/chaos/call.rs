@@ -1,6 +1,5 @@
 //! `chaos-call`: calls another system, which remembers every call and does not mind two of the same.
 
-use nightshift_crashpoint::CrashPoint;
 use nightshift_job::{Cx, ExternalFunction, Item, JobError, Outcome, Policy, Prepared};
 use sqlx::{PgConnection, PgPool};
 
@@ -45,7 +44,6 @@ impl ExternalFunction for Call {
             .execute(&self.other_side)
             .await
             .map_err(|error| JobError::from(error).outcome_unknown())?;
-        CrashPoint::InCall.reach().await;
         assert!(mishap != Some(Mishap::Panic), "as ordered");
         Ok(())
     }

@@ -126,6 +126,13 @@ impl World {
         format!("{{{}}}:{end}", self.board.key())
     }
 
+    /// The key to which somebody writes a publication of `run`.
+    async fn temporary(&self, run: i64) -> Option<String> {
+        let pattern = self.beside(&format!("tmp:{run}:*"));
+        let keys: Vec<String> = self.ask(&["KEYS", &pattern]).await;
+        keys.into_iter().next()
+    }
+
     /// Publishes exactly `rows` as `run`.
     async fn publish(&self, run: i64, rows: &[(&str, i64)]) -> Published {
         let meta = plain(run, rows.len());

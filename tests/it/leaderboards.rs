@@ -3,7 +3,11 @@
 //! What the job has made of the events is compared with one plain statement over all of them, written
 //! here and by other means: the calendar is Postgres's own.
 
+mod agreement;
+mod chaos;
 mod counting;
+mod keys;
+mod look;
 mod read;
 mod shown;
 mod windows;

@@ -1,5 +1,6 @@
 //! What the application has declared: sources and boards, and whether they fit together.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -111,6 +112,14 @@ pub(crate) enum BadDeclaration {
         source_name: String,
         column: String,
         wants: &'static str,
+    },
+    #[error(
+        "board {board}: its season {second} begins before its season {first} ends, and one of them only can be the current one; let one begin where the other ends, or declare a board for each"
+    )]
+    Overlap {
+        board: String,
+        first: String,
+        second: String,
     },
     #[error("board {board}: {what} {value} is unknown to this release")]
     Unknown {
@@ -294,6 +303,18 @@ impl Row {
         let mut kinds = kinds.collect::<Result<Vec<_>, _>>()?;
         kinds.sort_unstable();
         kinds.dedup();
+        // Whatever is named twice is counted once.
+        let groups: BTreeSet<String> = self.groups.into_iter().collect();
+        let overlaps = |pair: &&[Window]| pair[0].ends > pair[1].starts;
+        if kinds.contains(&Kind::Season)
+            && let Some([first, second]) = seasons.windows(2).find(overlaps)
+        {
+            return Err(BadDeclaration::Overlap {
+                board,
+                first: first.label.clone(),
+                second: second.label.clone(),
+            });
+        }
         Ok(Board {
             aggregation: Aggregation::parse(&self.aggregation)
                 .ok_or_else(|| unknown("aggregation", &self.aggregation))?,
@@ -305,7 +326,7 @@ impl Row {
             kinds,
             grace: TimeDelta::seconds(self.grace_seconds),
             top: self.top,
-            groups: self.groups,
+            groups: groups.into_iter().collect(),
             seasons,
             definition: self.definition,
             built: self.built,
@@ -337,5 +358,81 @@ impl Board {
             .ends
             .checked_add_signed(self.grace)
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeZone;
+
+    use super::*;
+
+    /// A board with the windows and groups, and seasons that begin and end on these days of November.
+    fn read(
+        windows: &[&str],
+        groups: &[&str],
+        seasons: &[(&str, u32, u32)],
+    ) -> Result<Board, BadDeclaration> {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let source = Source {
+            name: "scores".to_owned(),
+            declared: "app.score_event".to_owned(),
+            relation: "app.score_event".to_owned(),
+            shape: Shape {
+                columns: owned(&["country", "team"]),
+                ..Shape::default()
+            },
+        };
+        let row = Row {
+            id: 1,
+            name: "global".to_owned(),
+            selector: None,
+            aggregation: "sum".to_owned(),
+            direction: "descending".to_owned(),
+            windows: owned(windows),
+            zone: "UTC".to_owned(),
+            grace_seconds: 0,
+            top: 10,
+            groups: owned(groups),
+            definition: String::new(),
+            built: None,
+        };
+        let day = |day| Utc.with_ymd_and_hms(2026, 11, day, 0, 0, 0).unwrap();
+        let seasons = seasons.iter().map(|(label, starts, ends)| Window {
+            kind: Kind::Season,
+            label: (*label).to_owned(),
+            starts: day(*starts),
+            ends: day(*ends),
+        });
+        row.read(&source, seasons.collect())
+    }
+
+    #[test]
+    fn what_is_named_twice_is_there_once() {
+        let board = read(
+            &["weekly", "daily", "weekly"],
+            &["team", "country", "team"],
+            &[],
+        );
+        let board = board.unwrap();
+        assert_eq!(board.kinds, [Kind::Daily, Kind::Weekly]);
+        assert_eq!(board.groups, ["country", "team"]);
+    }
+
+    #[test]
+    fn seasons_that_would_be_current_at_once_are_refused() {
+        let apart = [("one", 1, 5), ("two", 5, 9), ("three", 10, 12)];
+        assert_eq!(read(&["season"], &[], &apart).unwrap().seasons.len(), 3);
+        let within = [("one", 1, 5), ("two", 5, 12), ("three", 7, 8)];
+        let refused = read(&["season"], &[], &within).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            said.starts_with(
+                "board global: its season three begins before its season two ends, and one of them only can be the current one;"
+            ),
+            "{said}"
+        );
+        // It shows no seasons.
+        assert!(read(&["weekly"], &[], &within).is_ok());
     }
 }

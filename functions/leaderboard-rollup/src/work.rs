@@ -3,17 +3,16 @@
 //! What: one transaction counts what is new of a source, closes windows whose time is over and moves the
 //! watermark; then Redis is shown what has changed. When: each minute. Why it is safe to run twice: an event
 //! counts by its transaction's number, once; what is shown is fenced by the number of the count, and a Redis
-//! that is away or empty is put right by the next tick. A declaration that does not fit is an error
-//! in the log and costs its own boards only.
+//! that is away or empty is put right by the next tick. Two at once do not wait for each other, since one that
+//! is gone would be waited for as long as its call may take, and boards in Redis would end meanwhile. A
+//! declaration that does not fit is an error in the log and costs its own boards only.
 
 use std::time::Duration;
 
 use nightshift_cache::CacheError;
 use nightshift_cache::board::Boards;
 use nightshift_contract::{LeaderboardRollupDue, RollupTask};
-use nightshift_job::{
-    Cx, Enqueue, ExternalFunction, Item, JobError, KeyOf, Outcome, Policy, Prepared,
-};
+use nightshift_job::{Cx, Enqueue, ExternalFunction, Item, JobError, Outcome, Policy, Prepared};
 use nightshift_telemetry::causes;
 use sqlx::{PgConnection, PgPool};
 
@@ -68,7 +67,6 @@ impl ExternalFunction for Work {
         ..Policy::DEFAULT
     };
     type Input = LeaderboardRollupDue;
-    const CONCURRENCY_KEY: Option<KeyOf<LeaderboardRollupDue>> = Some(|due| due.source.clone());
     type Call = Call;
     type Answer = Answer;
 

@@ -15,7 +15,7 @@
 //! | `{leaderboard:global:weekly}:meta` | a hash: what the board says about itself, and how many are in Redis |
 //! | `{leaderboard:global:weekly}:top` | the best, rendered, if the publisher has done that |
 //! | `{leaderboard:global:weekly}:buckets` | what else the publisher knows, such as how many have which scores |
-//! | `{leaderboard:global:weekly}:tmp:<run>` | a publication that is being written |
+//! | `{leaderboard:global:weekly}:tmp:<run>:<number>` | a publication that is being written, by one who has drawn the number |
 //!
 //! A cluster puts a key where its part in braces belongs, and a key without braces where all of it does.
 //! So the companions, which have the whole name of the board in braces, are in its slot, although that
@@ -116,9 +116,9 @@ impl Board {
         &self.live
     }
 
-    /// The key that a publication is written to.
-    fn temporary(&self, run: Run) -> String {
-        format!("{{{}}}:tmp:{run}", self.live)
+    /// The key that a publication is written to, which nobody else has.
+    fn temporary(&self, run: Run, number: u64) -> String {
+        format!("{{{}}}:tmp:{run}:{number:x}", self.live)
     }
 
     /// The keys that stay, in the order in which all scripts have them.
@@ -162,8 +162,8 @@ mod tests {
             "{leaderboard:global:weekly}:buckets",
         ];
         assert_eq!(board.keys()[1..], companions);
-        let temporary = board.temporary(Run(7));
-        assert_eq!(temporary, "{leaderboard:global:weekly}:tmp:7");
+        let temporary = board.temporary(Run(7), 255);
+        assert_eq!(temporary, "{leaderboard:global:weekly}:tmp:7:ff");
     }
 
     #[test]

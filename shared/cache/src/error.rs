@@ -38,7 +38,7 @@ pub enum CacheError {
     Unexpected(#[source] RedisError),
     /// What was written for a publication is not what is there when it is to be shown.
     #[error(
-        "{written} members were written to {key:?} and {found} are there: it was emptied meanwhile, or somebody else publishes with the same run; nothing was shown, publish again"
+        "{written} members were written to {key:?} and {found} are there: Redis was emptied meanwhile, or a member was given twice; nothing was shown, publish again"
     )]
     Disturbed {
         /// The temporary key.

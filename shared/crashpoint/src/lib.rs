@@ -55,8 +55,10 @@ crash_points! {
     BeforeAnswer = "before-answer",
     /// Host: the handler has answered, and the broker does not know.
     BeforeSettle = "before-settle",
-    /// Function of the tests: the other system has acted, and nobody has written that down.
-    InCall = "in-call",
+    /// Handler: it is committed that a call is made, and it is not made yet.
+    BeforeCall = "before-call",
+    /// Handler: the call was made and is answered, and nobody has written that down.
+    AfterCall = "after-call",
     /// Handler: a run is to give a sign of life.
     InHeartbeat = "in-heartbeat",
     /// Handler: it is decided what is due, and nothing of that is committed.

@@ -165,13 +165,16 @@ impl<F: ExternalFunction> Shape for External<F> {
         Ok(prepared)
     }
 
-    fn call(
+    async fn call(
         &self,
         item: &Item<F::Input>,
         call: F::Call,
         cx: &Cx,
-    ) -> impl Future<Output = Result<F::Answer, JobError>> + Send {
-        self.0.call(item, call, cx)
+    ) -> Result<F::Answer, JobError> {
+        CrashPoint::BeforeCall.reach().await;
+        let answer = self.0.call(item, call, cx).await?;
+        CrashPoint::AfterCall.reach().await;
+        Ok(answer)
     }
 
     fn record(

@@ -35,7 +35,7 @@ async fn all_keys_of_a_board_are_in_one_slot_and_boards_are_on_both_servers() {
         let published = world.boards.publish_all(publication, rows, DEADLINE);
         published.await.unwrap();
         let place = slot(&world, world.board.key()).await;
-        for end in ["meta", "top", "buckets", "tmp:1"] {
+        for end in ["meta", "top", "buckets", "tmp:1:1"] {
             assert_eq!(slot(&world, &world.beside(end)).await, place, "{end}");
         }
         on_second += usize::from(place >= SECOND);

@@ -104,7 +104,7 @@ async fn a_server_without_memory_keeps_what_it_shows(own: Own) {
         assert!(matches!(error, CacheError::NotReady(_)), "{error:?}");
     }
     assert_eq!(world.shown().await, Some((1, owned(&rows))));
-    assert!(!world.exists(&world.beside("tmp:2")).await);
+    assert_eq!(world.temporary(2).await, None);
     let longer = Expiry {
         board: EXPIRY.board * 4,
         ..EXPIRY
@@ -176,6 +176,7 @@ async fn a_server_that_was_emptied_is_noticed(own: Own) {
         }
     );
     assert!(lost, "{error:?}");
+    assert!(error.to_string().ends_with("publish again"), "{error}");
     assert_eq!(world.shown().await, None);
     let keys: Vec<String> = world.ask(&["KEYS", "*"]).await;
     assert_eq!(keys, [""; 0]);

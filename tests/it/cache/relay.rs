@@ -98,7 +98,10 @@ impl Drop for Relay {
 
 async fn relay(client: TcpStream, server: String, mut orders: Orders) {
     let cuts = orders.borrow().cuts;
-    let server = TcpStream::connect(server).await.unwrap();
+    // Of a server that is away the client is told by the end of its connection.
+    let Ok(server) = TcpStream::connect(server).await else {
+        return;
+    };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let asked = copy(from_client, to_server, orders.clone(), false);

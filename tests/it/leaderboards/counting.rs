@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// Writes events in transactions of all lengths, of which some are rolled back.
-async fn write(pool: PgPool, seed: u64, until: Instant) {
+/// Writes events of the two days before `now` in transactions of all lengths, of which some are rolled back.
+pub(super) async fn write(pool: PgPool, seed: u64, now: DateTime<Utc>, until: Instant) {
     let mut random = StdRng::seed_from_u64(seed);
     while Instant::now() < until {
         let mut tx = pool.begin().await.unwrap();
@@ -22,7 +22,7 @@ async fn write(pool: PgPool, seed: u64, until: Instant) {
             .bind(Uuid::from_u128(random.random_range(1..30)))
             .bind(board)
             .bind(random.random_range(-50_i64..50))
-            .bind(start_of_time())
+            .bind(now)
             .bind(f64::from(seconds))
             .bind(["DE", "IN", "", "a:b"][random.random_range(0..4)])
             .execute(&mut *tx)
@@ -55,7 +55,7 @@ async fn every_event_counts_once_beside_writers_that_commit_late_or_not_at_all()
     let until = Instant::now() + Duration::from_secs(5);
     let mut writers = JoinSet::new();
     for seed in 0..4 {
-        writers.spawn(write(bench.pool().clone(), seed, until));
+        writers.spawn(write(bench.pool().clone(), seed, start_of_time(), until));
     }
     let mut counts = 0;
     while Instant::now() < until {
@@ -103,6 +103,77 @@ async fn what_a_transaction_holds_open_is_counted_when_it_ends_and_nothing_later
     assert!(check(bench.pool()).await > 0);
     count(&bench).await;
     check(bench.pool()).await;
+    bench.remove().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_open_for_an_hour_is_lag_and_no_loss() {
+    let bench = bench(start_of_time()).await;
+    let pool = bench.pool();
+    let mut held = pool.begin().await.unwrap();
+    let number: i64 = sqlx::query_scalar(
+        "INSERT INTO app.score_event (user_id, board, score, occurred_at)
+        VALUES ($1, 'points', 7, $2) RETURNING xid::text::bigint",
+    )
+    .bind(Uuid::from_u128(1))
+    .bind(start_of_time())
+    .fetch_one(&mut *held)
+    .await
+    .unwrap();
+    let progress = async || -> (i64, i64, Option<DateTime<Utc>>) {
+        let sql =
+            "SELECT run, watermark::text::bigint, counted_at FROM nightshift.leaderboard_progress";
+        sqlx::query_as(sql).fetch_one(pool).await.unwrap()
+    };
+    for minute in 1..=60 {
+        bench.clock().advance(Duration::from_mins(1));
+        let at = bench.clock().now().to_rfc3339();
+        insert(pool, 2, "points", minute, &at).await;
+        ask(&bench, "count").await;
+        let (run, watermark, counted_at) = progress().await;
+        assert_eq!(run, minute, "each tick counts");
+        assert!(
+            watermark <= number,
+            "{watermark} is beyond the one under way, {number}"
+        );
+        // It may have begun before the first tick.
+        assert_eq!(counted_at, None);
+    }
+    assert_eq!(counted(pool).await, []);
+    held.commit().await.unwrap();
+    count(&bench).await;
+    // Both users, the day, the week, the month and all time; and the worst score of the month.
+    assert_eq!(check(pool).await, 2 * 5);
+    let (_, watermark, _) = progress().await;
+    assert!(watermark > number);
+    let late: i64 = sqlx::query_scalar("SELECT count(*) FROM nightshift.leaderboard_rejected")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(late, 0);
+    bench.remove().await;
+}
+
+#[tokio::test]
+async fn a_column_that_is_named_twice_counts_once() {
+    let bench = bench(start_of_time()).await;
+    let pool = bench.pool();
+    pool.execute(
+        "UPDATE nightshift.leaderboard SET groups = '{country,country}' WHERE name = 'points'",
+    )
+    .await
+    .unwrap();
+    insert(pool, 1, "points", 7, "2026-11-18T09:00:00Z").await;
+    count(&bench).await;
+    let scores: Vec<i64> = sqlx::query_scalar(
+        "SELECT s.score FROM nightshift.leaderboard_score AS s
+        JOIN nightshift.leaderboard_window AS w ON w.id = s.board_window WHERE w.group_name = 'country' AND w.kind <> 'all-time'
+        AND w.board = (SELECT id FROM nightshift.leaderboard WHERE name = 'points')",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    assert_eq!(scores, [7, 7, 7]);
     bench.remove().await;
 }
 

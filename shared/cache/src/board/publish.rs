@@ -117,7 +117,7 @@ impl Boards {
     /// Where the compiler says of a task that publishes that some closure "is not general enough", `rows`
     /// borrow something, and have to be `boxed()`.
     ///
-    /// Publishing the same run again is fine, at the same time by two is not: then it fails for one of them.
+    /// Publishing the same run again is fine, also at the same time by two.
     ///
     /// # Errors
     /// Those of `rows` and of Redis. Readers see what they saw before, or all of this; a
@@ -131,10 +131,10 @@ impl Boards {
     ) -> Result<Published, E> {
         let Publication { board, meta, .. } = publication;
         let session = self.0.session(deadline).await?;
-        let temporary = board.temporary(meta.run);
+        let temporary = board.temporary(meta.run, rand::random());
         let [live, companion, top, buckets] = board.keys();
         let keys = [live, companion, top, buckets, &temporary];
-        let begin = Call::new(BEGIN, &keys).arg(meta.run.0);
+        let begin = board.call(BEGIN).arg(meta.run.0);
         if let Some(newer) = begin.run(&session).await? {
             let current = Run(newer);
             return Ok(Published::Stale { current });

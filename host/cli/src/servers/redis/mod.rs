@@ -13,6 +13,7 @@ pub use program::RedisVersion;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nightshift_settings::{Environment, Source};
 
@@ -32,6 +33,26 @@ fn shared_home(own: &Home) -> Result<Home, ServerError> {
     }
 }
 
+/// A server by itself, with its files in `home`.
+fn node<'a>(
+    program: &'a Program,
+    home: &'a Home,
+    password: &'a str,
+) -> Result<Node<'a>, ServerError> {
+    Ok(Node {
+        program,
+        folder: home.root(),
+        run: home.run()?,
+        log: home.logs().join("redis.log"),
+        password,
+        is_clustered: false,
+    })
+}
+
+/// How long the port of one that was killed is waited for, and how long until it is tried again.
+const COME_BACK: Duration = Duration::from_secs(10);
+const BREATH: Duration = Duration::from_millis(50);
+
 /// A running private Redis. Dropping it kills it.
 #[derive(Debug)]
 pub struct Redis {
@@ -39,6 +60,8 @@ pub struct Redis {
     password: String,
     program: Program,
     process: ServerProcess,
+    home: Home,
+    supervisor: Supervisor,
 }
 
 impl Redis {
@@ -75,14 +98,7 @@ impl Redis {
         supervisor: &Supervisor,
     ) -> Result<Self, ServerError> {
         let password = hex::password();
-        let node = Node {
-            program: &program,
-            folder: home.root(),
-            run: home.run()?,
-            log: home.logs().join("redis.log"),
-            password: &password,
-            is_clustered: false,
-        };
+        let node = node(&program, home, &password)?;
         let started = ports::on_free_port(wanted, async |port| node.start(port, supervisor).await);
         let (port, process) = started.await?;
         Ok(Self {
@@ -90,7 +106,35 @@ impl Redis {
             password,
             program,
             process,
+            home: home.clone(),
+            supervisor: supervisor.clone(),
         })
+    }
+
+    /// Kills it (SIGKILL), and with it what it held.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again, empty, on the same port and with the same password, after [`Redis::kill`]; waits until
+    /// it answers.
+    ///
+    /// # Errors
+    /// When it does not start, as if another process has taken the port for longer than some seconds.
+    pub async fn restart(&mut self) -> Result<(), ServerError> {
+        let node = node(&self.program, &self.home, &self.password)?;
+        let deadline = Instant::now() + COME_BACK;
+        loop {
+            match node.start(self.port, &self.supervisor).await {
+                Err(ServerError::Exited { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(BREATH).await;
+                }
+                started => {
+                    self.process = started?;
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// The address for clients. Holds the password.
