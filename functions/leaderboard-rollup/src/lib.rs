@@ -1,22 +1,27 @@
 //! The job `leaderboard-rollup`: events of the application become leaderboards, right to the last row.
 //!
-//! Doors: `schedule` is woken each minute, `work` counts each source and shows its boards. What is declared
+//! Doors: `schedule` is woken each minute, `verify` each night, `work` counts each source and shows its boards. What is declared
 //! is read in `declaration`; which windows an instant lies in says `windows`. A `count` takes what is new by
-//! `progress`, adds it to `scores` with the statements of `events`, takes `corrections` in and lets `close` write
-//! down the ranks of windows whose time is over. `publish` shows what is open.
+//! `progress`, or by what is `noted`, adds it to `scores` with the statements of `events`, takes `corrections` in and
+//! lets `close` write down the ranks of windows whose time is over. `publish` shows what is open. `again` counts once
+//! more what was counted.
 
+mod again;
 mod close;
 mod corrections;
 mod count;
 mod declaration;
 mod events;
+mod noted;
 mod progress;
 mod publish;
 mod schedule;
 mod scores;
+mod verify;
 mod windows;
 mod work;
 
 pub use nightshift_contract::LeaderboardRollupDue;
 pub use schedule::Schedule;
+pub use verify::Verify;
 pub use work::{Answer, Call, Work};
