@@ -19,6 +19,7 @@ pub fn registry(
         .with_batch(nightshift_housekeeping::Work)?
         .with_http(nightshift_leaderboard_rollup::Read::new(boards.clone()))?
         .with_schedule(nightshift_leaderboard_rollup::Schedule)?
+        .with_schedule(nightshift_leaderboard_rollup::Verify)?
         .with_external(nightshift_leaderboard_rollup::Work::new(pool, boards))?
         .with_batch(nightshift_notifications::Dispatch)
 }

@@ -93,6 +93,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "functions",
                 "fuzz",
                 "handler",
+                "housekeeping",
                 "job",
                 "leaderboard-rollup",
                 "notifications",

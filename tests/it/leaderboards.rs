@@ -3,12 +3,15 @@
 //! What the job has made of the events is compared with one plain statement over all of them, written
 //! here and by other means: the calendar is Postgres's own.
 
+mod again;
 mod agreement;
 mod chaos;
 mod counting;
 mod keys;
 mod look;
+mod overlap;
 mod read;
+mod shapes;
 mod shown;
 mod windows;
 
@@ -65,7 +68,8 @@ async fn ask(bench: &Workbench, task: &str) {
     let message = due(bench, task);
     let work = "leaderboard-rollup-work";
     bench.deliver(work, &[message]).await.unwrap();
-    assert!(bench.dead().await.is_empty() && bench.waiting().await.is_empty());
+    assert_eq!(bench.dead().await, []);
+    assert_eq!(bench.waiting().await, []);
 }
 
 /// The message that asks for it.

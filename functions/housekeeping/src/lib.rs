@@ -3,6 +3,7 @@
 //!
 //! Doors: `schedule` is woken each minute, `work` does it.
 
+mod leaderboards;
 mod schedule;
 mod work;
 

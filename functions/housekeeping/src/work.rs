@@ -2,7 +2,7 @@
 //!
 //! What: partitions of the inbox go when none of their messages would be run any more; ticks, runs and
 //! the audit's old end after 90 days; a schedule on which nobody has decided although a tick was due is an error in the log.
-//! When each schedule last ended well is read for those who watch this process's metrics. When: each minute, a bounded amount. Why it is safe to run twice: what is gone is gone. What it leaves to
+//! When each schedule last ended well, and how far behind leaderboards are, is read for those who watch this process's metrics. When: each minute, a bounded amount. Why it is safe to run twice: what is gone is gone. What it leaves to
 //! others: messages whose copy has not come, and the outbox, which every handler sweeps.
 
 use chrono::{DateTime, Utc};
@@ -14,6 +14,8 @@ use nightshift_postgres::run::forget_old;
 use nightshift_postgres::schedule::{LastEnd, Silent, last_ends, prune, silent};
 use nightshift_telemetry::metrics::{ENDED_WELL, Gauge, HEARTBEAT, NEXT_DUE};
 use sqlx::PgConnection;
+
+use crate::leaderboards::Leaderboards;
 
 /// How many partitions one run drops: each stops the inbox for a moment.
 const PARTITIONS_AT_A_TIME: i32 = 2;
@@ -60,6 +62,7 @@ impl BatchFunction for Work {
         // The watch goes first: dropping a partition ends the inbox's rest until the commit.
         let silent = silent(tx).await?;
         let ends = last_ends(tx).await?;
+        let leaderboards = Leaderboards::read(tx, cx.now()).await?;
         let ticks_pruned = prune(tx, HISTORY_DAYS, TICKS_AT_A_TIME).await?;
         let runs_pruned = forget_old(tx, HISTORY_DAYS).await?;
         let audit_pruned = audit::prune(tx, audit::RETENTION_DAYS).await?;
@@ -72,7 +75,10 @@ impl BatchFunction for Work {
             silent,
         });
         let now = cx.now();
-        cx.after_commit(async move { show(&ends, now) });
+        cx.after_commit(async move {
+            leaderboards.show();
+            show(&ends, now);
+        });
         Ok(vec![Outcome::Completed; items.len()])
     }
 }

@@ -1,4 +1,5 @@
--- The boards of a source. What scores depend on is in the definition: grace and top are not.
+-- The boards of a source. What scores depend on is in the definition: $2, which says what is read and how, is;
+-- grace and top are not.
 SELECT
     b.id, b.name, b.selector, b.aggregation, b.direction, b.windows, b.zone, b.top, b.groups,
     extract(epoch FROM b.grace)::bigint AS "grace_seconds!",

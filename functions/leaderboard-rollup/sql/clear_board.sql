@@ -1,10 +1,6 @@
--- Empties a board, which is then of this definition.
+-- Empties a board, which is then of this definition. What its windows held goes with them.
 WITH gone AS (
-    DELETE FROM nightshift.leaderboard_window WHERE board = $1 RETURNING id
-), scores AS (
-    DELETE FROM nightshift.leaderboard_score WHERE board_window IN (SELECT id FROM gone)
-), finals AS (
-    DELETE FROM nightshift.leaderboard_final WHERE board_window IN (SELECT id FROM gone)
+    DELETE FROM nightshift.leaderboard_window WHERE board = $1
 )
 INSERT INTO nightshift.leaderboard_built (board, definition) VALUES ($1, $2)
-ON CONFLICT (board) DO UPDATE SET definition = excluded.definition
+ON CONFLICT (board) DO UPDATE SET definition = excluded.definition, verified_at = NULL, drift = NULL

@@ -12,5 +12,8 @@ WITH who AS (
 ), finals AS (
     DELETE FROM nightshift.leaderboard_final AS f USING who, places
     WHERE f.board_window = places.id AND f.user_id = who.user_id RETURNING f.board_window
+), restatements AS (
+    DELETE FROM nightshift.leaderboard_restatement AS r USING who, places
+    WHERE r.board_window = places.id AND r.user_id = who.user_id
 )
 SELECT board_window AS "board_window!" FROM scores UNION ALL SELECT board_window FROM finals

@@ -1,4 +1,5 @@
--- A relation as SQL quotes it, its columns and their types, if we may read it.
+-- A relation as SQL quotes it, its columns and their types, if we may read it. Names that are none, or of another
+-- database, are an error to to_regclass.
 SELECT
     format('%I.%I', n.nspname, c.relname) AS "relation!",
     array_agg(a.attname::text ORDER BY a.attnum) AS "columns!",
@@ -12,7 +13,10 @@ SELECT
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.oid = to_regclass($1)
+WHERE c.oid = CASE
+        WHEN $1 ~ '^("([^"]|"")+"|[^"[:space:].][^[:space:].]*)([.]("([^"]|"")+"|[^"[:space:].][^[:space:].]*))?$'
+            THEN to_regclass($1)
+    END
     AND has_schema_privilege(n.oid, 'USAGE')
     AND has_table_privilege(c.oid, 'SELECT')
 GROUP BY c.oid, n.nspname, c.relname

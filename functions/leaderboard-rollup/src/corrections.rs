@@ -13,7 +13,7 @@ use tracing::instrument;
 use uuid::Uuid;
 
 use crate::declaration::Source;
-use crate::events::{History, Which};
+use crate::events::{History, LONGEST_ID, Taken, Which};
 use crate::progress::Progress;
 use crate::scores::{Ask, Score, note_change};
 use crate::windows::Window;
@@ -31,13 +31,20 @@ impl Corrected {
         self.count
     }
 
+    /// These, too.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.count += other.count;
+        self.users.extend(other.users);
+        self.instants.extend(other.instants);
+    }
+
     /// Counts the users of voided events anew, wherever those events lay.
     pub(crate) async fn recount(
         &self,
         tx: &mut PgConnection,
         ask: Ask<'_>,
         progress: &Progress,
-        until: i64,
+        taken: Taken,
     ) -> Result<(), sqlx::Error> {
         let (Some(first), Some(last)) = (self.instants.iter().min(), self.instants.iter().max())
         else {
@@ -64,7 +71,7 @@ impl Corrected {
         };
         let (open, closed) = (with(false), with(true));
         let ask = Ask {
-            which: Which::OfUsersBefore(until),
+            which: Which::OfUsers(taken),
             users: &self.users,
             ..ask
         };
@@ -150,7 +157,7 @@ impl Corrected {
     }
 }
 
-/// Notes which events are voided by new ones.
+/// Notes which events are voided by those asked for, and were not before.
 #[instrument(target = TRACE, name = "db.leaderboard_void.insert", skip_all)]
 pub(crate) async fn take(
     tx: &mut PgConnection,
@@ -164,7 +171,7 @@ pub(crate) async fn take(
     let sql = format!(
         "INSERT INTO nightshift.leaderboard_void (source, event_id, by_event)
          SELECT $1, e.voids::text, min(e.event_id::text) FROM {} AS e
-         WHERE {} AND e.event_id IS NOT NULL AND octet_length(e.voids::text) <= 1024 GROUP BY e.voids
+         WHERE {} AND e.event_id IS NOT NULL AND octet_length(e.voids::text) <= {LONGEST_ID} GROUP BY e.voids
          ON CONFLICT DO NOTHING RETURNING event_id",
         source.relation,
         which.condition(source, history),

@@ -13,12 +13,12 @@ use tracing::instrument;
 use crate::close;
 use crate::corrections;
 use crate::declaration::{BadDeclaration, Board, Source};
-use crate::events::{self, History, Which};
+use crate::events::{self, History, LONGEST_ID, Taken, Which};
 use crate::progress::Progress;
 use crate::scores::{self, Ask, Score};
 
 /// How far ahead of ours the clocks of those who write events may be.
-const AHEAD: TimeDelta = TimeDelta::minutes(5);
+pub(crate) const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// How many rejected events one count writes down.
 const REJECTED: i64 = 100;
@@ -49,10 +49,10 @@ pub(crate) struct Counted {
 
 /// What the new events are, all boards together.
 #[derive(Debug, FromRow)]
-struct Span {
+pub(crate) struct Span {
     events: i64,
-    first: Option<DateTime<Utc>>,
-    last: Option<DateTime<Utc>>,
+    pub(crate) first: Option<DateTime<Utc>>,
+    pub(crate) last: Option<DateTime<Utc>>,
 }
 
 /// Counts what is new in `source`. `None`: somebody else does.
@@ -81,42 +81,28 @@ pub(crate) async fn count(
     .execute(&mut *tx)
     .await?;
     let latest = now + AHEAD;
-    let was_foreign = progress.is_foreign || progress.begins_with_foreign(tx, source).await?;
-    if was_foreign {
-        let noted = progress.take_in_foreign(tx, source).await?;
-        tracing::warn!(
-            leaderboard.source = source.name,
-            leaderboard.events = noted,
-            "there are events of another database cluster; all boards of the source are built anew"
-        );
-    }
-    let (until, more) = progress.end(tx, source).await?;
+    let begins_anew = progress.begin_anew(tx, source, now).await?;
+    let (taken, more) = progress.take(tx, source, now).await?;
     counted.more = more;
-    let which = Which::New {
-        from: progress.watermark.unwrap_or(0),
-        until,
-    };
     let mut history = progress.history(tx, source).await?;
-    let corrected = corrections::take(tx, source, which, history).await?;
+    let which = Which::New(taken);
+    let mut corrected = corrections::take(tx, source, which, history).await?;
+    if begins_anew || boards.iter().any(|board| !board.is_built()) {
+        // What was not counted as new before may void others, too.
+        let before = Which::Before(taken);
+        corrected.extend(corrections::take(tx, source, before, history).await?);
+    }
     counted.voided = corrected.count();
     history.has_voids |= counted.voided > 0;
     let span = span(tx, source, which, history, latest).await?;
     counted.events = span.events;
-    counted.rejected = reject(tx, source, &boards, which, history, latest).await?;
+    counted.rejected = reject(tx, source, &boards, taken, history, latest).await?;
     let wants_scores = span.events <= FEW && counted.voided == 0;
     let mut changed = Vec::new();
     for board in &boards {
-        let ask = Ask {
-            source,
-            board,
-            which,
-            history,
-            latest,
-            users: &[],
-        };
-        let is_built = board.built.as_ref() == Some(&board.definition) && !was_foreign;
-        if !is_built {
-            build(tx, ask, &progress).await?;
+        let ask = Ask::of(source, board, which, history, latest);
+        if begins_anew || !board.is_built() {
+            build(tx, ask, taken, progress.run).await?;
             counted.built.push(board.name.clone());
         }
         if let (Some(first), Some(last)) = (span.first, span.last) {
@@ -132,7 +118,7 @@ pub(crate) async fn count(
             let merged = ask.merge(tx, &in_time, progress.run, wants_scores).await?;
             changed.extend(merged.scores);
         }
-        corrected.recount(tx, ask, &progress, until).await?;
+        corrected.recount(tx, ask, &progress, taken).await?;
     }
     let is_whole = wants_scores && counted.built.is_empty();
     counted.changed = is_whole.then_some(changed);
@@ -140,7 +126,7 @@ pub(crate) async fn count(
         counted.changed = None;
     }
     if !more {
-        progress.caught_up(now);
+        progress.caught_up(source, now);
         for board in &boards {
             scores::open(tx, board, now, progress.run).await?;
             if let Some(counted_at) = progress.counted_at {
@@ -148,91 +134,36 @@ pub(crate) async fn count(
             }
         }
     }
-    progress.advance(tx, source, until).await?;
+    progress.advance(tx, source).await?;
     Ok(Some(counted))
 }
 
-/// Counts all events that were counted once more, and says how many scores of open windows are not what
-/// they come to, board by board. `None`: somebody else counts.
-pub(crate) async fn verify(
-    tx: &mut PgConnection,
-    source: &Source,
-    now: DateTime<Utc>,
-) -> Result<Option<BTreeMap<String, i64>>, sqlx::Error> {
-    let Some(progress) = Progress::lock(tx, source).await? else {
-        return Ok(None);
-    };
-    let mut drift = BTreeMap::new();
-    let Some(watermark) = progress.watermark else {
-        return Ok(Some(drift));
-    };
-    let (boards, _problems) = crate::declaration::boards(tx, source).await?;
-    let history = progress.history(tx, source).await?;
-    let (which, latest) = (Which::Before(watermark), now + AHEAD);
-    let span = span(tx, source, which, history, latest).await?;
-    for board in boards
-        .iter()
-        .filter(|board| board.built.as_ref() == Some(&board.definition))
-    {
-        let ask = Ask {
-            source,
-            board,
-            which,
-            history,
-            latest,
-            users: &[],
-        };
-        let (first, last) = (span.first.unwrap_or(now), span.last.unwrap_or(now));
-        let windows = board.windows(first, last).unwrap_or_default();
-        drift.insert(
-            board.name.clone(),
-            ask.drift(tx, &windows, progress.run).await?,
-        );
-    }
-    Ok(Some(drift))
-}
-
-/// Forgets that boards were built, so that the next count builds them anew.
-#[instrument(target = TRACE, name = "db.leaderboard_built.delete", skip_all)]
-pub(crate) async fn build_anew(tx: &mut PgConnection, source: &Source) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "DELETE FROM nightshift.leaderboard_built AS t USING nightshift.leaderboard AS b
-        WHERE b.id = t.board AND b.source = $1",
-        source.name,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// Counts a board from the first event up to the watermark; what it held before is gone.
+/// Counts a board from the first event up to those that were `taken`; what it held before is gone.
 async fn build(
     tx: &mut PgConnection,
     ask: Ask<'_>,
-    progress: &Progress,
+    taken: Taken,
+    run: i64,
 ) -> Result<(), sqlx::Error> {
     let board = ask.board;
     sqlx::query_file!("sql/clear_board.sql", board.id, board.definition)
         .execute(&mut *tx)
         .await?;
-    let Some(watermark) = progress.watermark else {
-        return Ok(());
-    };
     let ask = Ask {
-        which: Which::Before(watermark),
+        which: Which::Before(taken),
         ..ask
     };
     let span = span(tx, ask.source, ask.which, ask.history, ask.latest).await?;
     if let (Some(first), Some(last)) = (span.first, span.last) {
         let windows = board.windows(first, last).unwrap_or_default();
-        ask.merge(tx, &windows, progress.run, false).await?;
+        ask.merge(tx, &windows, run, false).await?;
     }
     Ok(())
 }
 
 /// The valid events among those asked for: how many, the first and the last.
 #[instrument(target = TRACE, name = "db.leaderboard_event.span", skip_all)]
-async fn span(
+pub(crate) async fn span(
     tx: &mut PgConnection,
     source: &Source,
     which: Which,
@@ -276,13 +207,14 @@ async fn count_before(
         .await
 }
 
-/// Writes down which events count for nothing, the first of them, and says how many there are by reason.
+/// Writes down which events count for nothing, the first of them, and says how many there are by reason. Those that
+/// are from ahead count for nothing later either: as if they had taken themselves back.
 #[instrument(target = TRACE, name = "db.leaderboard_rejected.insert", skip_all)]
 async fn reject(
     tx: &mut PgConnection,
     source: &Source,
     boards: &[Board],
-    which: Which,
+    taken: Taken,
     history: History,
     latest: DateTime<Utc>,
 ) -> Result<BTreeMap<String, i64>, sqlx::Error> {
@@ -309,10 +241,14 @@ async fn reject(
         ), rejected AS MATERIALIZED (SELECT * FROM odd WHERE reason IS NOT NULL
         ), written AS (
             INSERT INTO nightshift.leaderboard_rejected (source, event_id, reason, detail)
-            SELECT $2, coalesce(event_id, ''), reason, detail FROM rejected LIMIT $3)
+            SELECT $2, coalesce(event_id, ''), reason, detail FROM rejected LIMIT $3
+        ), ahead AS (
+            INSERT INTO nightshift.leaderboard_void (source, event_id, by_event)
+            SELECT DISTINCT $2, event_id, event_id FROM rejected
+            WHERE reason = 'future' AND octet_length(event_id) <= {LONGEST_ID} ON CONFLICT DO NOTHING)
         SELECT reason, count(*) FROM rejected GROUP BY reason",
         source.relation,
-        which.condition(source, history),
+        Which::New(taken).condition(source, history),
     );
     let selectors: Vec<&str> = boards
         .iter()

@@ -19,7 +19,36 @@ pub(crate) struct Source {
     declared: String,
     /// Quoted, as SQL takes it.
     pub(crate) relation: String,
+    pub(crate) mode: Mode,
     pub(crate) shape: Shape,
+}
+
+/// How it is known which events of a source are new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// By the transactions that wrote them, in a column `xid`: none is left out, however late it commits.
+    Xid,
+    /// By the time at which they were recorded, in a column `recorded_at`, and by their ids: what becomes
+    /// visible later than this after it was recorded is left out until the source is verified.
+    Overlap(TimeDelta),
+}
+
+impl Mode {
+    /// The word for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Xid => "xid",
+            Self::Overlap(_) => "overlap",
+        }
+    }
+
+    /// The column that says in which order events were written, and its type.
+    pub(crate) const fn column(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Xid => ("xid", "xid8"),
+            Self::Overlap(_) => ("recorded_at", "timestamp with time zone"),
+        }
+    }
 }
 
 /// Which columns a source has beyond the required ones, and how they are read.
@@ -151,13 +180,17 @@ pub(crate) async fn names(tx: &mut PgConnection) -> Result<Vec<String>, sqlx::Er
 /// Reads the source `name` and looks at its relation.
 #[instrument(target = TRACE, name = "db.leaderboard_source.read", skip_all)]
 pub(crate) async fn source(tx: &mut PgConnection, name: &str) -> Result<Source, ReadError> {
-    let declared = sqlx::query_scalar!(
-        "SELECT relation FROM nightshift.leaderboard_source WHERE name = $1",
+    let row = sqlx::query!(
+        "SELECT relation, (extract(epoch FROM overlap) * 1000000)::bigint AS overlap
+        FROM nightshift.leaderboard_source WHERE name = $1",
         name,
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let declared = declared.ok_or_else(|| BadDeclaration::NoSource(name.to_owned()))?;
+    let row = row.ok_or_else(|| BadDeclaration::NoSource(name.to_owned()))?;
+    let declared = row.relation;
+    let overlap = row.overlap.map(TimeDelta::microseconds);
+    let mode = overlap.map_or(Mode::Xid, Mode::Overlap);
     let found = sqlx::query_file!("sql/relation.sql", declared)
         .fetch_optional(&mut *tx)
         .await?;
@@ -166,7 +199,8 @@ pub(crate) async fn source(tx: &mut PgConnection, name: &str) -> Result<Source, 
         return Err(BadDeclaration::NoRelation { name, relation }.into());
     };
     let columns: Vec<(String, String)> = found.columns.into_iter().zip(found.types).collect();
-    let shape = shape(&columns, found.has_unique_ids).map_err(|lacks| BadDeclaration::Columns {
+    let shape = shape(&columns, mode, found.has_unique_ids);
+    let shape = shape.map_err(|lacks| BadDeclaration::Columns {
         name: name.to_owned(),
         relation: declared.clone(),
         lacks,
@@ -175,6 +209,7 @@ pub(crate) async fn source(tx: &mut PgConnection, name: &str) -> Result<Source, 
         name: name.to_owned(),
         declared,
         relation: found.relation,
+        mode,
         shape,
     })
 }
@@ -184,7 +219,7 @@ const WHOLE: [&str; 3] = ["bigint", "integer", "smallint"];
 const FRACTIONAL: [&str; 3] = ["numeric", "double precision", "real"];
 
 /// What is to be known of the columns, or what they lack.
-fn shape(columns: &[(String, String)], has_unique_ids: bool) -> Result<Shape, String> {
+fn shape(columns: &[(String, String)], mode: Mode, has_unique_ids: bool) -> Result<Shape, String> {
     let type_of = |name: &str| {
         let found = columns.iter().find(|(column, _)| column == name);
         found.map(|(_, of)| of.as_str())
@@ -207,7 +242,8 @@ fn shape(columns: &[(String, String)], has_unique_ids: bool) -> Result<Shape, St
     need("user_id", &["uuid"]);
     need("score", &[&WHOLE[..], &FRACTIONAL].concat());
     need("occurred_at", &["timestamp with time zone"]);
-    need("xid", &["xid8"]);
+    let (column, of) = mode.column();
+    need(column, &[of]);
     let has_voids = type_of("voids").is_some();
     if has_voids {
         need("voids", type_of("event_id").as_slice());
@@ -232,7 +268,13 @@ pub(crate) async fn boards(
     source: &Source,
 ) -> Result<(Vec<Board>, Vec<BadDeclaration>), sqlx::Error> {
     // Before the seasons: one that comes in between is then not in the definition, and has the board built anew.
-    let rows = sqlx::query_file_as!(Row, "sql/boards.sql", source.name, source.declared)
+    let read = format!(
+        "{} by {} {}",
+        source.declared,
+        source.mode.as_str(),
+        source.shape.id_type
+    );
+    let rows = sqlx::query_file_as!(Row, "sql/boards.sql", source.name, read)
         .fetch_all(&mut *tx)
         .await?;
     let seasons = sqlx::query!(
@@ -335,6 +377,11 @@ impl Row {
 }
 
 impl Board {
+    /// Whether its scores are of what it is declared to be.
+    pub(crate) fn is_built(&self) -> bool {
+        self.built.as_ref() == Some(&self.definition)
+    }
+
     /// The windows that have an instant of `[from, until]` in them. `None`: no calendar reaches so far.
     pub(crate) fn windows(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> Option<Vec<Window>> {
         let mut windows = Vec::new();

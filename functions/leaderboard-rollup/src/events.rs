@@ -5,6 +5,8 @@
 //! with the *slice* they lie in. Slices are what the bounds of all windows cut time into, so that an
 //! event's windows are found with one binary search (`width_bucket`) whatever calendar they are of.
 
+use chrono::{DateTime, Utc};
+
 use crate::declaration::{Aggregation, Board, Shape, Source};
 
 /// What a score may be at most, up or down: Redis keeps it as a float, which has 53 bits for it.
@@ -13,18 +15,36 @@ pub(crate) const MOST: i64 = 1 << 53;
 /// What totals may be at most. Beyond it they stay where they are.
 const MOST_TOTAL: i64 = (1 << 62) - 1;
 
+/// The longest id that can be noted, in bytes: what an index takes.
+pub(crate) const LONGEST_ID: usize = 1024;
+
 /// The longest value of a column that boards are grouped by, in bytes. Longer ones have no board.
 const LONGEST_GROUP: usize = 256;
 
 /// Which events are asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Which {
-    /// Those of transactions from the first number up to and without the second.
-    New { from: i64, until: i64 },
-    /// All of earlier transactions.
-    Before(i64),
-    /// All of earlier transactions, of the users in `$7`.
-    OfUsersBefore(i64),
+    /// Those that a count takes.
+    New(Taken),
+    /// Those that were counted before it.
+    Before(Taken),
+    /// Those that were counted before it or by it, of the users in `$7`.
+    OfUsers(Taken),
+}
+
+/// The events that one count takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Taken {
+    /// Those of transactions from the first number up to and without the second. What was counted before is all of earlier
+    /// transactions.
+    Xids { from: i64, until: i64 },
+    /// Those that the count has noted with its number, recorded from the first to the last of `between`. What was
+    /// counted before is what was recorded before the cut-off, and what is noted with smaller numbers.
+    Noted {
+        run: i64,
+        cutoff: Option<DateTime<Utc>>,
+        between: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    },
 }
 
 /// What is known of the source's history.
@@ -41,32 +61,63 @@ pub(crate) struct History {
 impl Which {
     /// The condition on the source's row `e`.
     pub(crate) fn condition(self, source: &Source, history: History) -> String {
-        let name = literal(&source.name);
-        let seen = format!(
-            "EXISTS (SELECT FROM nightshift.leaderboard_seen AS n WHERE n.source = {name} AND n.event_id = e.event_id::text)"
-        );
-        let before = |until: i64| {
+        let seen = |by: &str| {
+            format!(
+                "EXISTS (SELECT FROM nightshift.leaderboard_seen AS n WHERE n.source = {} AND n.event_id = e.event_id::text{by})",
+                literal(&source.name),
+            )
+        };
+        let earlier = |until: i64| {
+            let earlier = format!("e.xid < '{until}'::xid8");
             if history.has_foreign {
-                format!("(e.xid < '{until}'::xid8 OR {seen})")
+                format!("({earlier} OR {})", seen(""))
             } else {
-                format!("e.xid < '{until}'::xid8")
+                earlier
             }
         };
+        let recorded = |cutoff, by: &str| {
+            let cutoff = instant(cutoff);
+            format!("(e.recorded_at < {cutoff} OR {})", seen(by))
+        };
         match self {
-            Self::New { from, until } => {
+            Self::New(Taken::Xids { from, until }) => {
                 let range = format!("e.xid >= '{from}'::xid8 AND e.xid < '{until}'::xid8");
                 if history.has_foreign {
-                    format!("{range} AND NOT {seen}")
+                    format!("{range} AND NOT {}", seen(""))
                 } else {
                     range
                 }
             }
-            Self::Before(until) => before(until),
-            Self::OfUsersBefore(until) => {
-                format!("{} AND e.user_id = ANY ($7::uuid[])", before(until))
+            Self::New(Taken::Noted { between: None, .. }) => "false".to_owned(),
+            Self::New(Taken::Noted {
+                run,
+                between: Some((first, last)),
+                ..
+            }) => format!(
+                "e.recorded_at BETWEEN {} AND {} AND {}",
+                instant(Some(first)),
+                instant(Some(last)),
+                seen(&format!(" AND n.run = {run}")),
+            ),
+            Self::Before(Taken::Xids { from, .. }) => earlier(from),
+            Self::Before(Taken::Noted { run, cutoff, .. }) => {
+                recorded(cutoff, &format!(" AND n.run < {run}"))
+            }
+            Self::OfUsers(taken) => {
+                let counted = match taken {
+                    Taken::Xids { until, .. } => earlier(until),
+                    Taken::Noted { cutoff, .. } => recorded(cutoff, ""),
+                };
+                format!("{counted} AND e.user_id = ANY ($7::uuid[])")
             }
         }
     }
+}
+
+/// An instant as SQL writes it; without one, before all others.
+pub(crate) fn instant(at: Option<DateTime<Utc>>) -> String {
+    let at = at.map_or_else(|| "-infinity".to_owned(), |at| at.to_rfc3339());
+    format!("'{at}'::timestamptz")
 }
 
 /// A text as SQL quotes it.
@@ -81,7 +132,8 @@ fn identifier(name: &str) -> String {
 /// Whether the score of `e` counts, and its time. `$1` is the last instant that is no future.
 pub(crate) fn is_valid(shape: &Shape) -> String {
     let score = if shape.is_fractional {
-        format!("e.score = trunc(e.score) AND e.score::numeric BETWEEN -{MOST} AND {MOST}")
+        // As they are: a float has fewer digits as numeric.
+        format!("e.score = trunc(e.score) AND e.score BETWEEN -{MOST} AND {MOST}")
     } else {
         format!("e.score::bigint BETWEEN -{MOST}::bigint AND {MOST}::bigint")
     };
@@ -146,10 +198,11 @@ fn fresh(
         );
     }
     if !shape.has_unique_ids {
-        // Of rows with one id the first counts; rows of one transaction are told apart by what they say.
+        // Of rows with one id the first counts; rows that were written at once are told apart by what they say.
+        let (written, _) = source.mode.column();
         conditions.push(format!(
             "NOT EXISTS (SELECT FROM {} AS o WHERE o.event_id = e.event_id
-                AND (o.xid, o.occurred_at, o.user_id, o.score::numeric) < (e.xid, e.occurred_at, e.user_id, e.score::numeric))",
+                AND (o.{written}, o.occurred_at, o.user_id, o.score) < (e.{written}, e.occurred_at, e.user_id, e.score))",
             source.relation
         ));
     }
@@ -206,7 +259,7 @@ pub(crate) fn totals(
             FROM level AS l {map} GROUP BY m.board_window, l.user_id"
         );
     }
-    let order = first_is_it(board);
+    let order = first_is_it(source, board);
     format!(
         "WITH {fresh}, level AS MATERIALIZED (
             SELECT DISTINCT ON (slice, grp, user_id) slice, grp, user_id, score, occurred_at, event_id,
@@ -220,35 +273,48 @@ pub(crate) fn totals(
     )
 }
 
+/// An event's id as ids are ordered: numbers by what they are worth, all others by their letters.
+fn ordered(source: &Source, id: &str) -> String {
+    match source.shape.id_type.as_str() {
+        "bigint" | "integer" => format!("{id}::bigint"),
+        _ => format!("{id} COLLATE \"C\""),
+    }
+}
+
 /// The order in which the event that is the score comes first.
-fn first_is_it(board: &Board) -> &'static str {
+fn first_is_it(source: &Source, board: &Board) -> String {
+    let id = ordered(source, "event_id");
     match (board.aggregation, board.is_descending) {
-        (Aggregation::Last, _) => "occurred_at DESC, event_id DESC",
+        (Aggregation::Last, _) => format!("occurred_at DESC, {id} DESC"),
         (Aggregation::Best, true) | (Aggregation::Worst, false) => {
-            "score DESC, occurred_at, event_id"
+            format!("score DESC, occurred_at, {id}")
         }
-        _ => "score, occurred_at, event_id",
+        _ => format!("score, occurred_at, {id}"),
     }
 }
 
 /// What becomes of a score that more events have come to. `s` is the one that is there.
-pub(crate) fn merge(board: &Board) -> String {
+pub(crate) fn merge(source: &Source, board: &Board) -> String {
     if board.aggregation.is_added() {
         return format!(
             "score = least(greatest(s.score + excluded.score, -{MOST_TOTAL}), {MOST_TOTAL}),
             achieved_at = greatest(s.achieved_at, excluded.achieved_at), events = s.events + excluded.events"
         );
     }
+    let (new, old) = (
+        ordered(source, "excluded.last_event"),
+        ordered(source, "s.last_event"),
+    );
     let wins = match (board.aggregation, board.is_descending) {
         (Aggregation::Last, _) => {
-            "(excluded.achieved_at, excluded.last_event COLLATE \"C\") > (s.achieved_at, s.last_event COLLATE \"C\")"
+            format!("(excluded.achieved_at, {new}) > (s.achieved_at, {old})")
         }
-        (Aggregation::Best, true) | (Aggregation::Worst, false) => {
-            "(-excluded.score, excluded.achieved_at, excluded.last_event COLLATE \"C\") < (-s.score, s.achieved_at, s.last_event COLLATE \"C\")"
-        }
-        _ => {
-            "(excluded.score, excluded.achieved_at, excluded.last_event COLLATE \"C\") < (s.score, s.achieved_at, s.last_event COLLATE \"C\")"
-        }
+        (Aggregation::Best, true) | (Aggregation::Worst, false) => format!(
+            "(-excluded.score, excluded.achieved_at, {new}) < (-s.score, s.achieved_at, {old})"
+        ),
+        _ => format!(
+            "(excluded.score, excluded.achieved_at, {new}) < (s.score, s.achieved_at, {old})"
+        ),
     };
     let pick = |column: &str| {
         format!("{column} = CASE WHEN {wins} THEN excluded.{column} ELSE s.{column} END")

@@ -1,4 +1,4 @@
-//! How far a source was counted, and what is new.
+//! How far a source was counted, and what is new. For sources without a column `xid` see [`crate::noted`].
 //!
 //! An event carries the number of the transaction that wrote it. Every transaction below the oldest one
 //! under way has ended, so the events of those are all there and will not become more: this is the
@@ -10,29 +10,32 @@ use nightshift_telemetry::trace::TRACE;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tracing::instrument;
 
-use crate::declaration::Source;
-use crate::events::History;
+use crate::declaration::{Mode, Source};
+use crate::events::{History, Taken};
+use crate::noted;
 
 /// How many events one count takes, roughly: as many as a transaction ends with within seconds.
-const SLICE: i64 = 250_000;
+pub(crate) const SLICE: i64 = 250_000;
 
 /// What is known of a source; locked until the transaction ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// The number of this count.
     pub(crate) run: i64,
-    /// Everything of earlier transactions was counted. `None`: nothing was.
-    pub(crate) watermark: Option<i64>,
+    /// Everything of earlier transactions was counted. `None`: nothing was, by their numbers.
+    watermark: Option<i64>,
+    /// Everything that was recorded before was counted. `None`: nothing was, by time.
+    cutoff: Option<DateTime<Utc>>,
     /// Everything that was written before was counted; `None` during the first counts.
     pub(crate) counted_at: Option<DateTime<Utc>>,
     /// The watermark is of another database cluster, whose transaction numbers mean nothing here.
-    pub(crate) is_foreign: bool,
+    is_foreign: bool,
     /// Some events came with numbers of another cluster.
     has_foreign: bool,
     cluster: i64,
     /// Every transaction below has ended.
-    pub(crate) horizon: i64,
-    /// No transaction has this number yet.
+    horizon: i64,
+    /// No transaction that began to write before this count has this number, or a later one.
     end_of_numbers: i64,
     /// Once everything below is counted, everything is that was written before this instant.
     mark: Option<(i64, DateTime<Utc>)>,
@@ -52,7 +55,7 @@ impl Progress {
         .execute(&mut *tx)
         .await?;
         let row = sqlx::query!(
-            r#"SELECT run, cluster, watermark::text::bigint AS watermark, counted_at, has_foreign,
+            r#"SELECT run, cluster, watermark::text::bigint AS watermark, cutoff, counted_at, has_foreign,
                 mark::text::bigint AS mark, mark_at
             FROM nightshift.leaderboard_progress WHERE source = $1 FOR UPDATE SKIP LOCKED"#,
             source.name,
@@ -62,10 +65,12 @@ impl Progress {
         let Some(row) = row else {
             return Ok(None);
         };
-        // After the lock: what another count has taken is below.
+        // After the lock: what another count has taken is below. A snapshot ends with the last transaction that has
+        // ended; one under way may have a later number, and an earlier one than ours if it wrote before us.
         let here = sqlx::query!(
             r#"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
-                pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS "end_of_numbers!",
+                greatest(pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+                    pg_current_xact_id()::text::bigint + 1) AS "end_of_numbers!",
                 (SELECT system_identifier FROM pg_control_system()) AS "cluster!""#
         )
         .fetch_one(&mut *tx)
@@ -73,6 +78,7 @@ impl Progress {
         Ok(Some(Self {
             run: row.run + 1,
             watermark: row.watermark,
+            cutoff: row.cutoff,
             counted_at: row.counted_at,
             is_foreign: row.cluster.is_some_and(|cluster| cluster != here.cluster),
             has_foreign: row.has_foreign,
@@ -104,13 +110,88 @@ impl Progress {
         })
     }
 
-    /// Where this count ends, and whether there is more.
-    pub(crate) async fn end(
+    /// What was counted, as what comes before the next count. `None`: nothing was that could be gone on from.
+    pub(crate) fn counted(&self, source: &Source) -> Option<Taken> {
+        match source.mode {
+            Mode::Xid if !self.is_foreign => self.watermark.map(|watermark| Taken::Xids {
+                from: watermark,
+                until: watermark,
+            }),
+            Mode::Overlap(_) if self.watermark.is_none() => Some(Taken::Noted {
+                run: self.run,
+                cutoff: Some(self.cutoff?),
+                between: None,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Begins where all there is was counted, if nothing can be gone on from: the source was counted in another
+    /// cluster, or in the other mode. Says so; all its boards have to be built anew.
+    pub(crate) async fn begin_anew(
+        &mut self,
+        tx: &mut PgConnection,
+        source: &Source,
+        now: DateTime<Utc>,
+    ) -> Result<bool, sqlx::Error> {
+        match source.mode {
+            Mode::Xid => {
+                let was_by_time = self.watermark.is_none() && self.cutoff.is_some();
+                if !(self.is_foreign || was_by_time || self.begins_with_foreign(tx, source).await?)
+                {
+                    return Ok(false);
+                }
+                // The notes of what was counted by time are of no use by numbers.
+                noted::prune(tx, source, None).await?;
+                self.take_in_foreign(tx, source).await?;
+            }
+            Mode::Overlap(overlap) => {
+                if self.watermark.is_none() {
+                    return Ok(false);
+                }
+                self.cutoff = noted::begin(tx, source, overlap, now).await?;
+                self.watermark = None;
+                self.mark = None;
+            }
+        }
+        tracing::warn!(
+            leaderboard.source = source.name,
+            leaderboard.mode = source.mode.as_str(),
+            "the source was counted in another database cluster, or in the other mode; all its boards are built anew"
+        );
+        Ok(true)
+    }
+
+    /// Takes what is new for this count, and says whether there is more.
+    pub(crate) async fn take(
+        &mut self,
+        tx: &mut PgConnection,
+        source: &Source,
+        now: DateTime<Utc>,
+    ) -> Result<(Taken, bool), sqlx::Error> {
+        let Mode::Overlap(overlap) = source.mode else {
+            let from = self.watermark.unwrap_or(0);
+            let (until, more) = self.end(tx, source, from).await?;
+            self.watermark = Some(until);
+            return Ok((Taken::Xids { from, until }, more));
+        };
+        let noted = noted::note(tx, source, self.cutoff, self.run).await?;
+        let taken = Taken::Noted {
+            run: self.run,
+            cutoff: self.cutoff,
+            between: noted.between(),
+        };
+        self.cutoff = noted.cutoff(self.cutoff, overlap, now);
+        Ok((taken, noted.is_full()))
+    }
+
+    /// Where a count by numbers ends, and whether there is more.
+    async fn end(
         &self,
         tx: &mut PgConnection,
         source: &Source,
+        from: i64,
     ) -> Result<(i64, bool), sqlx::Error> {
-        let from = self.watermark.unwrap_or(0);
         let sql = format!(
             "SELECT e.xid::text::bigint FROM {} AS e WHERE e.xid >= '{from}'::xid8 AND e.xid < '{}'::xid8
              ORDER BY e.xid OFFSET {SLICE} LIMIT 1",
@@ -127,13 +208,14 @@ impl Progress {
         })
     }
 
-    /// Notes the events that came from another cluster: they count now, and never by their numbers.
+    /// Notes the events whose transactions are yet to end, or came from another cluster: they count now,
+    /// and never by their numbers.
     #[instrument(target = TRACE, name = "db.leaderboard_seen.insert", skip_all)]
-    pub(crate) async fn take_in_foreign(
+    async fn take_in_foreign(
         &mut self,
         tx: &mut PgConnection,
         source: &Source,
-    ) -> Result<u64, sqlx::Error> {
+    ) -> Result<(), sqlx::Error> {
         let sql = format!(
             "INSERT INTO nightshift.leaderboard_seen (source, event_id)
              SELECT DISTINCT $1, e.event_id::text FROM {} AS e WHERE e.xid >= '{}'::xid8 AND e.event_id IS NOT NULL
@@ -147,12 +229,14 @@ impl Progress {
             .rows_affected();
         self.has_foreign |= noted > 0;
         self.watermark = Some(self.horizon);
+        self.cutoff = None;
         self.is_foreign = false;
-        Ok(noted)
+        Ok(())
     }
 
-    /// Whether nothing was counted yet, and there are events whose transactions have not been here.
-    pub(crate) async fn begins_with_foreign(
+    /// Whether nothing was counted yet, and there are events whose transactions have not been here: they have
+    /// ended and have numbers that are yet to come.
+    async fn begins_with_foreign(
         &self,
         tx: &mut PgConnection,
         source: &Source,
@@ -161,15 +245,20 @@ impl Progress {
             return Ok(false);
         }
         let sql = format!(
-            "SELECT EXISTS (SELECT FROM {} AS e WHERE e.xid >= '{}'::xid8)",
-            source.relation, self.end_of_numbers,
+            "SELECT EXISTS (SELECT FROM {} AS e WHERE e.xid >= pg_snapshot_xmax(pg_current_snapshot()))",
+            source.relation,
         );
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(tx).await
     }
 
-    /// Notes that everything below the horizon is counted at `now`. What is held up by a transaction that was
-    /// under way at an instant was perhaps written before it.
-    pub(crate) fn caught_up(&mut self, now: DateTime<Utc>) {
+    /// Notes that everything there is was counted at `now`. By numbers: everything below the horizon, and what is
+    /// held up by a transaction that was under way at an instant was perhaps written before it. By time:
+    /// what was recorded within the overlap may be yet to come.
+    pub(crate) fn caught_up(&mut self, source: &Source, now: DateTime<Utc>) {
+        if let Mode::Overlap(overlap) = source.mode {
+            self.counted_at = self.counted_at.max(now.checked_sub_signed(overlap));
+            return;
+        }
         if self.mark.is_some_and(|(mark, _)| self.horizon < mark) {
             return;
         }
@@ -178,30 +267,34 @@ impl Progress {
         }
     }
 
-    /// Writes that everything below `until` was counted.
+    /// Writes down how far the source was counted.
     #[instrument(target = TRACE, name = "db.leaderboard_progress.update", skip_all)]
     pub(crate) async fn advance(
         &self,
         tx: &mut PgConnection,
         source: &Source,
-        until: i64,
     ) -> Result<(), sqlx::Error> {
         sqlx::query!(
             "UPDATE nightshift.leaderboard_progress
             SET run = $2, cluster = $3, watermark = $4::text::xid8, counted_at = $5, has_foreign = $6,
-                mark = $7::text::xid8, mark_at = $8
+                mark = $7::text::xid8, mark_at = $8, cutoff = $9, mode = $10
             WHERE source = $1",
             source.name,
             self.run,
             self.cluster,
-            until.to_string(),
+            self.watermark.map(|watermark| watermark.to_string()),
             self.counted_at,
             self.has_foreign,
             self.mark.map(|(mark, _)| mark.to_string()),
             self.mark.map(|(_, at)| at),
+            self.cutoff,
+            source.mode.as_str(),
         )
-        .execute(tx)
+        .execute(&mut *tx)
         .await?;
+        if let Mode::Overlap(_) = source.mode {
+            noted::prune(tx, source, self.cutoff).await?;
+        }
         Ok(())
     }
 }

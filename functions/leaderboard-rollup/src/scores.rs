@@ -35,7 +35,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) history: History,
     /// Events after it are of the future, and count for nothing.
     pub(crate) latest: DateTime<Utc>,
-    /// Of these users only, for [`Which::OfUsersBefore`].
+    /// Of these users only, for [`Which::OfUsers`].
     pub(crate) users: &'a [Uuid],
 }
 
@@ -73,6 +73,26 @@ struct Map {
     windows: Vec<i32>,
 }
 
+impl<'a> Ask<'a> {
+    /// These events of a board, whoever's they are.
+    pub(crate) const fn of(
+        source: &'a Source,
+        board: &'a Board,
+        which: Which,
+        history: History,
+        latest: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            source,
+            board,
+            which,
+            history,
+            latest,
+            users: &[],
+        }
+    }
+}
+
 impl Ask<'_> {
     /// Adds what the events come to to the scores of `windows`, and says which scores have changed: all
     /// of them, or none when only the windows are asked for.
@@ -98,7 +118,7 @@ impl Ask<'_> {
                     SELECT {columns} FROM ({totals}) AS t ORDER BY board_window, user_id
                     ON CONFLICT (board_window, user_id) DO UPDATE SET {}
                     RETURNING s.board_window, s.user_id, s.score, s.achieved_at, s.events)",
-                events::merge(self.board),
+                events::merge(self.source, self.board),
             );
             if wants_scores {
                 let sql = format!("{write} SELECT * FROM written");
@@ -139,12 +159,14 @@ impl Ask<'_> {
         Ok(found)
     }
 
-    /// How many scores of open windows are not what the events come to.
+    /// How many scores of open windows that end after `over` are not what the events come to. `windows` are
+    /// those that have to be there.
     #[instrument(target = TRACE, name = "db.leaderboard_score.verify", skip_all)]
     pub(crate) async fn drift(
         self,
         tx: &mut PgConnection,
         windows: &[Window],
+        over: Option<DateTime<Utc>>,
         run: i64,
     ) -> Result<i64, sqlx::Error> {
         let mut drift = 0;
@@ -157,11 +179,14 @@ impl Ask<'_> {
                 FROM ({totals}) AS t FULL JOIN (
                     SELECT s.* FROM nightshift.leaderboard_score AS s
                     JOIN nightshift.leaderboard_window AS w ON w.id = s.board_window
-                    WHERE w.board = {} AND w.group_name = {} AND w.closed_at IS NULL
+                    WHERE w.board = {} AND w.group_name = {} AND w.closed_at IS NULL AND w.ends_at > {}
+                        -- The next count takes them off.
+                        AND NOT EXISTS (SELECT FROM nightshift.leaderboard_forgotten AS f WHERE f.user_id = s.user_id)
                 ) AS s USING (board_window, user_id)
                 WHERE (t.score, t.achieved_at, t.events) IS DISTINCT FROM (s.score, s.achieved_at, s.events)",
                 self.board.id,
                 events::literal(group.unwrap_or_default()),
+                events::instant(over),
             );
             let found: Score = self.bind(sql, windows, &map).fetch_one(&mut *tx).await?;
             drift += found.events;
@@ -189,8 +214,8 @@ impl Ask<'_> {
             .bind(&map.windows)
             .bind(self.board.selector.clone());
         match self.which {
-            Which::OfUsersBefore(_) => query.bind(self.users.to_vec()),
-            Which::New { .. } | Which::Before(_) => query,
+            Which::OfUsers(_) => query.bind(self.users.to_vec()),
+            Which::New(_) | Which::Before(_) => query,
         }
     }
 
@@ -219,7 +244,7 @@ impl Ask<'_> {
                     .bind(Vec::<String>::new())
                     .bind(Vec::<i32>::new())
                     .bind(&self.board.selector);
-                if let Which::OfUsersBefore(_) = self.which {
+                if let Which::OfUsers(_) = self.which {
                     query = query.bind(self.users);
                 }
                 let found: Vec<(i32, String)> = query.fetch_all(&mut *tx).await?;

@@ -16,8 +16,9 @@ use nightshift_job::{Cx, Enqueue, ExternalFunction, Item, JobError, Outcome, Pol
 use nightshift_telemetry::causes;
 use sqlx::{PgConnection, PgPool};
 
-use crate::count::{Counted, build_anew, count, verify};
-use crate::declaration::{self, ReadError, Source};
+use crate::again::{self, Drift};
+use crate::count::{Counted, count};
+use crate::declaration::{self, Mode, ReadError, Source};
 use crate::publish::{self, Show, ShowError, Shown};
 use crate::scores::Score;
 
@@ -91,12 +92,21 @@ impl ExternalFunction for Work {
         sqlx::query("SET LOCAL statement_timeout = '200s'")
             .execute(&mut *tx)
             .await?;
-        match item.input.task {
-            RollupTask::Count => {}
-            RollupTask::Rebuild => build_anew(tx, &source).await?,
-            RollupTask::Verify => return compare(&source, tx, cx).await,
-        }
-        let Some(counted) = count(tx, &source, cx.now()).await? else {
+        let is_free = match item.input.task {
+            RollupTask::Count => true,
+            RollupTask::Rebuild => again::rebuild(tx, &source, cx.now()).await?,
+            RollupTask::Verify => match verify(&source, tx, cx).await? {
+                Verified::Busy => false,
+                Verified::Stands => return Ok(Prepared::End(Outcome::Completed)),
+                Verified::Rebuilt => true,
+            },
+        };
+        let counted = if is_free {
+            count(tx, &source, cx.now()).await?
+        } else {
+            None
+        };
+        let Some(counted) = counted else {
             return Ok(Prepared::End(busy(name)));
         };
         log(&source, &counted);
@@ -177,30 +187,49 @@ fn busy(source: &str) -> Outcome {
     Outcome::Skipped(format!("source {source} is being counted by another run"))
 }
 
-/// Says whether the scores are what the events come to.
-async fn compare(
-    source: &Source,
-    tx: &mut PgConnection,
-    cx: &Cx,
-) -> Result<Prepared<Call>, JobError> {
-    let Some(drift) = verify(tx, source, cx.now()).await? else {
-        return Ok(Prepared::End(busy(&source.name)));
+/// What a verification has come to.
+enum Verified {
+    /// Somebody else counts.
+    Busy,
+    /// The scores are as they were.
+    Stands,
+    /// Open windows were counted anew, and are to be shown.
+    Rebuilt,
+}
+
+/// Says whether the scores are what the events come to. They are put right where events may have become visible too
+/// late to be counted; where none can have, somebody has to look at why they are not.
+async fn verify(source: &Source, tx: &mut PgConnection, cx: &Cx) -> Result<Verified, JobError> {
+    let Some(found) = again::verify(tx, source, cx.now()).await? else {
+        return Ok(Verified::Busy);
     };
-    for (board, &scores) in &drift {
-        if scores > 0 {
-            tracing::error!(
-                leaderboard.board = board,
-                leaderboard.drift = scores,
-                "scores are not what the events come to; the task rebuild counts them anew"
-            );
-        } else {
+    again::prune_rejected(tx, source, cx.now()).await?;
+    let is_late = matches!(source.mode, Mode::Overlap(_));
+    for Drift { board, scores } in &found {
+        if *scores == 0 {
             tracing::info!(
                 leaderboard.board = board,
                 "scores are what the events come to"
             );
+        } else if is_late {
+            tracing::warn!(
+                leaderboard.board = board,
+                leaderboard.drift = *scores,
+                "scores are counted anew: events became visible later than the overlap of their source allows"
+            );
+        } else {
+            tracing::error!(
+                leaderboard.board = board,
+                leaderboard.drift = *scores,
+                "scores are not what the events come to; the task rebuild counts them anew"
+            );
         }
     }
-    Ok(Prepared::End(Outcome::Completed))
+    if !is_late || found.iter().all(|drift| drift.scores == 0) {
+        return Ok(Verified::Stands);
+    }
+    again::rebuild(tx, source, cx.now()).await?;
+    Ok(Verified::Rebuilt)
 }
 
 /// A message for each source.
@@ -232,6 +261,7 @@ fn log(source: &Source, counted: &Counted) {
     }
     tracing::info!(
         leaderboard.source = source.name,
+        leaderboard.mode = source.mode.as_str(),
         leaderboard.run = counted.run,
         leaderboard.events = counted.events,
         leaderboard.late = counted.late,

@@ -93,6 +93,20 @@ pub static NEXT_DUE: Gauge = Gauge::new(
     &["schedule"],
 );
 
+/// For how long something may have been there that leaderboards do not count yet.
+pub static LEADERBOARD_LAG: Gauge = Gauge::new(
+    "nightshift_leaderboard_lag_seconds",
+    "How long ago everything was counted that the source of leaderboards held then; as of the last housekeeping here.",
+    &["source"],
+);
+
+/// How far leaderboards were off.
+pub static LEADERBOARD_DRIFT: Gauge = Gauge::new(
+    "nightshift_leaderboard_drift",
+    "How many scores of the board were not what the events came to at the last verification; as of the last housekeeping here.",
+    &["board"],
+);
+
 /// Everything that is counted, in the order in which it is written.
 const COUNTERS: [&Counter; 7] = [
     &MESSAGES,
@@ -103,7 +117,13 @@ const COUNTERS: [&Counter; 7] = [
     &PINGS,
     &UNEXPORTED,
 ];
-const GAUGES: [&Gauge; 3] = [&HEARTBEAT, &ENDED_WELL, &NEXT_DUE];
+const GAUGES: [&Gauge; 5] = [
+    &HEARTBEAT,
+    &ENDED_WELL,
+    &NEXT_DUE,
+    &LEADERBOARD_LAG,
+    &LEADERBOARD_DRIFT,
+];
 const HISTOGRAMS: [&Histogram; 1] = [&TRANSACTION_SECONDS];
 
 /// What a metric is called and means.
@@ -255,6 +275,15 @@ impl Histogram {
 }
 
 impl Description {
+    /// The unit that the name ends with.
+    fn unit(&self) -> &'static str {
+        if self.name.ends_with("_seconds") {
+            "s"
+        } else {
+            "1"
+        }
+    }
+
     fn write(&self, out: &mut String, kind: &str) {
         // Writing to memory cannot fail.
         let _ = writeln!(out, "# HELP {} {}", self.name, self.help);
@@ -333,7 +362,11 @@ pub(crate) fn families() -> Vec<Family> {
         let cells = cells
             .iter()
             .map(|(values, number)| (values.clone(), *number));
-        family(&gauge.description, "s", Cells::Numbers(cells.collect()))
+        family(
+            &gauge.description,
+            gauge.description.unit(),
+            Cells::Numbers(cells.collect()),
+        )
     });
     counters.chain(gauges).chain(histograms).collect()
 }
@@ -470,8 +503,8 @@ mod tests {
         for family in families() {
             let ending = match family.cells {
                 Cells::Counts(_) => "_total",
-                Cells::Numbers(_) => "_timestamp_seconds",
-                Cells::Times(_) => "_seconds",
+                Cells::Numbers(_) if family.unit == "1" => "_drift",
+                Cells::Numbers(_) | Cells::Times(_) => "_seconds",
             };
             assert!(family.name.starts_with("nightshift_"), "{}", family.name);
             assert!(family.name.ends_with(ending), "{}", family.name);

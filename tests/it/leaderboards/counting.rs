@@ -268,6 +268,15 @@ async fn events_of_another_cluster_count_once_although_their_numbers_are_yet_to_
         .execute(pool)
         .await
         .unwrap();
+    // It had come to take something back there, which was not counted.
+    sqlx::query(
+        "INSERT INTO app.score_event (user_id, board, voids, occurred_at, xid)
+        SELECT e.user_id, 'points', e.event_id, e.occurred_at, m.xid
+        FROM (SELECT * FROM app.score_event WHERE score = 19) AS e, (SELECT max(xid) AS xid FROM app.score_event) AS m",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
     count(&bench).await;
     assert!(check(pool).await > 2);
     bench.remove().await;
@@ -354,8 +363,33 @@ async fn a_declaration_that_does_not_fit_is_said_and_costs_its_own_boards_only()
     ] {
         assert!(sqlx::query(wrong).execute(pool).await.is_err(), "{wrong}");
     }
-    // The source goes, and comes back with another type.
+    // It has a name that is none; then it goes, and comes back with another type.
     for (what, says) in [
+        (
+            "UPDATE nightshift.leaderboard_source SET relation = 'app score'",
+            "there is no table or view app score, or not",
+        ),
+        (
+            "UPDATE nightshift.leaderboard_source SET relation = '\"app'",
+            "there is no table or view \"app, or not",
+        ),
+        (
+            "UPDATE nightshift.leaderboard_source SET relation = 'other.app.score_event'",
+            "there is no table or view other.app.score_event",
+        ),
+        (
+            "UPDATE nightshift.leaderboard_source SET relation = ''",
+            "there is no table or view , or not",
+        ),
+        (
+            "UPDATE nightshift.leaderboard_source SET relation = '\"app\".score_event', overlap = '1 hour'",
+            "there is no column recorded_at (timestamp with time zone)",
+        ),
+        (
+            "UPDATE nightshift.leaderboard_source SET relation = 'app.score_event', overlap = NULL;
+            ALTER TABLE app.score_event RENAME xid TO written_by",
+            "there is no column xid (xid8)",
+        ),
         (
             "DROP TABLE app.score_event",
             "there is no table or view app.score_event",
@@ -365,7 +399,7 @@ async fn a_declaration_that_does_not_fit_is_said_and_costs_its_own_boards_only()
             "user_id is bigint, not uuid; score is text, not bigint or integer",
         ),
     ] {
-        sqlx::query(what).execute(pool).await.unwrap();
+        pool.execute(what).await.unwrap();
         ask(&bench, "count").await;
         let why: String = sqlx::query_scalar(
             "SELECT skipped FROM nightshift.inbox WHERE skipped IS NOT NULL ORDER BY finished_at DESC LIMIT 1",

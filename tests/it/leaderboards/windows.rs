@@ -3,7 +3,11 @@
 use super::*;
 
 /// The ranks of a closed window: user, position, rank, dense rank, score.
-async fn finals(pool: &PgPool, board: &str, label: &str) -> Vec<(u128, i64, i64, i64, i64)> {
+pub(super) async fn finals(
+    pool: &PgPool,
+    board: &str,
+    label: &str,
+) -> Vec<(u128, i64, i64, i64, i64)> {
     let rows: Vec<(Uuid, i64, i64, i64, i64)> = sqlx::query_as(
         "SELECT f.user_id, f.position, f.rank, f.dense_rank, f.score FROM nightshift.leaderboard_final AS f
         JOIN nightshift.leaderboard_window AS w ON w.id = f.board_window
