@@ -425,6 +425,7 @@ mod tests {
             name: "scores".to_owned(),
             declared: "app.score_event".to_owned(),
             relation: "app.score_event".to_owned(),
+            mode: Mode::Xid,
             shape: Shape {
                 columns: owned(&["country", "team"]),
                 ..Shape::default()
