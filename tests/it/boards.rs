@@ -178,7 +178,7 @@ impl World {
     }
 }
 
-fn boards_at(url: &str) -> Boards {
+pub(crate) fn boards_at(url: &str) -> Boards {
     let source: MapSource = [(RedisSettings::URL, url)].into_iter().collect();
     Boards::connect_lazy(RedisSettings::read(&mut Reader::new(&source)).unwrap())
 }

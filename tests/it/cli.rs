@@ -2,11 +2,13 @@
 //! behind when it ends, in order or not.
 //!
 //! Each test works in a checkout of its own that has just enough files to be taken for one. What
-//! a stack's parts do together is tested elsewhere; here cargo and the function app are stand-ins.
+//! a stack's parts do together is tested elsewhere, and in `sample`; here cargo and the function app are
+//! stand-ins.
 
 mod check;
 mod invoke;
 mod plan;
+mod sample;
 mod scaffold;
 
 use std::io::{BufRead, BufReader};

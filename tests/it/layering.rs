@@ -74,6 +74,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             with(&[
                 "amqp",
                 "bus",
+                "cache",
                 "fetch",
                 "job",
                 "notifications",

@@ -2,14 +2,17 @@
 //!
 //! Servers are found or fetched and started while cargo builds the handler; then the schema is
 //! migrated, the sample application loaded, the function app staged, the host started, and a
-//! first round of messages sent through all of it. Every process is a child of this one, under one
-//! supervisor: whatever happens, an error, a signal, even SIGKILL, none is left.
+//! first round of messages and scores sent through all of it. Every process is a child of this one, under
+//! one supervisor: whatever happens, an error, a signal, even SIGKILL, none is left.
 
 pub(crate) mod addresses;
 pub(crate) mod build;
+mod leaderboard;
+mod live;
 mod logs;
 pub(crate) mod ports;
 mod round;
+mod scores;
 mod screen;
 mod settings;
 mod stack;
@@ -69,7 +72,10 @@ pub(crate) async fn run(args: UpArgs, is_json: bool) -> anyhow::Result<u8> {
     };
     let (end, was_up) = tokio::select! {
         up = Box::pin(start.everything()) => match up {
-            Ok(running) => (stay(&args, is_json, running, &stack, &mut signals).await, true),
+            Ok(running) => {
+                let end = stay(&args, is_json, running, &stack, &mut signals, &progress);
+                (Box::pin(end).await, true)
+            }
             Err(error) => (End::Failed(error), false),
         },
         error = stack.first_end() => (End::Failed(error), false),
@@ -84,17 +90,19 @@ pub(crate) async fn run(args: UpArgs, is_json: bool) -> anyhow::Result<u8> {
     }
 }
 
-/// Shows the screen, and waits for a reason to stop.
+/// Shows the screen, and lets the sample users play until there is a reason to stop.
 async fn stay(
     args: &UpArgs,
     is_json: bool,
     running: Running,
     stack: &Stack,
     signals: &mut Signals,
+    progress: &Progress,
 ) -> End {
     let Running {
         report,
         is_coloured,
+        live,
         addresses: _addresses,
     } = running;
     if is_json {
@@ -111,6 +119,7 @@ async fn stay(
     tokio::select! {
         error = stack.first_end() => End::Failed(error),
         signal = signals.next() => End::Asked(signal),
+        never = live.go_on(progress) => match never {},
     }
 }
 

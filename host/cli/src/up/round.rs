@@ -2,7 +2,7 @@
 //!
 //! A few broken messages go first; they warm the path up and show where dead letters end. Then
 //! sample notifications follow at a steady rate, so that the measured times are those of messages
-//! that do not wait for each other.
+//! that do not wait for each other. Sample scores are added last, and counted and shown at once.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,18 @@ use sqlx::postgres::PgConnection;
 use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{Connection, FromRow};
 
+use super::leaderboard::{self, Leaderboard, Shown};
+use super::scores::{self, Event};
+
 /// The queue of the sample function.
 pub(super) const QUEUE: &str = "notifications";
 
 /// How many sample notifications are sent, and at what distance: 200 a second.
 const SAMPLES: u32 = 200;
 const DISTANCE: Duration = Duration::from_millis(5);
+
+/// How many sample scores are added.
+const SCORES: usize = 200;
 
 /// How many users the sample application has (`sample/app.sql`).
 const USERS: u32 = 200;
@@ -41,6 +47,10 @@ pub(super) struct Round {
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
     pub(super) dead_letters: Vec<DeadLetter>,
+    /// Sample scores that were added.
+    pub(super) scores: usize,
+    /// The board on which they are; `None` if the user has declared that there is none.
+    pub(super) leaderboard: Option<Leaderboard>,
 }
 
 /// One broken message that ended as a dead letter.
@@ -50,23 +60,48 @@ pub(super) struct DeadLetter {
     pub(super) description: String,
 }
 
-/// Sends and waits until everything is processed. `run` makes the message ids this round's own.
-pub(super) async fn go(bus: &str, postgres: &str, run: &str) -> anyhow::Result<Round> {
+/// Sends and waits until everything is processed, and `shown`. `run` makes the message ids this round's own.
+pub(super) async fn go(
+    bus: &str,
+    postgres: &str,
+    shown: &Shown,
+    run: &str,
+) -> anyhow::Result<Round> {
     let connection: ConnectionString = bus.parse().context("the broker's address")?;
     let client = ServiceBusClient::connect(&connection, ClientOptions::default())
         .await
         .context("cannot connect to the broker")?;
-    let sender = client.create_sender(QUEUE).await?;
     let mut database = PgConnection::connect(postgres)
         .await
         .context("cannot connect to the database")?;
-    let round = process(&sender, &mut database, run).await;
-    sender.close().await;
+    let round = process(&client, &mut database, shown, run).await;
     client.close().await;
     round
 }
 
-async fn process(sender: &Sender, database: &mut PgConnection, run: &str) -> anyhow::Result<Round> {
+async fn process(
+    client: &ServiceBusClient,
+    database: &mut PgConnection,
+    shown: &Shown,
+    run: &str,
+) -> anyhow::Result<Round> {
+    let sender = client.create_sender(QUEUE).await?;
+    let round = notify(&sender, database, run).await;
+    sender.close().await;
+    let mut round = round?;
+    let scores: Vec<Event> = {
+        let mut random = rand::rng();
+        (0..SCORES).map(|_| Event::random(&mut random)).collect()
+    };
+    let added = scores::add(database, &scores).await?;
+    let rollup = client.create_sender(leaderboard::QUEUE).await?;
+    let board = leaderboard::count(&rollup, database, shown, added, run).await;
+    rollup.close().await;
+    (round.scores, round.leaderboard) = (scores.len(), board?);
+    Ok(round)
+}
+
+async fn notify(sender: &Sender, database: &mut PgConnection, run: &str) -> anyhow::Result<Round> {
     let broken = broken_messages(run);
     let ids: Vec<String> = broken
         .iter()
@@ -198,6 +233,8 @@ async fn wait_for_rows(database: &mut PgConnection, begin: DateTime<Utc>) -> any
                 p50_ms,
                 p99_ms,
                 dead_letters: Vec::new(),
+                scores: 0,
+                leaderboard: None,
             });
         }
         if Instant::now() >= deadline {

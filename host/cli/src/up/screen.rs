@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::live;
 use super::round::{QUEUE, Round, user};
 
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
 const GREEN: &str = "\x1b[32m";
 const RESET: &str = "\x1b[0m";
+
+/// The function that reads boards.
+const READS_BOARDS: &str = "leaderboard-rollup-read";
 
 /// One running part of the stack.
 #[derive(Debug, Clone, Serialize)]
@@ -33,6 +37,8 @@ pub(super) struct Report {
     pub(super) round: Round,
     /// For clients; only that of the private broker, whose key guards nothing, is shown.
     pub(super) connection_string: Option<String>,
+    /// Where the functions answer requests, unless the user has said where.
+    pub(super) api: Option<String>,
     /// The file with all addresses.
     pub(super) addresses: PathBuf,
     pub(super) logs: PathBuf,
@@ -87,6 +93,8 @@ fn processed(text: &mut String, round: &Round, (bold, green, reset): (&str, &str
         p50_ms,
         p99_ms,
         dead_letters,
+        scores,
+        leaderboard,
     } = round;
     let _ = writeln!(text, "\n{bold}Just processed{reset}");
     let _ = writeln!(
@@ -111,10 +119,30 @@ fn processed(text: &mut String, round: &Round, (bold, green, reset): (&str, &str
             shortened(&letter.description, 90)
         );
     }
+    let added = format!("{green}{scores} scores added{reset} to app.score_event");
+    let _ = match leaderboard {
+        Some(board) => write!(
+            text,
+            "  {added}, counted and shown in Redis; {}\n{}",
+            board.title(),
+            board.lines("    ", None)
+        ),
+        None => writeln!(
+            text,
+            "  {added}; nightshift.leaderboard has no enabled board global of them by weeks"
+        ),
+    };
 }
 
 fn guide(text: &mut String, report: &Report, (bold, dim, reset): (&str, &str, &str)) {
     let reader = user(1);
+    let reads_boards = report.functions.iter().any(|name| name == READS_BOARDS);
+    let read_board = match &report.api {
+        Some(api) if reads_boards => {
+            format!("  curl '{api}/leaderboards/global/weekly/top?limit=5'\n")
+        }
+        _ => String::new(),
+    };
     let connection_string = report.connection_string.as_deref().unwrap_or("…");
     let _ = write!(
         text,
@@ -126,6 +154,10 @@ fn guide(text: &mut String, report: &Report, (bold, dim, reset): (&str, &str, &s
           sender.send_messages(ServiceBusMessage(body, message_id=\"hello-1\"))
   {dim}or{reset} target/debug/nightshift send {QUEUE} functions/notifications/dispatch/sample.json
 
+{bold}Play{reset} {dim}(sample users do: {pace}; boards move each minute){reset}
+  . {addresses} && psql \"$NIGHTSHIFT_POSTGRES_URL\" -c \\
+    \"insert into app.score_event (user_id, board, score) values ('{reader}', 'points', 5000)\"
+{read_board}
 {bold}Look{reset}
   target/debug/nightshift status {dim}and{reset} dead groups {dim}(docs/OPERATIONS.md){reset}
   . {addresses} && psql \"$NIGHTSHIFT_POSTGRES_URL\" -c 'table nightshift.notification'
@@ -133,6 +165,7 @@ fn guide(text: &mut String, report: &Report, (bold, dim, reset): (&str, &str, &s
 
 Ctrl-C stops everything.
 ",
+        pace = live::PACE,
         addresses = report.addresses.display(),
         logs = report.logs.display(),
     );
@@ -151,6 +184,7 @@ fn shortened(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::up::leaderboard::{Leaderboard, Place};
     use crate::up::round::DeadLetter;
 
     fn report() -> Report {
@@ -173,8 +207,21 @@ mod tests {
                 p50_ms: 1.04,
                 p99_ms: 3.5,
                 dead_letters: vec![letter],
+                scores: 200,
+                leaderboard: Some(Leaderboard {
+                    key: "leaderboard:global:weekly",
+                    window: "2026-W47".into(),
+                    players: 40,
+                    best: vec![Place {
+                        rank: 1,
+                        user_id: user(17),
+                        name: "Sample User 017".into(),
+                        score: 4120,
+                    }],
+                }),
             },
             connection_string: Some("Endpoint=sb://127.0.0.1:5672".into()),
+            api: Some("http://127.0.0.1:7071/api".into()),
             addresses: ".nightshift/run/addresses.env".into(),
             logs: ".nightshift/logs".into(),
             stays: true,
@@ -187,11 +234,25 @@ mod tests {
         assert!(!text.contains('\x1b'));
         assert!(text.contains("200 notifications sent, 200 rows"), "{text}");
         assert!(text.contains("p50 1.0 ms, p99 3.5 ms"), "{text}");
+        let board = "leaderboard:global:weekly of 2026-W47, the best of 40:\n    1  Sample User 017  4,120\n";
+        assert!(text.contains(board), "{text}");
+        assert!(!text.contains("curl"), "nothing reads boards: {text}");
         assert!(
             text.lines().all(|line| line.chars().count() < 150),
             "{text}"
         );
         assert!(render(&report(), true).contains(BOLD));
+    }
+
+    #[test]
+    fn what_can_be_asked_is_said_and_a_board_that_was_switched_off() {
+        let mut report = report();
+        report.functions.push(READS_BOARDS.into());
+        report.round.leaderboard = None;
+        let text = render(&report, false);
+        let url = "curl 'http://127.0.0.1:7071/api/leaderboards/global/weekly/top?limit=5'\n";
+        assert!(text.contains(url), "{text}");
+        assert!(text.contains("no enabled board global"), "{text}");
     }
 
     #[test]

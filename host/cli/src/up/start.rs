@@ -11,6 +11,8 @@ use rand::Rng;
 use sqlx::{Connection, PgConnection};
 
 use super::addresses::Addresses;
+use super::leaderboard::Shown;
+use super::live::Live;
 use super::ports::Ports;
 use super::screen::{Part, Report};
 use super::settings::Own;
@@ -27,6 +29,9 @@ use crate::stage::{Staged, stage};
 
 /// The sample application's table and users.
 const SAMPLE_APPLICATION: &str = include_str!("../../sample/app.sql");
+
+/// Its scores and boards, which need our own tables.
+const SAMPLE_LEADERBOARDS: &str = include_str!("../../sample/leaderboards.sql");
 
 /// The database of the sample application and of the jobs.
 const DATABASE: &str = "nightshift";
@@ -69,6 +74,7 @@ pub(super) struct Start<'a> {
 pub(super) struct Running {
     pub(super) report: Report,
     pub(super) is_coloured: bool,
+    pub(super) live: Live,
     /// Removed when dropped.
     pub(super) addresses: Addresses,
 }
@@ -110,8 +116,10 @@ impl Start<'_> {
         let settings = [&values[..], &[(OPS_KEYS, keys)]].concat();
         let (host, handler) = self.host(&ports, &staged, &settings).await?;
         ports.write()?;
-        let console = ports.current("host").map(|port| {
-            let url = format!("http://127.0.0.1:{port}/api/ops");
+        let api = ports.current("host");
+        let api = api.map(|port| format!("http://127.0.0.1:{port}/api"));
+        let console = api.as_ref().map(|api| {
+            let url = format!("{api}/ops");
             [(API_URL, url), (API_KEY, key)]
         });
         let values = values.into_iter().chain(console.into_iter().flatten());
@@ -120,14 +128,17 @@ impl Start<'_> {
         self.progress
             .say("samples", "sending through the whole path");
         let run: u32 = rand::rng().random();
-        let round = round::go(&broker.address, &postgres.address, &format!("{run:08x}"))
-            .await
-            .with_context(|| self.what_the_host_says())?;
+        let run = format!("{run:08x}");
+        let shown = Shown::at(&redis.address)?;
+        let round = Box::pin(round::go(&broker.address, &postgres.address, &shown, &run));
+        let round = round.await.with_context(|| self.what_the_host_says())?;
+        let live = Live::new(postgres.address, shown, round.leaderboard.clone());
         let here = |path: &Path| path.strip_prefix(self.checkout).unwrap_or(path).to_owned();
         let is_private = self.own.bus.is_none();
         let report = Report {
             took: self.progress.elapsed(),
             connection_string: is_private.then_some(broker.address),
+            api,
             parts: [
                 postgres.part,
                 redis.part,
@@ -148,6 +159,7 @@ impl Start<'_> {
         Ok(Running {
             report,
             is_coloured: self.progress.is_coloured(),
+            live,
             addresses,
         })
     }
@@ -164,12 +176,16 @@ impl Start<'_> {
             .execute(&mut connection)
             .await
             .context("cannot load the sample application")?;
+        let applied = migrate::migrate(&started.address).await?;
+        sqlx::raw_sql(SAMPLE_LEADERBOARDS)
+            .execute(&mut connection)
+            .await
+            .context("cannot load the sample application's scores and boards")?;
         connection
             .close()
             .await
             .context("cannot close the connection to the database")?;
-        let applied = migrate::migrate(&started.address).await?;
-        let what = format!("sample users are there, {applied} migrations were applied");
+        let what = format!("sample users and boards are there, {applied} migrations were applied");
         self.progress.say("postgres", &what);
         Ok(started)
     }
