@@ -1,6 +1,6 @@
 //! What goes on while the stack stays up: sample users play, and the board is said again when it has moved.
 //!
-//! Nothing here ends the stack. A server that is away is said once, and asked again a second later.
+//! Nothing here ends the stack: that a server does not answer is said once, and it is asked again.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::servers::Progress;
 
 /// What is said in the screen about how the sample users play ([`plays`]).
 pub(super) const PACE: &str =
-    "a score a second for ten minutes, then one a minute for the rest of a day";
+    "a score a second for half an hour, then one a minute for the rest of a day";
 
 /// Seconds, since the stack is up.
 const MINUTE: u64 = 60;
-const QUICK: u64 = 10 * MINUTE;
+const QUICK: u64 = 30 * MINUTE;
 const END: u64 = 24 * 60 * MINUTE;
 
 /// How often it is looked whether the board has moved, in seconds.
@@ -39,6 +39,7 @@ pub(super) struct Live {
     /// What was said last.
     last: Option<Leaderboard>,
     database: Option<PgConnection>,
+    /// Whether something has failed since the board was seen; it was said then.
     is_failing: bool,
 }
 
@@ -61,15 +62,12 @@ impl Live {
         let mut second = 0;
         loop {
             ticks.tick().await;
-            match self.go(second, progress).await {
-                Ok(()) => self.is_failing = false,
-                Err(error) => {
-                    self.database = None;
-                    if !self.is_failing {
-                        progress.say("board", &format!("{error:#}; it is tried again"));
-                    }
-                    self.is_failing = true;
+            if let Err(error) = self.go(second, progress).await {
+                self.database = None;
+                if !self.is_failing {
+                    progress.say("board", &format!("{error:#}; it is tried again"));
                 }
+                self.is_failing = true;
             }
             second += 1;
         }
@@ -106,6 +104,9 @@ impl Live {
             }
             self.last = Some(board);
         }
+        if looks {
+            self.is_failing = false;
+        }
         Ok(())
     }
 }
@@ -115,10 +116,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stack_that_is_left_running_adds_about_two_thousand_scores() {
-        assert!((0..600).all(plays));
-        assert!(!plays(601) && plays(660));
+    fn a_stack_that_is_left_running_adds_some_three_thousand_scores() {
+        assert!((0..1_800).all(plays));
+        assert!(!plays(1_801) && plays(1_860));
         let scores = (0..30 * END).filter(|second| plays(*second)).count();
-        assert_eq!(scores, 600 + (24 * 60 - 10));
+        assert_eq!(scores, 1_800 + (24 * 60 - 30));
     }
 }
