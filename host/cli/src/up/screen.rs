@@ -14,9 +14,6 @@ const DIM: &str = "\x1b[2m";
 const GREEN: &str = "\x1b[32m";
 const RESET: &str = "\x1b[0m";
 
-/// The function that reads boards.
-const READS_BOARDS: &str = "leaderboard-rollup-read";
-
 /// One running part of the stack.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Part {
@@ -136,13 +133,9 @@ fn processed(text: &mut String, round: &Round, (bold, green, reset): (&str, &str
 
 fn guide(text: &mut String, report: &Report, (bold, dim, reset): (&str, &str, &str)) {
     let reader = user(1);
-    let reads_boards = report.functions.iter().any(|name| name == READS_BOARDS);
-    let read_board = match &report.api {
-        Some(api) if reads_boards => {
-            format!("  curl '{api}/leaderboards/global/weekly/top?limit=5'\n")
-        }
-        _ => String::new(),
-    };
+    let read_board = report.api.as_ref().map_or(String::new(), |api| {
+        format!("  curl '{api}/leaderboards/global/weekly/top?limit=5'\n")
+    });
     let connection_string = report.connection_string.as_deref().unwrap_or("…");
     let _ = write!(
         text,
@@ -236,7 +229,8 @@ mod tests {
         assert!(text.contains("p50 1.0 ms, p99 3.5 ms"), "{text}");
         let board = "leaderboard:global:weekly of 2026-W47, the best of 40:\n    1  Sample User 017  4,120\n";
         assert!(text.contains(board), "{text}");
-        assert!(!text.contains("curl"), "nothing reads boards: {text}");
+        let url = "curl 'http://127.0.0.1:7071/api/leaderboards/global/weekly/top?limit=5'\n";
+        assert!(text.contains(url), "{text}");
         assert!(
             text.lines().all(|line| line.chars().count() < 150),
             "{text}"
@@ -245,14 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_asked_is_said_and_a_board_that_was_switched_off() {
+    fn a_board_that_was_switched_off_and_an_address_that_the_user_has_chosen_are_not_shown() {
         let mut report = report();
-        report.functions.push(READS_BOARDS.into());
         report.round.leaderboard = None;
+        report.api = None;
         let text = render(&report, false);
-        let url = "curl 'http://127.0.0.1:7071/api/leaderboards/global/weekly/top?limit=5'\n";
-        assert!(text.contains(url), "{text}");
         assert!(text.contains("no enabled board global"), "{text}");
+        assert!(!text.contains("curl"), "{text}");
     }
 
     #[test]
