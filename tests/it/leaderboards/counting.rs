@@ -241,8 +241,9 @@ async fn a_board_that_was_switched_off_has_missed_nothing_when_it_is_switched_on
 async fn events_of_another_cluster_count_once_although_their_numbers_are_yet_to_come() {
     let bench = bench(start_of_time()).await;
     let pool = bench.pool();
+    // Further ahead than the other tests' transactions get meanwhile.
     let restored = "INSERT INTO app.score_event (user_id, board, score, occurred_at, xid)
-        SELECT $1, 'points', 4, $2, (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 5)::text::xid8";
+        SELECT $1, 'points', 4, $2, (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 5000)::text::xid8";
     sqlx::query(restored)
         .bind(Uuid::from_u128(1))
         .bind(start_of_time())
@@ -252,6 +253,13 @@ async fn events_of_another_cluster_count_once_although_their_numbers_are_yet_to_
     count(&bench).await;
     assert!(check(pool).await > 0);
     // The numbers catch up with it.
+    pool.execute(
+        "CREATE TABLE app.numbers (n integer);
+        DO $$ BEGIN FOR n IN 1..5000 LOOP BEGIN INSERT INTO app.numbers VALUES (n);
+            EXCEPTION WHEN unique_violation THEN NULL; END; END LOOP; END $$",
+    )
+    .await
+    .unwrap();
     for n in 0..20 {
         insert(pool, 2, "points", n, "2026-11-18T09:00:00Z").await;
     }
