@@ -208,6 +208,58 @@ async fn what_was_counted_and_not_shown_is_shown_by_the_next_tick_although_nothi
 }
 
 #[tokio::test]
+async fn what_is_counted_anew_takes_the_place_of_what_is_shown_at_once() {
+    let shown = Shown::on(Kind::Found).await;
+    let bench = &shown.bench;
+    let pool = bench.pool();
+    pool.execute(super::overlap::FALL_BACK).await.unwrap();
+    let record = async |user: u128, score: i64, minute: u32| {
+        sqlx::query(
+            "INSERT INTO app.score_event (user_id, board, score, occurred_at, created_at)
+            VALUES ($1, 'points', $2, $3 - interval '1 hour', $3 + $4 * interval '1 minute')",
+        )
+        .bind(Uuid::from_u128(user))
+        .bind(score)
+        .bind(start_of_time())
+        .bind(f64::from(minute))
+        .execute(pool)
+        .await
+        .unwrap();
+    };
+    for user in 1..4 {
+        record(user, 10, 0).await;
+    }
+    ask(bench, "count").await;
+    bench.clock().set("2026-11-18T12:30:00Z".parse().unwrap());
+    record(1, 1, 30).await;
+    ask(bench, "count").await;
+    assert_eq!(shown.lines("weekly").await[0], (1, 1, 11));
+    // They become visible too late to be counted with the others.
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let reading = async {
+        let mut reads = 0;
+        while !done.load(Ordering::Relaxed) {
+            assert_eq!(shown.lines("weekly").await.len(), 3);
+            reads += 1;
+        }
+        reads
+    };
+    let verifying = async {
+        for round in 1..6 {
+            record(2, 100, 0).await;
+            ask(bench, "count").await;
+            ask(bench, "verify").await;
+            let first = shown.lines("weekly").await[0];
+            assert_eq!(first, (2, 1, 10 + round * 100));
+        }
+        done.store(true, Ordering::Relaxed);
+    };
+    let (reads, ()) = tokio::join!(reading, verifying);
+    assert!(reads > 10, "{reads}");
+    shown.bench.remove().await;
+}
+
+#[tokio::test]
 async fn boards_follow_the_scores_on_the_redis_that_is_found() {
     boards_follow_the_scores(Kind::Found).await;
 }
