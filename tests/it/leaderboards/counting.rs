@@ -284,7 +284,11 @@ async fn what_commits_during_the_first_count_is_not_taken_for_another_clusters()
         .unwrap();
     let meanwhile = async {
         let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
-        while !sqlx::query_scalar(waits).fetch_one(pool).await.unwrap() {
+        while !sqlx::query_scalar::<_, bool>(waits)
+            .fetch_one(pool)
+            .await
+            .unwrap()
+        {
             sleep(Duration::from_millis(5)).await;
         }
         insert(pool, 1, "points", 7, "2026-11-18T09:00:00Z").await;
