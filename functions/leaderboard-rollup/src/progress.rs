@@ -244,6 +244,7 @@ impl Progress {
         if self.watermark.is_some() {
             return Ok(false);
         }
+        // By what this statement itself sees: what has committed since the lock is not foreign.
         let sql = format!(
             "SELECT EXISTS (SELECT FROM {} AS e WHERE e.xid >= pg_snapshot_xmax(pg_current_snapshot()))",
             source.relation,

@@ -24,7 +24,7 @@ const SOAK_BLOWS: usize = 300;
 const LIVES_MS: std::ops::Range<u64> = 100..900;
 
 /// How often somebody comes late.
-const LATE: usize = 6;
+const LATE: usize = 4;
 
 /// Where a message of the job passes, in the order in which it does.
 const POINTS: [CrashPoint; 8] = [

@@ -291,6 +291,49 @@ async fn events_of_another_cluster_count_once_although_their_numbers_are_yet_to_
 }
 
 #[tokio::test]
+async fn what_commits_during_the_first_count_is_not_taken_for_another_clusters() {
+    let bench = bench(start_of_time()).await;
+    let pool = bench.pool();
+    // The count has locked its source, and waits.
+    let mut held = pool.begin().await.unwrap();
+    held.execute("LOCK TABLE nightshift.leaderboard_built")
+        .await
+        .unwrap();
+    let meanwhile = async {
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+        while !sqlx::query_scalar::<_, bool>(waits)
+            .fetch_one(pool)
+            .await
+            .unwrap()
+        {
+            sleep(Duration::from_millis(5)).await;
+        }
+        insert(pool, 1, "points", 7, "2026-11-18T09:00:00Z").await;
+        pool.execute(
+            "INSERT INTO app.score_event (user_id, board, voids, occurred_at)
+            SELECT user_id, board, event_id, occurred_at FROM app.score_event",
+        )
+        .await
+        .unwrap();
+        held.commit().await.unwrap();
+    };
+    let ((), ()) = timeout(PATIENCE, async {
+        tokio::join!(ask(&bench, "count"), meanwhile)
+    })
+    .await
+    .unwrap();
+    count(&bench).await;
+    let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM nightshift.leaderboard_seen")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(seen, 0);
+    // The only one was taken back.
+    assert_eq!(check(pool).await, 0);
+    bench.remove().await;
+}
+
+#[tokio::test]
 async fn events_that_cannot_count_are_named_and_the_others_do() {
     let bench = bench(start_of_time()).await;
     let pool = bench.pool();

@@ -2,17 +2,22 @@
 
 use std::collections::HashMap;
 
+use nightshift_time::SystemClock;
 use tokio_util::sync::CancellationToken;
 
 use super::super::look::{View, begin_generation, view};
 use super::super::*;
 
-/// The boards that are looked at. The scores of each come to nothing, in every count.
-const KEYS: [&str; 3] = [
-    "leaderboard:points:weekly",
-    "leaderboard:points:country:DE:weekly",
-    "leaderboard:points:all-time",
-];
+/// How many boards are looked at.
+const BOARDS: usize = 4;
+
+/// Their keys. The scores of each come to nothing, in every count. The first one is the first that a count shows: what
+/// comes to Redis late is there.
+fn keys() -> [String; BOARDS] {
+    let today = SystemClock.now().format("daily:%Y-%m-%d").to_string();
+    let windows = [&today, "weekly", "country:DE:weekly", "all-time"];
+    windows.map(|window| format!("leaderboard:account:{window}"))
+}
 
 /// How many faults are told.
 const MOST_FAULTS: usize = 5;
@@ -42,7 +47,8 @@ struct Seen {
 pub(super) async fn read(url: String, end: CancellationToken) -> Report {
     let client = redis::Client::open(url).unwrap();
     let mut report = Report::default();
-    let mut seen: [Seen; KEYS.len()] = std::array::from_fn(|_| Seen::default());
+    let keys = keys();
+    let mut seen: [Seen; BOARDS] = std::array::from_fn(|_| Seen::default());
     while !end.is_cancelled() {
         let connected = client.get_multiplexed_async_connection().await;
         let Ok(mut connection) = connected else {
@@ -51,7 +57,7 @@ pub(super) async fn read(url: String, end: CancellationToken) -> Report {
             continue;
         };
         'connected: while !end.is_cancelled() {
-            for (key, seen) in KEYS.into_iter().zip(&mut seen) {
+            for (key, seen) in keys.iter().zip(&mut seen) {
                 let Ok(view) = view(&mut connection, key).await else {
                     break 'connected;
                 };

@@ -29,7 +29,7 @@ use crate::cache::{Relay, connect};
 const LOCK_SECONDS: u64 = 5;
 
 /// How often a message asks for a count; in life it is each minute.
-const TICK: Duration = Duration::from_millis(120);
+const TICK: Duration = Duration::from_millis(200);
 
 /// One in so many asks for all sources, and becomes a message for each.
 const TICKS_TO_A_FAN_OUT: usize = 3;
@@ -165,7 +165,7 @@ impl World {
         pool.execute(
             "ALTER TABLE app.score_event ADD COLUMN pair uuid;
             CREATE INDEX ON app.score_event (user_id);
-            UPDATE nightshift.leaderboard SET groups = '{country}' WHERE name = 'points'",
+            UPDATE nightshift.leaderboard SET name = 'account', groups = '{country}' WHERE name = 'points'",
         )
         .await
         .unwrap();
