@@ -50,6 +50,8 @@ pub(crate) struct Counted {
 /// What the new events are, all boards together.
 #[derive(Debug, FromRow)]
 struct Span {
+    /// Those that do not count included.
+    all_events: i64,
     events: i64,
     first: Option<DateTime<Utc>>,
     last: Option<DateTime<Utc>>,
@@ -90,7 +92,8 @@ pub(crate) async fn count(
             "there are events of another database cluster; all boards of the source are built anew"
         );
     }
-    let (until, more) = progress.end(tx, source).await?;
+    let each = boards.iter().map(|board| 1 + board.groups.len()).sum();
+    let (until, more) = progress.end(tx, source, each).await?;
     counted.more = more;
     let which = Which::New {
         from: progress.watermark.unwrap_or(0),
@@ -102,7 +105,7 @@ pub(crate) async fn count(
     history.has_voids |= counted.voided > 0;
     let span = span(tx, source, which, history, latest).await?;
     counted.events = span.events;
-    counted.rejected = reject(tx, source, &boards, which, history, latest).await?;
+    counted.rejected = reject(tx, source, &boards, which, history, latest, &span).await?;
     let wants_scores = span.events <= FEW && counted.voided == 0;
     let mut changed = Vec::new();
     for board in &boards {
@@ -239,12 +242,13 @@ async fn span(
     history: History,
     latest: DateTime<Utc>,
 ) -> Result<Span, sqlx::Error> {
+    let valid = events::is_valid(&source.shape);
     let sql = format!(
-        "SELECT count(*) AS events, min(e.occurred_at) AS first, max(e.occurred_at) AS last
-         FROM {} AS e WHERE {} AND {}",
+        "SELECT count(*) AS all_events, count(*) FILTER (WHERE {valid}) AS events,
+            min(e.occurred_at) FILTER (WHERE {valid}) AS first, max(e.occurred_at) FILTER (WHERE {valid}) AS last
+         FROM {} AS e WHERE {}",
         source.relation,
         which.condition(source, history),
-        events::is_valid(&source.shape),
     );
     sqlx::query_as(AssertSqlSafe(sql))
         .bind(latest)
@@ -285,13 +289,18 @@ async fn reject(
     which: Which,
     history: History,
     latest: DateTime<Utc>,
+    span: &Span,
 ) -> Result<BTreeMap<String, i64>, sqlx::Error> {
     // An event without a board is on those that take all events.
     let takes_all = boards.iter().any(|board| board.selector.is_none());
-    let unknown = if source.shape.has_board && !takes_all {
-        "WHEN e.board IS NULL OR e.board::text <> ALL ($4::text[]) THEN 'unknown-board'"
-    } else {
+    let knows_all = takes_all || !source.shape.has_board;
+    if knows_all && span.events == span.all_events {
+        return Ok(BTreeMap::new());
+    }
+    let unknown = if knows_all {
         "WHEN $4::text[] IS NULL THEN NULL"
+    } else {
+        "WHEN e.board IS NULL OR e.board::text <> ALL ($4::text[]) THEN 'unknown-board'"
     };
     let valid = events::is_valid(&source.shape);
     let why = events::why_invalid(&source.shape);
@@ -301,12 +310,12 @@ async fn reject(
         "NULL::text"
     };
     let sql = format!(
-        "WITH odd AS MATERIALIZED (
-            SELECT e.event_id::text AS event_id,
-                CASE WHEN ({valid}) THEN CASE {unknown} END ELSE {why} END AS reason,
+        "WITH rejected AS MATERIALIZED (
+            SELECT e.event_id::text AS event_id, r.reason,
                 left(concat_ws(' ', {detail}, 'score ' || e.score::text, 'at ' || e.occurred_at::text), 500) AS detail
-            FROM {} AS e WHERE {}
-        ), rejected AS MATERIALIZED (SELECT * FROM odd WHERE reason IS NOT NULL
+            FROM {} AS e, LATERAL (
+                SELECT CASE WHEN ({valid}) THEN CASE {unknown} END ELSE {why} END AS reason) AS r
+            WHERE {} AND r.reason IS NOT NULL
         ), written AS (
             INSERT INTO nightshift.leaderboard_rejected (source, event_id, reason, detail)
             SELECT $2, coalesce(event_id, ''), reason, detail FROM rejected LIMIT $3)

@@ -110,7 +110,8 @@ pub(crate) fn why_invalid(shape: &Shape) -> String {
     )
 }
 
-/// The events of `board` that count, as a CTE: `grp, user_id, score, occurred_at, event_id, slice`.
+/// The events of `board` that count, as a CTE: `grp, user_id, score, occurred_at, slice`, and `event_id` where
+/// it matters which event comes first.
 ///
 /// `$1` is the last instant that is no future, `$2` the bounds of the slices, `$6` the board's selector.
 fn fresh(
@@ -162,9 +163,14 @@ fn fresh(
     } else {
         "DISTINCT ON (e.event_id)"
     };
+    let event_id = if board.aggregation.is_added() {
+        ""
+    } else {
+        "e.event_id::text COLLATE \"C\" AS event_id,"
+    };
     format!(
-        "fresh AS MATERIALIZED (
-            SELECT {distinct} {grp} AS grp, e.user_id, {score} AS score, e.occurred_at, e.event_id::text COLLATE \"C\" AS event_id,
+        "fresh AS (
+            SELECT {distinct} {grp} AS grp, e.user_id, {score} AS score, e.occurred_at, {event_id}
                 width_bucket(e.occurred_at, $2::timestamptz[]) AS slice
             FROM {} AS e WHERE {})",
         source.relation,
@@ -198,7 +204,8 @@ pub(crate) fn totals(
     if board.aggregation.is_added() {
         return format!(
             "WITH {fresh}, level AS MATERIALIZED (
-                SELECT slice, grp, user_id, sum(score) AS score, max(occurred_at) AS achieved_at, count(*) AS events
+                SELECT slice, grp, user_id, least(greatest(sum(score), -{MOST_TOTAL}), {MOST_TOTAL})::bigint AS score,
+                    max(occurred_at) AS achieved_at, count(*) AS events
                 FROM fresh GROUP BY slice, grp, user_id)
             SELECT m.board_window, l.user_id,
                 least(greatest(sum(l.score), -{MOST_TOTAL}), {MOST_TOTAL})::bigint AS score,

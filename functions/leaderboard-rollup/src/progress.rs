@@ -13,8 +13,10 @@ use tracing::instrument;
 use crate::declaration::Source;
 use crate::events::History;
 
-/// How many events one count takes, roughly: as many as a transaction ends with within seconds.
-const SLICE: i64 = 250_000;
+/// How many events one count takes, roughly: the more, the fewer times is the score of one user written. Boards
+/// share them, so that a transaction ends within seconds.
+const SLICE: i64 = 1_000_000;
+const SMALLEST_SLICE: i64 = 100_000;
 
 /// What is known of a source; locked until the transaction ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,16 +106,19 @@ impl Progress {
         })
     }
 
-    /// Where this count ends, and whether there is more.
+    /// Where this count ends, if each event is added to as many `boards`, and whether there is more.
     pub(crate) async fn end(
         &self,
         tx: &mut PgConnection,
         source: &Source,
+        boards: usize,
     ) -> Result<(i64, bool), sqlx::Error> {
+        let boards = i64::try_from(boards.max(1)).unwrap_or(i64::MAX);
+        let most = (SLICE / boards).max(SMALLEST_SLICE);
         let from = self.watermark.unwrap_or(0);
         let sql = format!(
             "SELECT e.xid::text::bigint FROM {} AS e WHERE e.xid >= '{from}'::xid8 AND e.xid < '{}'::xid8
-             ORDER BY e.xid OFFSET {SLICE} LIMIT 1",
+             ORDER BY e.xid OFFSET {most} LIMIT 1",
             source.relation, self.horizon,
         );
         let next: Option<i64> = sqlx::query_scalar(AssertSqlSafe(sql))
