@@ -202,15 +202,26 @@ pub(crate) fn totals(
     let fresh = fresh(source, board, group, which, history);
     let map = "JOIN unnest($3::int[], $4::text[], $5::int[]) AS m (slice, grp, board_window) USING (slice, grp)";
     if board.aggregation.is_added() {
+        // Windows that the same pieces of time with events make have the same sums: those of new events mostly are
+        // of one day, week and month. What is added up for the first of such windows is so for all of them.
         return format!(
             "WITH {fresh}, level AS MATERIALIZED (
                 SELECT slice, grp, user_id, least(greatest(sum(score), -{MOST_TOTAL}), {MOST_TOTAL})::bigint AS score,
                     max(occurred_at) AS achieved_at, count(*) AS events
-                FROM fresh GROUP BY slice, grp, user_id)
-            SELECT m.board_window, l.user_id,
-                least(greatest(sum(l.score), -{MOST_TOTAL}), {MOST_TOTAL})::bigint AS score,
-                max(l.achieved_at) AS achieved_at, sum(l.events)::bigint AS events, NULL::text AS last_event
-            FROM level AS l {map} GROUP BY m.board_window, l.user_id"
+                FROM fresh GROUP BY slice, grp, user_id
+            ), made AS MATERIALIZED (
+                SELECT m.board_window, grp, array_agg(slice ORDER BY slice) AS slices
+                FROM (SELECT DISTINCT slice, grp FROM level) AS l {map} GROUP BY m.board_window, grp
+            ), first AS MATERIALIZED (
+                SELECT min(board_window) AS first_window, grp, slices FROM made GROUP BY grp, slices
+            ), total AS (
+                SELECT f.first_window, l.user_id,
+                    least(greatest(sum(l.score), -{MOST_TOTAL}), {MOST_TOTAL})::bigint AS score,
+                    max(l.achieved_at) AS achieved_at, sum(l.events)::bigint AS events
+                FROM (SELECT first_window, grp, unnest(slices) AS slice FROM first) AS f
+                JOIN level AS l USING (slice, grp) GROUP BY f.first_window, l.user_id)
+            SELECT w.board_window, t.user_id, t.score, t.achieved_at, t.events, NULL::text AS last_event
+            FROM total AS t JOIN first USING (first_window) JOIN made AS w USING (grp, slices)"
         );
     }
     let order = first_is_it(board);
