@@ -210,18 +210,18 @@ pub(crate) fn totals(
                     max(occurred_at) AS achieved_at, count(*) AS events
                 FROM fresh GROUP BY slice, grp, user_id
             ), made AS MATERIALIZED (
-                SELECT m.board_window, grp, array_agg(slice ORDER BY slice) AS slices
-                FROM (SELECT DISTINCT slice, grp FROM level) AS l {map} GROUP BY m.board_window, grp
-            ), first AS MATERIALIZED (
-                SELECT min(board_window) AS first_window, grp, slices FROM made GROUP BY grp, slices
+                SELECT board_window, min(board_window) OVER (PARTITION BY grp, slices) AS first_window, grp, slices
+                FROM (SELECT m.board_window, grp, array_agg(slice ORDER BY slice) AS slices
+                    FROM (SELECT DISTINCT slice, grp FROM level) AS l {map} GROUP BY m.board_window, grp) AS w
             ), total AS (
                 SELECT f.first_window, l.user_id,
                     least(greatest(sum(l.score), -{MOST_TOTAL}), {MOST_TOTAL})::bigint AS score,
                     max(l.achieved_at) AS achieved_at, sum(l.events)::bigint AS events
-                FROM (SELECT first_window, grp, unnest(slices) AS slice FROM first) AS f
+                FROM (SELECT first_window, grp, unnest(slices) AS slice FROM made
+                    WHERE board_window = first_window) AS f
                 JOIN level AS l USING (slice, grp) GROUP BY f.first_window, l.user_id)
             SELECT w.board_window, t.user_id, t.score, t.achieved_at, t.events, NULL::text AS last_event
-            FROM total AS t JOIN first USING (first_window) JOIN made AS w USING (grp, slices)"
+            FROM total AS t JOIN made AS w USING (first_window)"
         );
     }
     let order = first_is_it(board);

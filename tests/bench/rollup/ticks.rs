@@ -5,7 +5,15 @@
 //! the scores that change by their key:
 //!
 //! ```text
-//! PLAN
+//! Insert on leaderboard_score s
+//!   Conflict Resolution: UPDATE
+//!   Conflict Arbiter Indexes: leaderboard_score_pkey
+//!   ->  Sort (by board_window, user_id)
+//!         ->  … (the sums of the windows, from the CTE "level")
+//!               CTE level
+//!                 ->  HashAggregate
+//!                       ->  Index Scan using longest_xid_idx on longest e
+//!                             Index Cond: ((xid >= …) AND (xid < …))
 //! ```
 
 use anyhow::ensure;
