@@ -27,7 +27,7 @@ soak:   ## The long forms of the tests: fuzzing in a million rounds, a thousand 
 handler: ## Build the handler as it is deployed to Linux: one file that needs no library. Asks for glibc's static ones (Debian: libc6-dev).
 	cargo rustc --release --config 'profile.release.lto="fat"' --package nightshift-functions --bin handler -- -C target-feature=+crt-static -C relocation-model=static
 
-bench:  ## Measure speed and size; fails below the bars. PARTS="work pace start history broker host ops boards readers" picks.
+bench:  ## Measure speed and size; fails below the bars. PARTS="work pace start history broker host ops boards readers rollup" picks.
 	cargo build --release --workspace --exclude nightshift-functions --bins
 	@$(MAKE) --no-print-directory handler
 	$(TARGET)/release/nightshift servers exec --with node,redis -- $(TARGET)/release/bench $(PARTS)

@@ -1,10 +1,11 @@
 //! `make bench`: how fast and how small the product is, as ratios to a limit measured in the same
 //! run on the same machine.
 //!
-//! `bench [work] [pace] [start] [history] [broker] [host] [ops] [boards] [readers]` runs the parts that are named, or all. Everything measured is a
+//! `bench [work] [pace] [start] [history] [broker] [host] [ops] [boards] [readers] [rollup]` runs the parts that are named, or all. Everything measured is a
 //! release build and a process of its own. Prints tables, writes `tests/bench/results.json`, and
 //! ends with code 1 when a bar is missed. With `NIGHTSHIFT_TEST_BENCH_ROWS=100000` the part `ops` fills its
 //! database with that much instead of ten million rows: a sample, which takes a minute or two and is not kept.
+//! The part `rollup` has histories of up to thirty million events, or of as many as `NIGHTSHIFT_TEST_BENCH_EVENTS` says.
 
 mod boards;
 mod broker;
@@ -14,6 +15,7 @@ mod ops;
 mod process;
 mod readers;
 mod report;
+mod rollup;
 mod work;
 
 use std::process::ExitCode;
@@ -22,8 +24,8 @@ use anyhow::bail;
 
 use report::Section;
 
-const PARTS: [&str; 9] = [
-    "work", "pace", "start", "history", "broker", "host", "ops", "boards", "readers",
+const PARTS: [&str; 10] = [
+    "work", "pace", "start", "history", "broker", "host", "ops", "boards", "readers", "rollup",
 ];
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -72,6 +74,9 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if is_wanted("readers") {
         done(runtime.block_on(readers::measure())?);
+    }
+    if is_wanted("rollup") {
+        done(runtime.block_on(rollup::measure())?);
     }
     report::save(&sections)?;
     let holds = sections.iter().all(Section::holds);

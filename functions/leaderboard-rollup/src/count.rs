@@ -50,6 +50,8 @@ pub(crate) struct Counted {
 /// What the new events are, all boards together.
 #[derive(Debug, FromRow)]
 pub(crate) struct Span {
+    /// Those that do not count included.
+    all_events: i64,
     events: i64,
     pub(crate) first: Option<DateTime<Utc>>,
     pub(crate) last: Option<DateTime<Utc>>,
@@ -82,7 +84,8 @@ pub(crate) async fn count(
     .await?;
     let latest = now + AHEAD;
     let begins_anew = progress.begin_anew(tx, source, now).await?;
-    let (taken, more) = progress.take(tx, source, now).await?;
+    let each = boards.iter().map(|board| 1 + board.groups.len()).sum();
+    let (taken, more) = progress.take(tx, source, now, each).await?;
     counted.more = more;
     let mut history = progress.history(tx, source).await?;
     let which = Which::New(taken);
@@ -96,7 +99,7 @@ pub(crate) async fn count(
     history.has_voids |= counted.voided > 0;
     let span = span(tx, source, which, history, latest).await?;
     counted.events = span.events;
-    counted.rejected = reject(tx, source, &boards, taken, history, latest).await?;
+    counted.rejected = reject(tx, source, &boards, taken, history, latest, &span).await?;
     let wants_scores = span.events <= FEW && counted.voided == 0;
     let mut changed = Vec::new();
     for board in &boards {
@@ -170,12 +173,13 @@ pub(crate) async fn span(
     history: History,
     latest: DateTime<Utc>,
 ) -> Result<Span, sqlx::Error> {
+    let valid = events::is_valid(&source.shape);
     let sql = format!(
-        "SELECT count(*) AS events, min(e.occurred_at) AS first, max(e.occurred_at) AS last
-         FROM {} AS e WHERE {} AND {}",
+        "SELECT count(*) AS all_events, count(*) FILTER (WHERE {valid}) AS events,
+            min(e.occurred_at) FILTER (WHERE {valid}) AS first, max(e.occurred_at) FILTER (WHERE {valid}) AS last
+         FROM {} AS e WHERE {}",
         source.relation,
         which.condition(source, history),
-        events::is_valid(&source.shape),
     );
     sqlx::query_as(AssertSqlSafe(sql))
         .bind(latest)
@@ -217,13 +221,18 @@ async fn reject(
     taken: Taken,
     history: History,
     latest: DateTime<Utc>,
+    span: &Span,
 ) -> Result<BTreeMap<String, i64>, sqlx::Error> {
     // An event without a board is on those that take all events.
     let takes_all = boards.iter().any(|board| board.selector.is_none());
-    let unknown = if source.shape.has_board && !takes_all {
-        "WHEN e.board IS NULL OR e.board::text <> ALL ($4::text[]) THEN 'unknown-board'"
-    } else {
+    let knows_all = takes_all || !source.shape.has_board;
+    if knows_all && span.events == span.all_events {
+        return Ok(BTreeMap::new());
+    }
+    let unknown = if knows_all {
         "WHEN $4::text[] IS NULL THEN NULL"
+    } else {
+        "WHEN e.board IS NULL OR e.board::text <> ALL ($4::text[]) THEN 'unknown-board'"
     };
     let valid = events::is_valid(&source.shape);
     let why = events::why_invalid(&source.shape);
@@ -233,12 +242,12 @@ async fn reject(
         "NULL::text"
     };
     let sql = format!(
-        "WITH odd AS MATERIALIZED (
-            SELECT e.event_id::text AS event_id,
-                CASE WHEN ({valid}) THEN CASE {unknown} END ELSE {why} END AS reason,
+        "WITH rejected AS MATERIALIZED (
+            SELECT e.event_id::text AS event_id, r.reason,
                 left(concat_ws(' ', {detail}, 'score ' || e.score::text, 'at ' || e.occurred_at::text), 500) AS detail
-            FROM {} AS e WHERE {}
-        ), rejected AS MATERIALIZED (SELECT * FROM odd WHERE reason IS NOT NULL
+            FROM {} AS e, LATERAL (
+                SELECT CASE WHEN ({valid}) THEN CASE {unknown} END ELSE {why} END AS reason) AS r
+            WHERE {} AND r.reason IS NOT NULL
         ), written AS (
             INSERT INTO nightshift.leaderboard_rejected (source, event_id, reason, detail)
             SELECT $2, coalesce(event_id, ''), reason, detail FROM rejected LIMIT $3

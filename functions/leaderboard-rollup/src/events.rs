@@ -162,7 +162,8 @@ pub(crate) fn why_invalid(shape: &Shape) -> String {
     )
 }
 
-/// The events of `board` that count, as a CTE: `grp, user_id, score, occurred_at, event_id, slice`.
+/// The events of `board` that count, as a CTE: `grp, user_id, score, occurred_at, slice`, and `event_id` where
+/// it matters which event comes first.
 ///
 /// `$1` is the last instant that is no future, `$2` the bounds of the slices, `$6` the board's selector.
 fn fresh(
@@ -215,9 +216,14 @@ fn fresh(
     } else {
         "DISTINCT ON (e.event_id)"
     };
+    let event_id = if board.aggregation.is_added() {
+        ""
+    } else {
+        "e.event_id::text COLLATE \"C\" AS event_id,"
+    };
     format!(
-        "fresh AS MATERIALIZED (
-            SELECT {distinct} {grp} AS grp, e.user_id, {score} AS score, e.occurred_at, e.event_id::text COLLATE \"C\" AS event_id,
+        "fresh AS (
+            SELECT {distinct} {grp} AS grp, e.user_id, {score} AS score, e.occurred_at, {event_id}
                 width_bucket(e.occurred_at, $2::timestamptz[]) AS slice
             FROM {} AS e WHERE {})",
         source.relation,
@@ -249,14 +255,26 @@ pub(crate) fn totals(
     let fresh = fresh(source, board, group, which, history);
     let map = "JOIN unnest($3::int[], $4::text[], $5::int[]) AS m (slice, grp, board_window) USING (slice, grp)";
     if board.aggregation.is_added() {
+        // Windows that the same pieces of time with events make have the same sums: those of new events mostly are
+        // of one day, week and month. What is added up for the first of such windows is so for all of them.
         return format!(
             "WITH {fresh}, level AS MATERIALIZED (
-                SELECT slice, grp, user_id, sum(score) AS score, max(occurred_at) AS achieved_at, count(*) AS events
-                FROM fresh GROUP BY slice, grp, user_id)
-            SELECT m.board_window, l.user_id,
-                least(greatest(sum(l.score), -{MOST_TOTAL}), {MOST_TOTAL})::bigint AS score,
-                max(l.achieved_at) AS achieved_at, sum(l.events)::bigint AS events, NULL::text AS last_event
-            FROM level AS l {map} GROUP BY m.board_window, l.user_id"
+                SELECT slice, grp, user_id, least(greatest(sum(score), -{MOST_TOTAL}), {MOST_TOTAL})::bigint AS score,
+                    max(occurred_at) AS achieved_at, count(*) AS events
+                FROM fresh GROUP BY slice, grp, user_id
+            ), made AS MATERIALIZED (
+                SELECT board_window, min(board_window) OVER (PARTITION BY grp, slices) AS first_window, grp, slices
+                FROM (SELECT m.board_window, grp, array_agg(slice ORDER BY slice) AS slices
+                    FROM (SELECT DISTINCT slice, grp FROM level) AS l {map} GROUP BY m.board_window, grp) AS w
+            ), total AS (
+                SELECT f.first_window, l.user_id,
+                    least(greatest(sum(l.score), -{MOST_TOTAL}), {MOST_TOTAL})::bigint AS score,
+                    max(l.achieved_at) AS achieved_at, sum(l.events)::bigint AS events
+                FROM (SELECT first_window, grp, unnest(slices) AS slice FROM made
+                    WHERE board_window = first_window) AS f
+                JOIN level AS l USING (slice, grp) GROUP BY f.first_window, l.user_id)
+            SELECT w.board_window, t.user_id, t.score, t.achieved_at, t.events, NULL::text AS last_event
+            FROM total AS t JOIN made AS w USING (first_window)"
         );
     }
     let order = first_is_it(source, board);

@@ -13,7 +13,9 @@ use tracing::instrument;
 
 use crate::declaration::Source;
 use crate::events::{LONGEST_ID, instant};
-use crate::progress::SLICE;
+
+/// How many events one count takes: each is noted, too.
+const SLICE: i64 = 250_000;
 
 /// Times that we and Postgres write alike. What was recorded at others counts for nothing.
 const READABLE: &str =

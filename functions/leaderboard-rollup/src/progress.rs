@@ -14,8 +14,10 @@ use crate::declaration::{Mode, Source};
 use crate::events::{History, Taken};
 use crate::noted;
 
-/// How many events one count takes, roughly: as many as a transaction ends with within seconds.
-pub(crate) const SLICE: i64 = 250_000;
+/// How many events one count takes, roughly: the more, the fewer times is the score of one user written. Boards
+/// share them, so that a transaction ends within seconds.
+const SLICE: i64 = 1_000_000;
+const SMALLEST_SLICE: i64 = 100_000;
 
 /// What is known of a source; locked until the transaction ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,16 +164,18 @@ impl Progress {
         Ok(true)
     }
 
-    /// Takes what is new for this count, and says whether there is more.
+    /// Takes what is new for this count, if each event is added to as many `boards`, and says whether there is
+    /// more.
     pub(crate) async fn take(
         &mut self,
         tx: &mut PgConnection,
         source: &Source,
         now: DateTime<Utc>,
+        boards: usize,
     ) -> Result<(Taken, bool), sqlx::Error> {
         let Mode::Overlap(overlap) = source.mode else {
             let from = self.watermark.unwrap_or(0);
-            let (until, more) = self.end(tx, source, from).await?;
+            let (until, more) = self.end(tx, source, from, boards).await?;
             self.watermark = Some(until);
             return Ok((Taken::Xids { from, until }, more));
         };
@@ -191,10 +195,13 @@ impl Progress {
         tx: &mut PgConnection,
         source: &Source,
         from: i64,
+        boards: usize,
     ) -> Result<(i64, bool), sqlx::Error> {
+        let boards = i64::try_from(boards.max(1)).unwrap_or(i64::MAX);
+        let most = (SLICE / boards).max(SMALLEST_SLICE);
         let sql = format!(
             "SELECT e.xid::text::bigint FROM {} AS e WHERE e.xid >= '{from}'::xid8 AND e.xid < '{}'::xid8
-             ORDER BY e.xid OFFSET {SLICE} LIMIT 1",
+             ORDER BY e.xid OFFSET {most} LIMIT 1",
             source.relation, self.horizon,
         );
         let next: Option<i64> = sqlx::query_scalar(AssertSqlSafe(sql))

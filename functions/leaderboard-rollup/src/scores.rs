@@ -112,12 +112,17 @@ impl Ask<'_> {
             }
             let totals = events::totals(self.source, self.board, group, self.which, self.history);
             let columns = "board_window, user_id, score, achieved_at, events, last_event";
+            let returned = if wants_scores {
+                "s.board_window, s.user_id, s.score, s.achieved_at, s.events"
+            } else {
+                "s.board_window"
+            };
             let write = format!(
                 "WITH written AS (
                     INSERT INTO nightshift.leaderboard_score AS s ({columns})
                     SELECT {columns} FROM ({totals}) AS t ORDER BY board_window, user_id
                     ON CONFLICT (board_window, user_id) DO UPDATE SET {}
-                    RETURNING s.board_window, s.user_id, s.score, s.achieved_at, s.events)",
+                    RETURNING {returned})",
                 events::merge(self.source, self.board),
             );
             if wants_scores {
@@ -130,7 +135,7 @@ impl Ask<'_> {
             } else {
                 let sql = format!(
                     "{write} SELECT board_window, '00000000-0000-0000-0000-000000000000'::uuid AS user_id,
-                        0::bigint AS score, max(achieved_at) AS achieved_at, count(*) AS events FROM written GROUP BY board_window"
+                        0::bigint AS score, now() AS achieved_at, count(*) AS events FROM written GROUP BY board_window"
                 );
                 let rows: Vec<Score> = self.bind(sql, windows, &map).fetch_all(&mut *tx).await?;
                 changed

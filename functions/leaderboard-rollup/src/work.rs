@@ -88,10 +88,12 @@ impl ExternalFunction for Work {
             }
             Err(ReadError::Database(error)) => return Err(error.into()),
         };
-        // A board of a long history is built with one statement.
-        sqlx::query("SET LOCAL statement_timeout = '200s'")
-            .execute(&mut *tx)
-            .await?;
+        // A board of a long history is built with one statement. To compile statements takes longer than it saves.
+        sqlx::query(
+            "SELECT set_config('statement_timeout', '200s', true), set_config('jit', 'off', true)",
+        )
+        .execute(&mut *tx)
+        .await?;
         let is_free = match item.input.task {
             RollupTask::Count => true,
             RollupTask::Rebuild => again::rebuild(tx, &source, cx.now()).await?,
