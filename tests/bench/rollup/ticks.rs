@@ -158,9 +158,10 @@ async fn tick(
             .await?;
     }
     let took = bench.count(name).await?;
-    let buffers = match bench.counts_buffers {
-        true => Some(buffers(connection).await?),
-        false => None,
+    let buffers = if bench.counts_buffers {
+        Some(buffers(connection).await?)
+    } else {
+        None
     };
     let counted = is_counted(&bench.pool, name, until).await?;
     ensure!(counted, "a transaction of somebody else holds the count up");
