@@ -216,13 +216,16 @@ fn fresh(
     } else {
         "DISTINCT ON (e.event_id)"
     };
-    let event_id = if board.aggregation.is_added() {
-        ""
+    let (fence, event_id) = if board.aggregation.is_added() {
+        ("", "")
     } else {
-        "e.event_id::text COLLATE \"C\" AS event_id,"
+        (
+            "MATERIALIZED",
+            "e.event_id::text COLLATE \"C\" AS event_id,",
+        )
     };
     format!(
-        "fresh AS (
+        "fresh AS {fence} (
             SELECT {distinct} {grp} AS grp, e.user_id, {score} AS score, e.occurred_at, {event_id}
                 width_bucket(e.occurred_at, $2::timestamptz[]) AS slice
             FROM {} AS e WHERE {})",
