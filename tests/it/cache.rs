@@ -2,6 +2,7 @@
 
 mod relay;
 mod slots;
+mod tokens;
 
 pub(crate) use relay::Relay;
 

@@ -27,7 +27,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("identity", with(&["bus", "fetch"])),
         ("connection", with(&["bus", "identity"])),
         ("postgres", with(&["job"])),
-        ("cache", with(&["job"])),
+        ("cache", with(&["identity", "job"])),
         (
             "handler",
             with(&[
@@ -36,6 +36,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "connection",
                 "crashpoint",
                 "fetch",
+                "identity",
                 "job",
                 "postgres",
             ]),
@@ -95,6 +96,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
                 "fuzz",
                 "handler",
                 "housekeeping",
+                "identity",
                 "job",
                 "leaderboard-rollup",
                 "notifications",

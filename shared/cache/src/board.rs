@@ -73,7 +73,7 @@ impl std::fmt::Debug for Boards {
 impl Boards {
     /// The boards in the Redis of `settings`, to which it connects when it is first used.
     pub fn connect_lazy(settings: RedisSettings) -> Self {
-        Self(Link::new(settings.client))
+        Self(Link::new(settings))
     }
 }
 

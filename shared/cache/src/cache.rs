@@ -19,7 +19,7 @@ impl Cache {
     /// Redis as `settings` say, to which it connects when it is first used, so that a process can
     /// answer its readiness probe before Redis does.
     pub fn connect_lazy(settings: RedisSettings) -> Self {
-        Self(Link::new(settings.client))
+        Self(Link::new(settings))
     }
 
     /// Asks the server what time it is, of which only matters that it answers.

@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use nightshift_settings::ExposeSecret;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClientBuilder, NodeAddress};
 use redis::cluster_async::ClusterConnection;
@@ -17,7 +19,7 @@ use redis::{
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use crate::CacheError;
+use crate::{CacheError, RedisSettings};
 
 /// How long connecting may take: longer than a command, so that a slow one comes to its end, which
 /// later commands profit from.
@@ -78,8 +80,28 @@ impl ConnectionLike for Connection {
     }
 }
 
-/// Connects, and looks whether it is a cluster.
-pub(crate) async fn connect(client: &Client) -> Result<Connection, CacheError> {
+/// What tokens for Redis are good for, on all of Azure's kinds of it.
+const SCOPE: &str = "https://redis.azure.com/.default";
+
+/// Connects, and looks whether it is a cluster. With a token for a password it says for how much longer that is
+/// good.
+pub(crate) async fn connect(
+    settings: &RedisSettings,
+) -> Result<(Connection, Option<Duration>), CacheError> {
+    let Some(credential) = &settings.credential else {
+        return Ok((connect_to(&settings.client).await?, None));
+    };
+    let (token, left) = credential
+        .password(SCOPE)
+        .await
+        .map_err(|error| CacheError::Token(Arc::new(error)))?;
+    let info = settings.client.get_connection_info().clone();
+    let user = info.redis_settings().clone();
+    let info = info.set_redis_settings(user.set_password(token.expose_secret()));
+    Ok((connect_to(&Client::open(info)?).await?, Some(left)))
+}
+
+async fn connect_to(client: &Client) -> Result<Connection, CacheError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT))
         .set_response_timeout(None)

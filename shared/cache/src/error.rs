@@ -1,7 +1,9 @@
 //! What can go wrong with Redis.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use nightshift_identity::IdentityError;
 use nightshift_job::{Classify, Disposition};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -30,9 +32,12 @@ pub enum CacheError {
     NotReady(#[source] RedisError),
     /// It does not know the password, or does not let its user do what is needed.
     #[error(
-        "Redis does not let us in; look at the user and password of NIGHTSHIFT_REDIS_URL, and at its rights"
+        "Redis does not let us in; look at the user and password of NIGHTSHIFT_REDIS_URL (or whether the identity has an access policy there), and at its rights"
     )]
     Denied(#[source] RedisError),
+    /// Nobody gives us a token that would be the password.
+    #[error("there is no token to show to Redis")]
+    Token(#[source] Arc<IdentityError>),
     /// It has answered something else than was expected.
     #[error("Redis has answered something unexpected")]
     Unexpected(#[source] RedisError),

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisResult, Value};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, Value};
 use tokio::time::{Instant, timeout};
 
-use crate::CacheError;
 use crate::connection::{Connection, connect};
+use crate::{CacheError, RedisSettings};
 
 /// How long a command may take, waiting for the connection included. It may be waited for while a
 /// transaction is open.
@@ -19,14 +19,25 @@ pub(crate) const COMMAND: Duration = Duration::from_millis(250);
 /// How long after a failure nothing is tried, so that an outage costs hardly any time.
 const REST: Duration = Duration::from_secs(1);
 
-type Connecting = Shared<BoxFuture<'static, Result<Connection, CacheError>>>;
+/// How long before the end of the token that has let us in a connection is replaced, so that whoever is at
+/// work on it comes to an end.
+const SPARE: Duration = Duration::from_mins(3);
+
+type Connecting = Shared<BoxFuture<'static, Result<Made, CacheError>>>;
+
+/// A connection, and until when it is to be used: the server closes it when the token ends that let us in.
+#[derive(Clone)]
+struct Made {
+    connection: Connection,
+    until: Option<Instant>,
+}
 
 /// A connection to Redis. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Link(Arc<Inner>);
 
 struct Inner {
-    client: Client,
+    settings: RedisSettings,
     state: Mutex<State>,
 }
 
@@ -47,9 +58,9 @@ impl State {
 }
 
 impl Link {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(settings: RedisSettings) -> Self {
         Self(Arc::new(Inner {
-            client,
+            settings,
             state: Mutex::default(),
         }))
     }
@@ -100,7 +111,7 @@ impl Link {
     async fn answering(&self) -> Result<Connection, CacheError> {
         let connecting = self.connecting();
         let is_new = connecting.peek().is_none();
-        let connection = connecting.clone().await?;
+        let connection = connecting.clone().await?.connection;
         if is_new || connection.heals() {
             return Ok(connection);
         }
@@ -109,7 +120,7 @@ impl Link {
             Ok(_) | Err(CacheError::Denied(_)) => Ok(connection),
             Err(CacheError::Unreachable(_)) => {
                 self.state().forget_made();
-                self.connecting().await
+                Ok(self.connecting().await?.connection)
             }
             Err(error) => Err(error),
         }
@@ -131,12 +142,21 @@ impl Link {
     /// The connection, or the one that is being made.
     fn connecting(&self) -> Connecting {
         let mut state = self.state();
-        let usable = |connection: &&Connecting| !matches!(connection.peek(), Some(Err(_)));
+        let usable = |connection: &&Connecting| match connection.peek() {
+            None => true,
+            Some(Ok(made)) => made.until.is_none_or(|until| Instant::now() < until),
+            Some(Err(_)) => false,
+        };
         if let Some(connection) = state.connection.as_ref().filter(usable) {
             return connection.clone();
         }
-        let client = self.0.client.clone();
-        let connection = async move { connect(&client).await }.boxed().shared();
+        let settings = self.0.settings.clone();
+        let connection = async move {
+            let (connection, left) = connect(&settings).await?;
+            let until = left.map(|left| Instant::now() + left.saturating_sub(SPARE).max(left / 2));
+            Ok(Made { connection, until })
+        };
+        let connection = connection.boxed().shared();
         // It goes on when nobody waits for it any more.
         tokio::spawn(connection.clone());
         state.connection = Some(connection.clone());
@@ -221,6 +241,6 @@ fn is_outage(error: &CacheError) -> bool {
 }
 
 async fn send<T: FromRedisValue>(connection: Connecting, command: &Cmd) -> Result<T, CacheError> {
-    let mut connection = connection.await?;
+    let mut connection = connection.await?.connection;
     Ok(command.query_async(&mut connection).await?)
 }

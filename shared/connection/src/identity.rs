@@ -9,8 +9,11 @@ use nightshift_identity::{DEFAULT_AUTHORITY, Identity, ManagedEndpoint, ManagedI
 
 use nightshift_settings::Lookup;
 
-/// The identity that the settings of the connection `section` ask for, or what is wrong with them.
-pub(crate) fn resolve(section: &str, lookup: &Lookup) -> Result<Identity, String> {
+/// The identity that the settings of the connection `section` ask for.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn resolve(section: &str, lookup: &Lookup) -> Result<Identity, String> {
     let settings = Settings { section, lookup };
     match settings.own("credential") {
         Some(kind) if kind.eq_ignore_ascii_case("managedidentity") => settings.managed(None),

@@ -11,4 +11,5 @@ mod message;
 
 pub use connection::{Access, Connection};
 pub use connections::Connections;
+pub use identity::resolve as resolve_identity;
 pub use message::{has_bindable_body, into_trigger_message};

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use nightshift_cache::RedisSettings;
-use nightshift_connection::Connection;
+use nightshift_connection::{Connection, resolve_identity};
+use nightshift_identity::EntraCredential;
 use nightshift_postgres::PostgresSettings;
 use nightshift_settings::{Lookup, Reader};
 use nightshift_telemetry::TelemetrySettings;
+use nightshift_time::SystemClock;
 
 /// Everything a handler needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -40,6 +42,10 @@ pub struct HandlerSettings {
 /// The one connection of all functions, and the name of the setting that says where it leads.
 pub(crate) const CONNECTION: &str = "ServiceBusConnection";
 
+/// The settings that have us go to Redis with an identity. They are members of a section, as those of Service Bus.
+const CREDENTIAL: &str = "NIGHTSHIFT_REDIS__CREDENTIAL";
+const SECRET: &str = "NIGHTSHIFT_REDIS__CLIENTSECRET";
+
 impl HandlerSettings {
     /// Setting names that other processes in the same environment read.
     pub const KNOWN_ELSEWHERE: &'static [&'static str] = &[
@@ -47,6 +53,11 @@ impl HandlerSettings {
         "NIGHTSHIFT_HOST_",
         "NIGHTSHIFT_BROKER_",
         "NIGHTSHIFT_BLOB_",
+        CREDENTIAL,
+        "NIGHTSHIFT_REDIS__CLIENTID",
+        "NIGHTSHIFT_REDIS__MANAGEDIDENTITYRESOURCEID",
+        "NIGHTSHIFT_REDIS__TENANTID",
+        SECRET,
         "NIGHTSHIFT_TEST_",
     ];
 
@@ -63,7 +74,7 @@ impl HandlerSettings {
         let exits_on_stdin_eof = reader.optional("NIGHTSHIFT_EXIT_ON_STDIN_EOF", 0_u8) == 1;
         let telemetry = TelemetrySettings::read(reader, "nightshift-handler");
         let postgres = PostgresSettings::read(reader);
-        let redis = RedisSettings::read(reader);
+        let redis = redis(reader);
         let released_at = reader.maybe("NIGHTSHIFT_RELEASED_AT");
         let bus = Connection::resolve(CONNECTION, &Lookup::new(reader.source()))
             .map_err(|what| reader.problem(CONNECTION, what));
@@ -80,4 +91,26 @@ impl HandlerSettings {
             released_at,
         })
     }
+}
+
+/// Where Redis is, and as whom we go there: with an identity if one of [`CREDENTIAL`] and [`SECRET`] asks for
+/// it, as for Service Bus.
+fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
+    let redis = RedisSettings::read(reader)?;
+    let lookup = Lookup::new(reader.source());
+    let is_set = |name: &str| {
+        lookup
+            .get(name)
+            .is_some_and(|value| !value.trim().is_empty())
+    };
+    if !is_set(CREDENTIAL) && !is_set(SECRET) {
+        return Some(redis);
+    }
+    let section = CREDENTIAL.split("__").next().unwrap_or_default();
+    let with_identity = resolve_identity(section, &lookup).and_then(|identity| {
+        redis.with_credential(EntraCredential::new(identity, SystemClock::shared()))
+    });
+    with_identity
+        .map_err(|what| reader.problem(RedisSettings::URL, what))
+        .ok()
 }

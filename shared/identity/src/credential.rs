@@ -46,6 +46,17 @@ impl EntraCredential {
         }
     }
 
+    /// A token that is good for `scope`, and for how much longer, for who shows it once and is then let in
+    /// for that long.
+    ///
+    /// # Errors
+    /// When nobody gives one.
+    pub async fn password(&self, scope: &str) -> Result<(SecretString, Duration), IdentityError> {
+        let token = self.token(scope).await?;
+        let left = token.expires_at - self.clock.now();
+        Ok((token.token, left.to_std().unwrap_or_default()))
+    }
+
     async fn token(&self, scope: &str) -> Result<AccessToken, IdentityError> {
         let mut tokens = self.tokens.lock().await;
         let now = self.clock.now();

@@ -51,7 +51,7 @@ const fn secret(name: &'static str, default: &'static str, meaning: &'static str
 }
 
 /// Every setting of every process, sorted by what it is about.
-const SETTINGS: [Setting; 39] = [
+const SETTINGS: [Setting; 44] = [
     secret(
         POSTGRES,
         "a private one in `up`",
@@ -66,6 +66,31 @@ const SETTINGS: [Setting; 39] = [
         REDIS,
         "a private one in `up`",
         "Redis, or a node of a cluster: slots of rate limits, boards",
+    ),
+    plain(
+        "NIGHTSHIFT_REDIS__CREDENTIAL",
+        "the password in the URL",
+        "managedidentity or workloadidentity: its Entra ID tokens are the password",
+    ),
+    plain(
+        "NIGHTSHIFT_REDIS__CLIENTID",
+        "the host's own identity",
+        "which identity or application that is",
+    ),
+    plain(
+        "NIGHTSHIFT_REDIS__MANAGEDIDENTITYRESOURCEID",
+        "the host's own identity",
+        "which identity that is, by its resource id",
+    ),
+    plain(
+        "NIGHTSHIFT_REDIS__TENANTID",
+        "AZURE_TENANT_ID",
+        "the tenant of that application",
+    ),
+    secret(
+        "NIGHTSHIFT_REDIS__CLIENTSECRET",
+        "none",
+        "secret of that application, instead of NIGHTSHIFT_REDIS__CREDENTIAL",
     ),
     secret(STORAGE, "a private one in `up`", "blob storage"),
     secret(
