@@ -20,9 +20,10 @@ chaos:  ## Kill every process at every crash point, then at any moment. KILLS=10
 	cargo build --workspace --bins
 	$(TARGET)/debug/nightshift servers exec --with postgres -- $(TARGET)/debug/chaos $(KILLS) $(SEED)
 
-soak:   ## The long forms of the tests: fuzzing in a million rounds, a thousand kills, every zone and day. Takes some forty minutes.
+soak:   ## The long forms of the tests: fuzzing in a million rounds, a thousand kills, every zone and day, leaderboards after a hundred million events (30 GB of disk). Takes more than an hour.
 	cargo build --workspace --bins
 	NIGHTSHIFT_TEST_SOAK=1 NIGHTSHIFT_TEST_FUZZ_ROUNDS=1000000 $(TARGET)/debug/nightshift servers exec -- cargo test --workspace
+	NIGHTSHIFT_TEST_BENCH_EVENTS=100000000 $(MAKE) --no-print-directory bench PARTS=rollup
 
 handler: ## Build the handler as it is deployed to Linux: one file that needs no library. Asks for glibc's static ones (Debian: libc6-dev).
 	cargo rustc --release --config 'profile.release.lto="fat"' --package nightshift-functions --bin handler -- -C target-feature=+crt-static -C relocation-model=static

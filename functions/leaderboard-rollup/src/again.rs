@@ -8,8 +8,9 @@ use nightshift_telemetry::trace::TRACE;
 use sqlx::PgConnection;
 use tracing::instrument;
 
+use crate::corrections;
 use crate::count::{AHEAD, span};
-use crate::declaration::{Board, Source};
+use crate::declaration::{Board, Mode, Source};
 use crate::events::{History, Taken, Which};
 use crate::progress::Progress;
 use crate::scores::Ask;
@@ -120,6 +121,11 @@ impl<'a> Again<'a> {
         let (mut boards, _problems) = crate::declaration::boards(tx, source).await?;
         boards.retain(Board::is_built);
         let mut history = progress.history(tx, source).await?;
+        if let Mode::Overlap(_) = source.mode {
+            // What has become visible later than the overlap may take others back, too.
+            let late = corrections::take(tx, source, Which::Before(counted), history).await?;
+            history.has_voids |= late.count() > 0;
+        }
         // Somebody may become it between two statements.
         history.has_forgotten = true;
         let latest = now + AHEAD;

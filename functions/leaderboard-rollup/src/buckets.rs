@@ -70,7 +70,8 @@ impl Buckets {
         let span = worth(last) - worth(*first);
         let part = worth(score) - worth(*first);
         let within = i128::from(end - before) * part / span.max(1);
-        before + u64::try_from(within).unwrap_or_default() + 1
+        let rank = before + u64::try_from(within).unwrap_or_default() + 1;
+        rank.min(self.members.max(1))
     }
 }
 
@@ -104,7 +105,8 @@ mod tests {
                     "{score}: {estimate} and not {rank}"
                 );
             }
-            assert!(buckets.rank(-sign * i64::MAX) == 1);
+            assert_eq!(buckets.rank(-sign * i64::MAX), 1);
+            assert_eq!(buckets.rank(sign * i64::MAX), 10_000);
         }
     }
 

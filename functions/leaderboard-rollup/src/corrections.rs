@@ -185,7 +185,8 @@ pub(crate) async fn take(
     }
     let sql = format!(
         "SELECT e.user_id, e.occurred_at FROM {} AS e
-         WHERE e.event_id = ANY ($1::text[]::{}[]) AND e.user_id IS NOT NULL AND e.occurred_at IS NOT NULL",
+         WHERE e.event_id = ANY ($1::text[]::{}[]) AND e.user_id IS NOT NULL
+            AND e.occurred_at >= '0001-01-01 00:00:00+00' AND e.occurred_at < '9999-01-01 00:00:00+00'",
         source.relation, source.shape.id_type,
     );
     let victims: Vec<(Uuid, DateTime<Utc>)> = sqlx::query_as(AssertSqlSafe(sql))

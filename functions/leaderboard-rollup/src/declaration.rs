@@ -278,8 +278,11 @@ pub(crate) async fn boards(
         .fetch_all(&mut *tx)
         .await?;
     let seasons = sqlx::query!(
-        "SELECT s.board, s.label, s.starts_at, s.ends_at FROM nightshift.leaderboard_season AS s
-         JOIN nightshift.leaderboard AS b ON b.id = s.board WHERE b.source = $1 ORDER BY s.starts_at",
+        // A season may be without a beginning or an end.
+        r#"SELECT s.board, s.label, greatest(s.starts_at, '0001-01-01 00:00:00+00') AS "starts_at!",
+            least(s.ends_at, '9999-01-01 00:00:00+00') AS "ends_at!"
+        FROM nightshift.leaderboard_season AS s
+        JOIN nightshift.leaderboard AS b ON b.id = s.board WHERE b.source = $1 ORDER BY s.starts_at"#,
         source.name,
     )
     .fetch_all(&mut *tx)

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::windows::Kind;
 
 /// A window of a board: the current one of its kind, or one by its label.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     pub(crate) board: String,
     /// The column that it is grouped by and the value in it; `None`: everybody.

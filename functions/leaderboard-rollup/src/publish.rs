@@ -93,7 +93,9 @@ pub(crate) async fn note(tx: &mut PgConnection, shown: &[Shown]) -> Result<(), s
     sqlx::query!(
         "UPDATE nightshift.leaderboard_window AS w SET published_run = s.run
         FROM unnest($1::int[], $2::bigint[]) AS s (id, run)
-        WHERE w.id = s.id AND s.run > coalesce(w.published_run, -1)",
+        WHERE w.id = s.id AND s.run > coalesce(w.published_run, -1)
+            -- Who counts just now has locked some. Those are shown once more than they have to be.
+            AND w.id IN (SELECT id FROM nightshift.leaderboard_window WHERE id = ANY ($1) ORDER BY id FOR UPDATE SKIP LOCKED)",
         &ids,
         &runs,
     )
@@ -219,9 +221,13 @@ impl Show {
         previous: i64,
         now: DateTime<Utc>,
     ) -> Result<bool, ShowError> {
-        let Some(meta) = boards.meta(board).await? else {
+        let Some((meta, held)) = boards.shown(board).await? else {
             return Ok(false);
         };
+        // Of a board that was cut off a change may be of somebody who is worse than others who are missing.
+        if held < meta.members {
+            return Ok(false);
+        }
         let mine: Vec<&Score> = changed
             .iter()
             .filter(|score| score.board_window == self.id)

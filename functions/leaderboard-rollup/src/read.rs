@@ -66,21 +66,16 @@ impl HttpFunction for Read {
         route: RouteValues,
         app: &Registry,
     ) -> Response<Bytes> {
-        let uri = request.uri();
-        let key = uri.path_and_query().map_or("", |uri| uri.as_str());
-        let found = if let Some(known) = self.answers.fresh(key) {
-            known
-        } else {
-            let path = route.into_iter().find_map(|(_, value)| value);
-            match Ask::read(&path.unwrap_or_default(), uri.query().unwrap_or_default()) {
-                Err(problem) => Err(problem),
-                Ok(ask) => {
-                    let found = Box::pin(self.find(app, &ask));
-                    if ask.is_for_many() {
-                        self.answers.made(key, FRESH, found).await
-                    } else {
-                        found.await
-                    }
+        let path = route.into_iter().find_map(|(_, value)| value);
+        let query = request.uri().query().unwrap_or_default();
+        let found = match Ask::read(&path.unwrap_or_default(), query) {
+            Err(problem) => Err(problem),
+            Ok(ask) => {
+                let found = Box::pin(self.find(app, &ask));
+                if ask.is_for_many() {
+                    self.answers.get(&ask, FRESH, found).await
+                } else {
+                    found.await
                 }
             }
         };

@@ -15,8 +15,8 @@ impl ScheduledFunction for Verify {
     const NAME: &'static str = "leaderboard-rollup-verify";
     const CONFIG: &'static str = include_str!("../verify/function.json");
     const SCHEDULE: Schedule = Schedule {
-        // Before most people are awake, and not when everybody else's nightly work begins.
-        cron: "0 17 3 * * *",
+        // Before most people are awake, not when everybody else's nightly work begins, and between two counts.
+        cron: "30 17 3 * * *",
         overlap: Overlap::Skip,
         missed: Missed::Last,
         ..Schedule::DEFAULT
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn the_work_reads_the_message_of_a_tick_as_a_verification_of_all_sources() {
         let tick = Tick {
-            due: "2026-11-22T03:17:00Z".parse().unwrap(),
+            due: "2026-11-22T03:17:30Z".parse().unwrap(),
             kind: TickKind::Scheduled,
         };
         let body = serde_json::to_vec(&Verify.payload(&tick)).unwrap();

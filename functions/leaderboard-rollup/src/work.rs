@@ -25,6 +25,12 @@ use crate::scores::Score;
 /// The queue of [`Work`].
 const QUEUE: &str = "leaderboard-rollup";
 
+/// After what time a source is looked at again that somebody else was counting.
+const AGAIN: Duration = Duration::from_secs(20);
+
+/// The number of no count.
+const NOT_COUNTED: i64 = -1;
+
 /// The function.
 #[derive(Debug, Clone)]
 pub struct Work {
@@ -109,7 +115,18 @@ impl ExternalFunction for Work {
             None
         };
         let Some(counted) = counted else {
-            return Ok(Prepared::End(busy(name)));
+            return Ok(match item.input.task {
+                // What was counted is shown meanwhile, so that boards outlive a long count of somebody else.
+                RollupTask::Count => Prepared::Call(Call {
+                    run: NOT_COUNTED,
+                    windows: publish::open(tx, &source, cx.now()).await?,
+                    changed: None,
+                    more: false,
+                }),
+                RollupTask::Verify | RollupTask::Rebuild => {
+                    Prepared::End(Outcome::Snooze(cx.now() + AGAIN))
+                }
+            });
         };
         log(&source, &counted);
         Ok(Prepared::Call(Call {
@@ -183,10 +200,6 @@ impl ExternalFunction for Work {
     ) -> Result<Prepared<Call>, JobError> {
         self.prepare(item, tx, cx).await
     }
-}
-
-fn busy(source: &str) -> Outcome {
-    Outcome::Skipped(format!("source {source} is being counted by another run"))
 }
 
 /// What a verification has come to.

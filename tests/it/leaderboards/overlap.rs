@@ -279,6 +279,32 @@ async fn what_becomes_visible_later_than_the_overlap_counts_the_next_night() {
 }
 
 #[tokio::test]
+async fn what_is_taken_back_later_than_the_overlap_is_gone_the_next_night() {
+    let bench = fall_back().await;
+    let pool = bench.pool();
+    record(pool, 1, 1, 5, start_of_time()).await;
+    ask(&bench, "count").await;
+    set(&bench, "12:30:00");
+    record(pool, 2, 1, 50, bench.clock().now()).await;
+    ask(&bench, "count").await;
+    set(&bench, "12:31:00");
+    sqlx::query(
+        "INSERT INTO app.score_event (event_id, user_id, board, voids, occurred_at, created_at)
+        SELECT gen_random_uuid(), user_id, board, event_id, occurred_at, $1 FROM app.score_event WHERE score = 5",
+    )
+    .bind(bench.clock().now() - Duration::from_mins(12))
+    .execute(pool)
+    .await
+    .unwrap();
+    ask(&bench, "count").await;
+    assert_eq!(day(pool).await, [(1, 55, 2)]);
+    ask(&bench, "verify").await;
+    assert_eq!(day(pool).await, [(1, 50, 1)]);
+    check(pool).await;
+    bench.remove().await;
+}
+
+#[tokio::test]
 async fn windows_close_when_the_overlap_is_over_too() {
     let bench = fall_back().await;
     let pool = bench.pool();

@@ -334,6 +334,40 @@ async fn seasons_are_counted_from_their_first_event_on_whenever_they_are_declare
 }
 
 #[tokio::test]
+async fn what_has_no_end_or_no_time_stops_nothing() {
+    let bench = bench(start_of_time()).await;
+    let pool = bench.pool();
+    only(pool, "points").await;
+    pool.execute(
+        "UPDATE nightshift.leaderboard SET windows = '{season}';
+        INSERT INTO nightshift.leaderboard_season SELECT id, 'beta', '-infinity', 'infinity' FROM nightshift.leaderboard",
+    )
+    .await
+    .unwrap();
+    insert(pool, 1, "points", 2, "2026-11-18T09:00:00Z").await;
+    for at in ["infinity", "-infinity"] {
+        insert(pool, 1, "points", 4, at).await;
+    }
+    count(&bench).await;
+    // What was never counted is taken back.
+    pool.execute(
+        "INSERT INTO app.score_event (user_id, board, voids, occurred_at)
+        SELECT user_id, board, event_id, '2026-11-18T10:00:00Z' FROM app.score_event WHERE NOT isfinite(occurred_at)",
+    )
+    .await
+    .unwrap();
+    insert(pool, 1, "points", 1, "2026-11-18T09:00:00Z").await;
+    count(&bench).await;
+    let scores: Vec<(String, i64)> = counted(pool)
+        .await
+        .into_iter()
+        .map(|line| (line.2, line.5))
+        .collect();
+    assert_eq!(scores, [("beta".to_owned(), 3)]);
+    bench.remove().await;
+}
+
+#[tokio::test]
 async fn nothing_is_left_of_a_board_that_is_deleted() {
     let bench = bench(start_of_time()).await;
     let pool = bench.pool();

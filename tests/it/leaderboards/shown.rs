@@ -260,6 +260,32 @@ async fn what_is_counted_anew_takes_the_place_of_what_is_shown_at_once() {
 }
 
 #[tokio::test]
+async fn a_board_of_which_more_is_to_be_shown_is_shown_anew() {
+    let shown = Shown::on(Kind::Found).await;
+    let pool = shown.bench.pool();
+    pool.execute("UPDATE nightshift.leaderboard SET top = 5")
+        .await
+        .unwrap();
+    for user in 1..=30 {
+        let score = i64::try_from(user).unwrap() * 10;
+        insert(pool, user, "points", score, "2026-11-18T09:00:00Z").await;
+    }
+    count(&shown.bench).await;
+    assert_eq!(shown.lines("weekly").await.len(), 5);
+    pool.execute("UPDATE nightshift.leaderboard SET top = 1000")
+        .await
+        .unwrap();
+    // Somebody changes who was not shown, and a change alone would be the sixth.
+    insert(pool, 3, "points", 1, "2026-11-18T09:00:00Z").await;
+    count(&shown.bench).await;
+    let lines = shown.lines("weekly").await;
+    let places: Vec<(u128, u64)> = lines.iter().map(|line| (line.0, line.1)).collect();
+    let expected: Vec<(u128, u64)> = (1..=30).rev().zip(1..).collect();
+    assert_eq!(places, expected);
+    shown.bench.remove().await;
+}
+
+#[tokio::test]
 async fn boards_follow_the_scores_on_the_redis_that_is_found() {
     boards_follow_the_scores(Kind::Found).await;
 }

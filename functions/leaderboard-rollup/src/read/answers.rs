@@ -1,7 +1,7 @@
 //! Answers that many ask for, kept for a moment.
 //!
-//! They are kept by the text of the request, so that a known one costs a look into a map. However many ask at
-//! the same time for one that is not there, it is made once.
+//! They are kept by what is asked for, however it is written. However many ask at the same time for one that is
+//! not there, it is made once.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -13,11 +13,12 @@ use http::{HeaderValue, Response, StatusCode, header};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::ask::Ask;
 use super::problem::Problem;
 
-/// How many answers are kept, and how long a request they are for may be, in bytes.
+/// How many answers are kept, and how many bytes all of them have.
 const MOST: usize = 1_024;
-const LONGEST: usize = 512;
+const MOST_BYTES: usize = 4 << 20;
 
 /// What browsers and proxies may do with an answer: boards change once a minute.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("max-age=10");
@@ -71,7 +72,7 @@ type Found = Result<Answer, Problem>;
 
 /// The answers.
 #[derive(Debug, Default)]
-pub(super) struct Answers(RwLock<HashMap<Box<str>, Arc<Slot>>>);
+pub(super) struct Answers(RwLock<HashMap<Ask, Arc<Slot>>>);
 
 /// The place of one.
 #[derive(Debug, Default)]
@@ -87,23 +88,29 @@ impl Slot {
         let (found, until) = known.as_ref()?;
         (Instant::now() < *until).then(|| found.clone())
     }
+
+    fn bytes(&self) -> usize {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        match known.as_ref() {
+            Some((Ok(answer), _)) => answer.body.len(),
+            _ => 0,
+        }
+    }
 }
 
 impl Answers {
-    /// The answer to `request`, if there is one that is still good.
-    pub(super) fn fresh(&self, request: &str) -> Option<Found> {
-        let slots = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        slots.get(request)?.fresh()
-    }
-
-    /// Has the answer to `request` made, or waits for whoever makes it. It is good for `span`.
-    pub(super) async fn made(
+    /// The answer to `ask`, made if there is none that is still good, or by whoever makes it already. It is
+    /// good for `span`.
+    pub(super) async fn get(
         &self,
-        request: &str,
+        ask: &Ask,
         span: Duration,
         make: impl Future<Output = Found>,
     ) -> Found {
-        let Some(slot) = self.slot(request) else {
+        if let Some(known) = self.fresh(ask) {
+            return known;
+        }
+        let Some(slot) = self.slot(ask) else {
             return make.await;
         };
         let _turn = slot.making.lock().await;
@@ -116,23 +123,29 @@ impl Answers {
         found
     }
 
-    /// The place of `request`. `None`: there is no room for it.
-    fn slot(&self, request: &str) -> Option<Arc<Slot>> {
-        if request.len() > LONGEST {
-            return None;
-        }
+    fn fresh(&self, ask: &Ask) -> Option<Found> {
+        let slots = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(ask)?.fresh()
+    }
+
+    /// The place of `ask`. `None`: there is no room for it.
+    fn slot(&self, ask: &Ask) -> Option<Arc<Slot>> {
         let mut slots = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(request) {
+        if let Some(slot) = slots.get(ask) {
             return Some(Arc::clone(slot));
         }
-        if slots.len() >= MOST {
+        let is_full = |slots: &HashMap<Ask, Arc<Slot>>| {
+            let bytes: usize = slots.values().map(|slot| slot.bytes()).sum();
+            slots.len() >= MOST || bytes >= MOST_BYTES
+        };
+        if is_full(&slots) {
             slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.fresh().is_some());
         }
-        if slots.len() >= MOST {
+        if is_full(&slots) {
             return None;
         }
         let slot = Arc::<Slot>::default();
-        slots.insert(request.into(), Arc::clone(&slot));
+        slots.insert(ask.clone(), Arc::clone(&slot));
         Some(slot)
     }
 }
@@ -152,6 +165,10 @@ mod tests {
         answer.unwrap().into_response(None).into_body()
     }
 
+    fn top(limit: u32) -> Ask {
+        Ask::read("global/weekly/top", &format!("limit={limit}")).unwrap()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_made_once_however_many_ask_and_again_when_it_is_old() {
         let answers = Answers::default();
@@ -161,32 +178,38 @@ mod tests {
             let number = times.fetch_add(1, Ordering::Relaxed);
             Ok(Answer::new(number.to_string().into_bytes()))
         };
-        let asked = join_all((0..50).map(|_| answers.made("/top", SPAN, make()))).await;
+        // However it is written.
+        let ways = [
+            Ask::read("global/weekly/top", "").unwrap(),
+            Ask::read("/global//weekly/top/", "&limit=100&code=x").unwrap(),
+        ];
+        let asked = (0..50).map(|n| answers.get(&ways[n % 2], SPAN, make()));
+        let asked = join_all(asked).await;
         assert!(asked.into_iter().all(|answer| body(answer) == "0"));
-        assert_eq!(body(answers.fresh("/top").unwrap()), "0");
         advance(SPAN).await;
-        assert!(answers.fresh("/top").is_none());
-        assert_eq!(body(answers.made("/top", SPAN, make()).await), "1");
+        assert_eq!(body(answers.get(&ways[0], SPAN, make()).await), "1");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn there_are_never_more_than_so_many() {
-        let answers = Answers::default();
-        for number in 0..3 * MOST {
+    async fn there_are_never_more_than_so_many_or_so_many_bytes() {
+        for (size, most) in [(1, MOST), (MOST_BYTES / 8, 8)] {
+            let answers = Answers::default();
+            for number in 0..1_000 {
+                for group in ["a", "b"] {
+                    let query = format!("limit={}&group=column:{group}", number + 1);
+                    let ask = Ask::read("global/weekly/top", &query).unwrap();
+                    let make = async { Ok(Answer::new(vec![1; size])) };
+                    assert_eq!(body(answers.get(&ask, SPAN, make).await).len(), size);
+                    assert!(answers.0.read().unwrap().len() <= most);
+                }
+            }
+            assert_eq!(answers.0.read().unwrap().len(), most);
+            // Those that are old make room.
+            advance(SPAN).await;
             let make = async { Ok(Answer::new(vec![1])) };
-            let request = format!("/{number}");
-            assert_eq!(body(answers.made(&request, SPAN, make).await), &[1][..]);
-            assert!(answers.0.read().unwrap().len() <= MOST);
+            answers.get(&top(1_000), SPAN, make).await.unwrap();
+            assert_eq!(answers.0.read().unwrap().len(), 1);
         }
-        // Those that are old make room.
-        advance(SPAN).await;
-        let make = async { Ok(Answer::new(vec![1])) };
-        answers.made("/new", SPAN, make).await.unwrap();
-        assert_eq!(answers.0.read().unwrap().len(), 1);
-        let long = "x".repeat(LONGEST + 1);
-        let make = async { Ok(Answer::new(vec![1])) };
-        answers.made(&long, SPAN, make).await.unwrap();
-        assert!(answers.fresh(&long).is_none());
     }
 
     #[test]

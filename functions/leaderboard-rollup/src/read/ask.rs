@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ const MOST_NEIGHBOURS: u32 = 100;
 const MOST_FRIENDS: usize = 200;
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Ask {
     /// Which boards there are.
     Boards,
@@ -36,7 +36,7 @@ pub(super) enum Ask {
 }
 
 /// Of a window.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Of {
     /// The best.
     Top(u32),
@@ -112,7 +112,7 @@ impl Ask {
                     board: board(name)?,
                     group: asked.group.as_deref().map(read_group).transpose()?,
                     kind: asked.window.as_deref().map(read_kind).transpose()?,
-                    before: asked.before,
+                    before: asked.before.map(instant).transpose()?,
                     limit: limit("limit", asked.limit.unwrap_or(RENDERED), MOST)?,
                 })
             }
@@ -171,9 +171,16 @@ impl Ask {
     }
 }
 
+/// The host's own members of a query: a key, and whose it is.
+const OF_THE_HOST: [&str; 2] = ["code", "clientId"];
+
 /// What stands in the query. A member that is not known is refused.
 fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let pairs = url::form_urlencoded::parse(text.as_bytes());
+    let pairs = pairs.filter(|(name, _)| !OF_THE_HOST.contains(&name.as_ref()));
+    let mut own = url::form_urlencoded::Serializer::new(String::new());
+    let own = own.extend_pairs(pairs).finish();
+    let pairs = url::form_urlencoded::parse(own.as_bytes());
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
         .map_err(|error| Problem::bad_request(format!("the query cannot be read: {error}")))
 }
@@ -184,12 +191,31 @@ fn read_place(
     label: &[&str],
     group: Option<&str>,
 ) -> Result<Place, Problem> {
+    let kind = read_kind(kind)?;
+    let label = label.first().copied().map(read_label).transpose()?;
+    // There is only one of all time.
+    let label = label.filter(|label| label != kind.as_str());
+    if let (Kind::AllTime, Some(label)) = (kind, &label) {
+        return Err(Problem::not_found(format!(
+            "there is one all-time window, and none with the label {label}"
+        )));
+    }
     Ok(Place {
         board: board(name)?,
         group: group.map(read_group).transpose()?,
-        kind: read_kind(kind)?,
-        label: label.first().copied().map(read_label).transpose()?,
+        kind,
+        label,
     })
+}
+
+/// An instant that the database can say, too.
+fn instant(at: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
+    if (1..=9999).contains(&at.year()) {
+        return Ok(at);
+    }
+    Err(Problem::bad_request(format!(
+        "before is {at}; it must be within the years 1 to 9999"
+    )))
 }
 
 fn is_name(text: &str) -> bool {
@@ -280,6 +306,13 @@ mod tests {
             ("global/weekly/top", "", Of::Top(100), None, None),
             ("global/weekly/top/", "limit=7", Of::Top(7), None, None),
             (
+                "/global//weekly/top",
+                "code=key&limit=7&clientId=x",
+                Of::Top(7),
+                None,
+                None,
+            ),
+            (
                 "global/weekly/2026-W47/top",
                 "group=country%3ADE",
                 Of::Top(100),
@@ -348,6 +381,8 @@ mod tests {
             ("global/weekly/friends", "", "users"),
             ("global/weekly/friends", "users=", "UUID"),
             ("global", "before=yesterday", "before"),
+            ("global", "before=-9000-01-01T00:00:00Z", "before"),
+            ("global/all-time/2026/top", "", "label 2026"),
             ("", &format!("users={many}"), "users"),
         ] {
             let problem = Ask::read(path, query).unwrap_err();

@@ -9,6 +9,7 @@ use nightshift_telemetry::trace::TRACE;
 use serde::Serialize;
 use sqlx::{Executor, PgConnection};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::instrument;
 use uuid::Uuid;
 
@@ -31,11 +32,18 @@ const BEGIN: &str =
 
 /// Reads from the database, not too much at once.
 #[derive(Debug)]
-pub(super) struct Reader(Semaphore);
+pub(super) struct Reader {
+    turns: Semaphore,
+    /// For what ranks a whole board, one at a time, so that it leaves turns to the others.
+    ranking: Semaphore,
+}
 
 impl Default for Reader {
     fn default() -> Self {
-        Self(Semaphore::new(TURNS))
+        Self {
+            turns: Semaphore::new(TURNS),
+            ranking: Semaphore::new(1),
+        }
     }
 }
 
@@ -48,7 +56,8 @@ struct Window {
     id: Option<i32>,
     label: Option<String>,
     is_descending: bool,
-    closed: bool,
+    /// Since when its ranks stand.
+    closed_at: Option<DateTime<Utc>>,
     /// Of equal scores the one of an earlier second comes first.
     by_second: bool,
 }
@@ -67,6 +76,14 @@ impl Reader {
     /// The answer.
     pub(super) async fn page(&self, app: &Registry, ask: &Ask) -> Result<Vec<u8>, Problem> {
         let now = app.clock().now();
+        let _ranking = match ask {
+            Ask::Of(_, Of::Around { .. }) => {
+                let turn = timeout(PATIENCE, self.ranking.acquire()).await;
+                let timed_out = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+                Some(turn.map_err(|_elapsed| timed_out())?)
+            }
+            _ => None,
+        };
         let answer = self.look(app, async |tx: &mut PgConnection| match ask {
             Ask::Boards => boards(tx).await,
             Ask::Windows { .. } => windows(tx, ask).await,
@@ -75,21 +92,20 @@ impl Reader {
         answer.await
     }
 
-    /// The score of `user`, if they are on the board.
-    pub(super) async fn score(
+    /// The scores of those of `users` who are on the board, the best first.
+    pub(super) async fn scores(
         &self,
         app: &Registry,
         place: &Place,
-        user: Uuid,
-    ) -> Result<Option<Scored>, Problem> {
+        users: &[Uuid],
+    ) -> Result<Vec<Scored>, Problem> {
         let now = app.clock().now();
         let answer = self.look(app, async |tx: &mut PgConnection| {
             let window = match find(tx, place, now).await? {
                 Ok(window) => window,
                 Err(problem) => return Ok(Err(problem)),
             };
-            let found = some(tx, &window, &[user]).await?;
-            Ok(Ok(found.into_iter().next()))
+            Ok(Ok(some(tx, &window, users).await?))
         });
         answer.await
     }
@@ -100,11 +116,8 @@ impl Reader {
         read: impl AsyncFnOnce(&mut PgConnection) -> Found<T>,
     ) -> Result<T, Problem> {
         let answer = async {
-            let _turn = self
-                .0
-                .acquire()
-                .await
-                .map_err(|_| sqlx::Error::PoolClosed)?;
+            let turn = self.turns.acquire().await;
+            let _turn = turn.map_err(|_closed| sqlx::Error::PoolClosed)?;
             let mut lease = Lease::take(app.pool()).await?;
             let tx = lease.connection();
             tx.execute(BEGIN).await?;
@@ -244,7 +257,7 @@ async fn find(tx: &mut PgConnection, place: &Place, now: DateTime<Utc>) -> Found
         id: row.id,
         label: row.label,
         is_descending: row.is_descending,
-        closed: row.closed,
+        closed_at: row.closed_at,
         by_second: bounds
             .is_some_and(|(starts, ends)| windows::bits_of_seconds(starts, ends).is_some()),
     }))
@@ -273,8 +286,8 @@ async fn part(tx: &mut PgConnection, place: &Place, of: &Of, now: DateTime<Utc>)
         place,
         label: window.label.as_deref(),
         members: window.members(tx).await?,
-        closed: window.closed,
-        as_of: now,
+        closed: window.closed_at.is_some(),
+        as_of: window.closed_at.unwrap_or(now),
     };
     Ok(Ok(Page::new(about, entries).render()))
 }
@@ -308,7 +321,7 @@ async fn some(
 impl Window {
     #[instrument(target = TRACE, name = "db.leaderboard_score.top", skip_all)]
     async fn top(&self, tx: &mut PgConnection, limit: u32) -> Result<Vec<Entry>, sqlx::Error> {
-        if self.closed {
+        if self.closed_at.is_some() {
             let until = Some(i64::from(limit));
             let rows = sqlx::query_file_as!(
                 Row,
@@ -350,7 +363,7 @@ impl Window {
         below: u32,
     ) -> Result<Vec<Entry>, sqlx::Error> {
         let (above, below) = (i64::from(above), i64::from(below));
-        let rows = if self.closed {
+        let rows = if self.closed_at.is_some() {
             sqlx::query_file_as!(
                 Row,
                 "sql/read_final.sql",
@@ -380,11 +393,12 @@ impl Window {
         Ok(rows.into_iter().map(Entry::from).collect())
     }
 
+    /// How many are on it; of a closed window, how many places it has: who was forgotten has left one.
     #[instrument(target = TRACE, name = "db.leaderboard_score.count", skip_all)]
     async fn members(&self, tx: &mut PgConnection) -> Result<u64, sqlx::Error> {
-        let members = if self.closed {
+        let members = if self.closed_at.is_some() {
             sqlx::query_scalar!(
-                r#"SELECT count(*) AS "members!" FROM nightshift.leaderboard_final WHERE board_window = $1"#,
+                r#"SELECT coalesce(max(position), 0) AS "members!" FROM nightshift.leaderboard_final WHERE board_window = $1"#,
                 self.id,
             )
             .fetch_one(tx)

@@ -76,14 +76,17 @@ impl From<sqlx::Error> for Problem {
             );
         }
         if is_unreachable(&error) {
-            return Self::unavailable(format!(
-                "Redis does not hold the board, and the database cannot be used: {why}"
-            ));
+            tracing::warn!(error = why, "a leaderboard cannot be read");
+            return Self::unavailable(
+                "Redis does not hold the board, and the database cannot be used".to_owned(),
+            );
         }
         if is_not_in_order(&error) {
-            return Self::unavailable(format!(
-                "the database is not as this release expects it; run `nightshift migrate`: {why}"
-            ));
+            tracing::error!(error = why, "a leaderboard cannot be read");
+            return Self::unavailable(
+                "the database is not as this release expects it; run `nightshift migrate`"
+                    .to_owned(),
+            );
         }
         tracing::error!(error = why, "a leaderboard cannot be read");
         Self {

@@ -42,7 +42,8 @@ pub(super) async fn page(
             Around::Found(body) => Ok(Some(body)),
             Around::Unknown => Ok(None),
             Around::Absent(meta) => {
-                let Some(score) = database.score(app, place, *user).await? else {
+                let found = database.scores(app, &shown.named(&meta), &[*user]).await?;
+                let Some(score) = found.first().copied() else {
                     return Err(not_on_it(*user));
                 };
                 let only_rank = above + below == 0;
@@ -53,7 +54,7 @@ pub(super) async fn page(
                 })
             }
         },
-        Of::Friends(users) => Ok(shown.friends(users).await),
+        Of::Friends(users) => shown.friends(database, app, users).await,
     }
 }
 
@@ -130,21 +131,41 @@ impl Shown<'_> {
         Some(self.render(meta, vec![entry]))
     }
 
-    async fn friends(&self, users: &[Uuid]) -> Option<Vec<u8>> {
+    /// Those of `users` whom Redis holds with the others whom the database knows.
+    async fn friends(
+        &self,
+        database: &Reader,
+        app: &Registry,
+        users: &[Uuid],
+    ) -> Result<Option<Vec<u8>>, Problem> {
         let names: Vec<String> = users.iter().map(Uuid::to_string).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let found = told(self.boards.scores(&self.board, &names).await)?;
+        let Some(found) = told(self.boards.scores(&self.board, &names).await) else {
+            return Ok(None);
+        };
         let mut friends = Vec::with_capacity(users.len());
+        let mut missing = Vec::new();
         for (user, score) in users.iter().zip(&found.scores) {
-            // Whoever is not there may be beyond what Redis holds.
-            let score = score.as_ref()?;
-            friends.push(Scored {
-                user_id: *user,
-                score: score.score,
-                achieved_at: score
-                    .achieved_seconds
-                    .and_then(|second| DateTime::from_timestamp(second, 0)),
-            });
+            match score {
+                Some(score) => friends.push(Scored {
+                    user_id: *user,
+                    score: score.score,
+                    achieved_at: score
+                        .achieved_seconds
+                        .and_then(|second| DateTime::from_timestamp(second, 0)),
+                }),
+                None => missing.push(*user),
+            }
+        }
+        if !missing.is_empty() {
+            let others = database
+                .scores(app, &self.named(&found.meta), &missing)
+                .await?;
+            let knows_seconds = found.meta.encoding.bits() > 0;
+            friends.extend(others.into_iter().map(|other| Scored {
+                achieved_at: other.achieved_at.filter(|_| knows_seconds),
+                ..other
+            }));
         }
         let is_highest_first = found.meta.encoding.order() == Order::HighestFirst;
         friends.sort_by(|a, b| {
@@ -156,7 +177,15 @@ impl Shown<'_> {
                 scores.then(by_time).then(ids)
             }
         });
-        Some(self.render(&found.meta, page::from_the_best(friends)))
+        Ok(Some(self.render(&found.meta, page::from_the_best(friends))))
+    }
+
+    /// The window that Redis shows, by its name: another one may have begun.
+    fn named(&self, meta: &Meta) -> Place {
+        Place {
+            label: Some(meta.window.clone()),
+            ..self.place.clone()
+        }
     }
 
     fn render(&self, meta: &Meta, entries: Vec<Entry>) -> Vec<u8> {

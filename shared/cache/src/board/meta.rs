@@ -86,6 +86,11 @@ impl Meta {
     }
 }
 
+/// How many members are in Redis, as the scripts have written it.
+pub(super) fn size(fields: &HashMap<String, String>) -> Result<u64, CacheError> {
+    number(fields, "size")
+}
+
 fn text<'a>(fields: &'a HashMap<String, String>, name: &str) -> Result<&'a str, CacheError> {
     let value = fields.get(name).map(String::as_str);
     value.ok_or_else(|| CacheError::unreadable(format!("there is no {name}")))

@@ -7,7 +7,7 @@ use redis::FromRedisValue;
 use tracing::instrument;
 
 use super::encoding::{Composite, Score};
-use super::meta::Meta;
+use super::meta::{self, Meta};
 use super::{Board, Boards};
 use crate::CacheError;
 
@@ -75,10 +75,20 @@ impl Boards {
     ///
     /// # Errors
     /// Those of Redis.
-    #[instrument(target = TRACE, name = "cache.board", skip_all)]
     pub async fn meta(&self, board: &Board) -> Result<Option<Meta>, CacheError> {
+        let shown = self.shown(board).await?;
+        Ok(shown.map(|(meta, _)| meta))
+    }
+
+    /// What `board` says about itself, and how many members of it are in Redis.
+    ///
+    /// # Errors
+    /// Those of Redis.
+    #[instrument(target = TRACE, name = "cache.board", skip_all)]
+    pub async fn shown(&self, board: &Board) -> Result<Option<(Meta, u64)>, CacheError> {
         let answer: Option<Fields> = board.call(META).ask(&self.0).await?;
-        answer.map(|fields| Meta::read(&fields)).transpose()
+        let shown = answer.map(|fields| Ok((Meta::read(&fields)?, meta::size(&fields)?)));
+        shown.transpose()
     }
 
     /// The best `count`.
