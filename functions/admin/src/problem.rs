@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use nightshift_postgres::schedule::ScheduleError;
-use nightshift_postgres::{is_conflict, is_not_in_order, is_unreachable};
+use nightshift_postgres::{is_conflict, is_not_in_order, is_timed_out, is_unreachable};
 use nightshift_telemetry::causes;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -189,10 +189,7 @@ impl Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         let why = causes(&error);
-        let code = error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code);
-        if code.is_some_and(|code| code == "57014") {
+        if is_timed_out(&error) {
             let what = "the database needed longer for this than it may; ask for less at a time";
             let mut problem = Self::new(Kind::Unavailable, what);
             problem.retry_after = None;

@@ -241,6 +241,8 @@ impl Show {
         let Some(state) = state.filter(|state| {
             state.changed_run == self.changed_run && state.members <= i64::from(self.top)
         }) else {
+            tx.rollback().await?;
+            lease.end();
             return Ok(false);
         };
         let top = self

@@ -14,7 +14,7 @@ use nightshift_cache::board::Boards;
 use nightshift_contract::{LeaderboardRollupDue, RollupTask};
 use nightshift_job::{Cx, Enqueue, ExternalFunction, Item, JobError, Outcome, Policy, Prepared};
 use nightshift_telemetry::causes;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use crate::again::{self, Drift};
 use crate::count::{Counted, count};
@@ -94,12 +94,16 @@ impl ExternalFunction for Work {
             }
             Err(ReadError::Database(error)) => return Err(error.into()),
         };
-        // A board of a long history is built with one statement. To compile statements takes longer than it saves.
-        sqlx::query(
-            "SELECT set_config('statement_timeout', '200s', true), set_config('jit', 'off', true)",
-        )
-        .execute(&mut *tx)
-        .await?;
+        // A board of a long history is built with one statement. To compile statements takes longer than it saves,
+        // and so does to start processes for what is new: how much that is the planner guesses by the table's length.
+        let processes = match item.input.task {
+            RollupTask::Count => "set_config('max_parallel_workers_per_gather', '0', true)",
+            RollupTask::Verify | RollupTask::Rebuild => "NULL",
+        };
+        let sql = format!(
+            "SELECT set_config('statement_timeout', '200s', true), set_config('jit', 'off', true), {processes}"
+        );
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *tx).await?;
         let is_free = match item.input.task {
             RollupTask::Count => true,
             RollupTask::Rebuild => again::rebuild(tx, &source, cx.now()).await?,

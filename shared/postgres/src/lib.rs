@@ -29,6 +29,6 @@ mod text;
 pub use migrate::{MIGRATIONS, MigrateFailed, migrate};
 pub use pool::{
     BACKGROUND, BEGIN, Lease, PostgresSettings, in_time, is_conflict, is_lost, is_not_in_order,
-    is_unreachable,
+    is_timed_out, is_unreachable,
 };
 pub use pooler::{NotCarried, is_misplaced};

@@ -141,6 +141,14 @@ pub fn is_conflict(error: &sqlx::Error) -> bool {
         .is_some_and(|code| ["55P03", "40P01", "40001"].contains(&code.as_ref()))
 }
 
+/// Whether a statement was ended because it took longer than it may: `query_canceled`, 57014.
+pub fn is_timed_out(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == "57014")
+}
+
 /// A connection that goes back to its pool only by [`Lease::end`]. One that is dropped in the middle
 /// of something, because its time was over, is closed: the server may be out of reach without
 /// anybody saying so, and the pool would wait for its answer, one place short, until the kernel gives up.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use nightshift_postgres::{is_not_in_order, is_unreachable};
+use nightshift_postgres::{is_not_in_order, is_timed_out, is_unreachable};
 use nightshift_telemetry::causes;
 use serde_json::json;
 
@@ -66,10 +66,7 @@ impl Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         let why = causes(&error);
-        let code = error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code);
-        if code.is_some_and(|code| code == "57014") {
+        if is_timed_out(&error) {
             return Self::unavailable(
                 "Redis does not hold the board, and the database needed longer for this than it may"
                     .to_owned(),
