@@ -367,3 +367,25 @@ async fn without_redis_the_database_answers_and_a_second_later_what_is_new() {
     }
     shown.bench.remove().await;
 }
+
+#[tokio::test]
+async fn a_database_that_is_too_slow_is_told_from_one_that_is_away() {
+    let shown = Shown::on(Kind::Found).await;
+    let (pool, name) = (shown.bench.pool(), &shown.name);
+    insert(pool, 1, "points", 5, "2026-11-18T09:00:00Z").await;
+    count(&shown.bench).await;
+    let app = reader(&shown.bench, None);
+    let mut holding = pool.begin().await.unwrap();
+    holding
+        .execute("LOCK TABLE nightshift.leaderboard_score IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let path = format!("/{name}/weekly/top");
+    let why = refused(&app, &path, 503).await;
+    assert!(why.contains("needed longer"), "{why}");
+    holding.rollback().await.unwrap();
+    // Answers of either kind are kept for a second; another process has none.
+    let app = reader(&shown.bench, None);
+    assert_eq!(ok(&app, &path).await["members"], 1);
+    shown.bench.remove().await;
+}

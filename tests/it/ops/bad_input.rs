@@ -156,3 +156,28 @@ async fn while_the_database_is_away_what_needs_it_says_so_and_the_rest_answers()
     assert_eq!(said.problem(503).0, "unavailable");
     console.database.remove().await;
 }
+
+#[tokio::test]
+async fn what_the_database_is_too_slow_for_says_so_and_not_that_it_is_away() {
+    let console = Console::new().await;
+    let mut holding = console.database.pool().acquire().await.unwrap();
+    for statement in [
+        "BEGIN",
+        "LOCK TABLE nightshift.dead_letter IN ACCESS EXCLUSIVE MODE",
+    ] {
+        sqlx::query(statement).execute(&mut *holding).await.unwrap();
+    }
+    let said = console.get("/dead-letters/groups").await;
+    // To ask the same again would be as slow.
+    assert!(!said.response.headers().contains_key("retry-after"));
+    let (kind, detail) = said.problem(503);
+    assert_eq!(kind, "unavailable");
+    assert!(detail.contains("ask for less at a time"), "{detail}");
+    sqlx::query("ROLLBACK")
+        .execute(&mut *holding)
+        .await
+        .unwrap();
+    drop(holding);
+    console.get("/dead-letters/groups").await.ok();
+    console.database.remove().await;
+}

@@ -109,3 +109,56 @@ async fn rule_11_dead_letters_of_the_same_cause_are_one_group() {
     assert_eq!(groups[0].fingerprint.len(), 16);
     world.database.remove().await;
 }
+
+#[tokio::test]
+async fn rule_11_groups_are_what_one_plain_statement_makes_of_the_letters() {
+    let world = World::new(&[]).await;
+    let pool = world.database.pool();
+    // Fingerprints, functions and reasons in every combination, some of them once, and letters of earlier
+    // releases without a fingerprint.
+    sqlx::query(
+        "INSERT INTO nightshift.dead_letter (key, function, queue, reason, description, sequence_number, delivery_count,
+            enqueued_at, properties, body, body_hash, dead_at, fingerprint)
+        SELECT gen_random_uuid(), 'f' || n / 4 % 3, 'q', 'r' || n / 12 % 5, 'letter ' || n, n, 1,
+            now(), '{}', '', gen_random_uuid(), now() + n * interval '1 second',
+            CASE WHEN n % 4 > 0 THEN lpad((n % 4)::text, 16, 'Aa') END
+        FROM generate_series(1, 1000) AS n WHERE n % 7 > 0 OR n < 60",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    let groups = dead_letter::groups(&mut connection).await.unwrap();
+    drop(connection);
+    let found: Vec<_> = groups
+        .into_iter()
+        .map(|group| {
+            let of = (group.fingerprint, group.function, group.reason);
+            (of, group.description, group.count, group.first, group.last)
+        })
+        .collect();
+    let plain = sqlx::query_as(
+        "SELECT coalesce(fingerprint, ''), function, reason, (max(ARRAY[lpad(sequence_number::text, 9, '0'), description]))[2],
+            count(*), min(dead_at), max(dead_at)
+        FROM nightshift.dead_letter GROUP BY fingerprint, function, reason ORDER BY 5 DESC, 1, 2, 3",
+    );
+    let plain: Vec<(String, String, String, String, i64, _, _)> =
+        plain.fetch_all(pool).await.unwrap();
+    let plain: Vec<_> = plain
+        .into_iter()
+        .map(
+            |(fingerprint, function, reason, description, count, first, last)| {
+                (
+                    (fingerprint, function, reason),
+                    description,
+                    count,
+                    first,
+                    last,
+                )
+            },
+        )
+        .collect();
+    assert_eq!(plain.len(), 60);
+    assert_eq!(found, plain);
+    world.database.remove().await;
+}
